@@ -1,0 +1,153 @@
+"""Canonical JSON (RFC 8785): one value, one sequence of bytes, so that values can be hashed and signed.
+
+Reading is strict: duplicate keys, NaN, lone surrogates, deep nesting and oversized integers are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from stellwerk.core.digest import Digest, of_bytes
+from stellwerk.core.errors import Invalid
+
+JSON = Any
+"""None, bool, int, float, str, or lists and string-keyed dicts of these."""
+
+MAX_DEPTH = 64
+MAX_SAFE_INTEGER = 2**53 - 1
+
+
+def dumps(value: JSON) -> bytes:
+    """Serialise by RFC 8785. Raises `Invalid` for NaN, infinities, non-string keys and unsafe integers."""
+    parts: list[str] = []
+    _write(value, parts, 0)
+    return "".join(parts).encode("utf-8")
+
+
+def digest(value: JSON) -> Digest:
+    """The digest of a value's canonical bytes."""
+    return of_bytes(dumps(value))
+
+
+def loads(data: bytes | str) -> JSON:
+    """Read JSON strictly. Raises `Invalid` with the reason; never repairs."""
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer
+        )
+    except Invalid:
+        raise
+    except (ValueError, RecursionError) as cause:
+        raise Invalid(f"not valid JSON: {cause}", code="invalid-json") from cause
+    _check(value, 0)
+    return value
+
+
+def _write(value: JSON, parts: list[str], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise Invalid(f"JSON is nested deeper than {MAX_DEPTH} levels", code="invalid-json")
+    if value is None:
+        parts.append("null")
+    elif value is True:
+        parts.append("true")
+    elif value is False:
+        parts.append("false")
+    elif isinstance(value, str):
+        parts.append(_string(value))
+    elif isinstance(value, int):
+        if abs(value) > MAX_SAFE_INTEGER:
+            raise Invalid(
+                f"integer {value} is outside ±2^53, where JSON readers disagree",
+                code="invalid-json",
+                hint="write it as a string",
+            )
+        parts.append(str(int(value)))
+    elif isinstance(value, float):
+        parts.append(number(value))
+    elif isinstance(value, (list, tuple)):
+        parts.append("[")
+        for index, item in enumerate(value):
+            if index:
+                parts.append(",")
+            _write(item, parts, depth + 1)
+        parts.append("]")
+    elif isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise Invalid("JSON object keys must be strings", code="invalid-json")
+        parts.append("{")
+        # RFC 8785 sorts by UTF-16 code units.
+        for index, key in enumerate(sorted(value, key=lambda k: k.encode("utf-16-be", "surrogatepass"))):
+            if index:
+                parts.append(",")
+            parts.append(_string(key))
+            parts.append(":")
+            _write(value[key], parts, depth + 1)
+        parts.append("}")
+    else:
+        raise Invalid(f"{type(value).__name__} has no JSON form", code="invalid-json")
+
+
+def number(value: float) -> str:
+    """A finite float in the shortest ECMAScript form that RFC 8785 prescribes."""
+    if not math.isfinite(value):
+        raise Invalid(f"{value} has no JSON form", code="invalid-json")
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    digits = (whole + fraction).lstrip("0")
+    point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len(digits))
+    digits = digits.rstrip("0")
+    sign = "-" if value < 0 else ""
+    if len(digits) <= point <= 21:
+        return sign + digits + "0" * (point - len(digits))
+    if 0 < point <= 21:
+        return sign + digits[:point] + "." + digits[point:]
+    if -6 < point <= 0:
+        return sign + "0." + "0" * -point + digits
+    power = point - 1
+    text = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
+    return f"{sign}{text}e{'+' if power > 0 else '-'}{abs(power)}"
+
+
+def _string(value: str) -> str:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as cause:
+        raise Invalid("text contains a lone surrogate", code="invalid-json") from cause
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise Invalid("JSON object repeats a key", code="invalid-json")
+    return result
+
+
+def _constant(name: str) -> float:
+    raise Invalid(f"{name} is not JSON", code="invalid-json")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20:
+        raise Invalid("JSON integer has more than 20 characters", code="invalid-json")
+    return int(text)
+
+
+def _check(value: JSON, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise Invalid(f"JSON is nested deeper than {MAX_DEPTH} levels", code="invalid-json")
+    if isinstance(value, str):
+        _string(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _string(key)
+            _check(item, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
