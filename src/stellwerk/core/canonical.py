@@ -35,9 +35,7 @@ def loads(data: bytes | str) -> JSON:
     """Read JSON strictly. Raises `Invalid` with the reason; never repairs."""
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer
-        )
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
     except Invalid:
         raise
     except (ValueError, RecursionError) as cause:

@@ -1,4 +1,7 @@
-"""Time as a port, instants as UTC `datetime`, durations as text such as `30d`. No module reads the wall clock itself."""
+"""Time as a port, instants as UTC `datetime`, durations as text such as `30d`.
+
+No other module reads the wall clock.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ class ReplayClock:
         try:
             return parse_instant(json.loads(self._path.read_text("utf-8"))["now"])
         except (OSError, ValueError, KeyError) as cause:
-            raise Unavailable("the simulated clock of this workspace cannot be read", code="clock-unreadable") from cause
+            raise Unavailable(
+                "the simulated clock of this workspace cannot be read", code="clock-unreadable"
+            ) from cause
 
     def set(self, instant: datetime) -> None:
         """Move simulated time to an instant, atomically."""
@@ -73,7 +78,8 @@ def parse_duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d{1,9})([smhdw])", text)
     if not match:
         raise Invalid(
-            f"not a duration: {text[:40]!r} (expected a whole number and s, m, h, d or w)", code="invalid-duration"
+            f"not a duration: {text[:40]!r} (expected a whole number and s, m, h, d or w)",
+            code="invalid-duration",
         )
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 

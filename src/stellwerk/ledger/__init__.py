@@ -1,0 +1,1 @@
+"""The append-only book: who did what from what, in one transaction with the change itself."""

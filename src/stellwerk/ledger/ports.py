@@ -1,0 +1,86 @@
+"""What rooms ask of the book: transactions that carry entries, and signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from stellwerk.ledger.model import Entry
+
+
+class Reader(Protocol):
+    """A consistent view of one workspace's tables."""
+
+    @property
+    def workspace(self) -> str: ...
+
+    def execute(self, statement: Any, parameters: Any = None) -> Any:
+        """Run one SQL statement. Only `shelf` and adapters call this."""
+        ...
+
+
+class Transaction(Reader, Protocol):
+    """A change: rows and entries become durable together, or not at all."""
+
+    @property
+    def actor(self) -> str: ...
+
+    def record(self, kind: str, subject: str, body: Mapping[str, Any] | None = None) -> Entry:
+        """Append one entry to the book. A transaction that changed rows without recording is a `Bug`."""
+        ...
+
+
+class Book(Protocol):
+    """The database as one workspace and one actor see it. Safe for many threads and processes."""
+
+    @property
+    def workspace(self) -> str: ...
+
+    @property
+    def actor(self) -> str: ...
+
+    def write(self) -> AbstractContextManager[Transaction]:
+        """Begin a change. Commits durably on leaving, rolls back on an exception."""
+        ...
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """A snapshot for reading."""
+        ...
+
+    def entries(
+        self,
+        *,
+        kinds: Iterable[str] | None = None,
+        subject: str | None = None,
+        start: int = 0,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Entries of this workspace in order, filtered by kind prefixes (`release.`) and subject."""
+        ...
+
+
+class Signer(Protocol):
+    """Holds one Ed25519 private key. The key never leaves it."""
+
+    @property
+    def key_id(self) -> str:
+        """SHA-256 of the raw public key, in hex."""
+        ...
+
+    @property
+    def public_key(self) -> bytes:
+        """The raw 32-byte public key."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """A 64-byte Ed25519 signature (RFC 8032)."""
+        ...
+
+
+class Verifier(Protocol):
+    """Checks Ed25519 signatures; needs no private key."""
+
+    def verify(self, public_key: bytes, signature: bytes, message: bytes) -> bool:
+        """Whether the signature is valid. Malformed keys and signatures are simply not valid."""
+        ...

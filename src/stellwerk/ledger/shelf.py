@@ -1,0 +1,132 @@
+"""Shelves: tables of typed documents under a workspace and a key. The only SQL that rooms need.
+
+A shelf has the columns of its key, a few more to search by, and one JSON document. Every statement carries the
+workspace of the transaction it runs in, so no helper exists that could forget it (law 10).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from stellwerk.core.clock import format_instant
+from stellwerk.core.errors import Conflict, NotFound
+from stellwerk.ledger import documents
+from stellwerk.ledger.database import metadata
+from stellwerk.ledger.ports import Reader, Transaction
+
+T = TypeVar("T")
+
+
+class Shelf(Generic[T]):
+    """A table of values of one frozen dataclass.
+
+    Args:
+        name: Table name.
+        kind: The dataclass; its fields named in `key` and `index` become columns.
+        key: Fields that, with the workspace, name a value.
+        index: Further fields to filter and order by.
+    """
+
+    def __init__(self, name: str, kind: type[T], *, key: tuple[str, ...], index: tuple[str, ...] = ()) -> None:
+        self.name, self.kind, self.key = name, kind, key
+        hints = typing.get_type_hints(kind)
+        columns = [
+            sa.Column(field, _column(hints[field]), primary_key=field in key, nullable=field not in key)
+            for field in (*key, *index)
+        ]
+        self._fields = (*key, *index)
+        self.table = sa.Table(
+            name,
+            metadata,
+            sa.Column("workspace", sa.Text, primary_key=True),
+            *columns,
+            sa.Column("document", sa.Text, nullable=False),
+            *(sa.Index(f"{name}_by_{field}", "workspace", field) for field in index),
+            sqlite_strict=True,
+        )
+
+    def insert(self, tx: Transaction, value: T) -> None:
+        """Add a value. Raises `Conflict` where the key is taken."""
+        try:
+            tx.execute(self.table.insert().values(self._row(tx, value)))
+        except IntegrityError as cause:
+            label = "/".join(str(getattr(value, field)) for field in self.key)
+            raise Conflict(f"{self.kind.__name__} {label} exists already", code="already-exists") from cause
+
+    def put(self, tx: Transaction, value: T) -> None:
+        """Add a value or replace the one with its key."""
+        row = self._row(tx, value)
+        tx.execute(self.table.delete().where(*self._where(tx, {field: row[field] for field in self.key})))
+        tx.execute(self.table.insert().values(row))
+
+    def get(self, reader: Reader, *key: Any) -> T:
+        """The value of a key. Raises `NotFound`."""
+        found = self.find(reader, *key)
+        if found is None:
+            raise NotFound(f"no {_words(self.kind.__name__)} {'/'.join(map(str, key))}")
+        return found
+
+    def find(self, reader: Reader, *key: Any) -> T | None:
+        """The value of a key, or None."""
+        rows = self.select(reader, **dict(zip(self.key, key, strict=True)))
+        return rows[0] if rows else None
+
+    def select(
+        self,
+        reader: Reader,
+        *,
+        order: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+        **equal: Any,
+    ) -> list[T]:
+        """Values whose fields equal the given ones; `order` is a field, with `-` in front for descending."""
+        query = sa.select(self.table.c.document).where(*self._where(reader, equal))
+        for field in (*([order] if order else []), *self.key):
+            column = self.table.c[field.removeprefix("-")]
+            query = query.order_by(column.desc() if field.startswith("-") else column.asc())
+        rows = reader.execute(query.limit(limit).offset(offset)).all()
+        return [documents.parse(self.kind, row.document) for row in rows]
+
+    def count(self, reader: Reader, **equal: Any) -> int:
+        """How many values have these fields."""
+        query = sa.select(sa.func.count()).select_from(self.table).where(*self._where(reader, equal))
+        return int(reader.execute(query).scalar())
+
+    def remove(self, tx: Transaction, *key: Any) -> None:
+        """Take a value off the shelf; the ledger keeps that it was there."""
+        tx.execute(self.table.delete().where(*self._where(tx, dict(zip(self.key, key, strict=True)))))
+
+    def _where(self, reader: Reader, equal: dict[str, Any]) -> list[Any]:
+        fields = [self.table.c[field] == _plain(value) for field, value in equal.items()]
+        return [self.table.c.workspace == reader.workspace, *fields]
+
+    def _row(self, tx: Transaction, value: T) -> dict[str, Any]:
+        row = {field: _plain(getattr(value, field)) for field in self._fields}
+        return {"workspace": tx.workspace, **row, "document": documents.text(value)}
+
+
+def _column(hint: Any) -> Any:
+    options = {hint, *typing.get_args(hint)}
+    if int in options or bool in options:
+        return sa.Integer
+    return sa.Float if float in options else sa.Text
+
+
+def _plain(value: Any) -> Any:
+    return format_instant(value) if isinstance(value, datetime) else value
+
+
+def _words(name: str) -> str:
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+
+
+def evolve(value: T, **changes: Any) -> T:
+    """A copy of a frozen value with some fields changed."""
+    return dataclasses.replace(value, **changes)  # type: ignore[type-var]

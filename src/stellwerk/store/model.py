@@ -1,0 +1,44 @@
+"""Trees: canonical manifests of folders. Reading and writing blobs is in `ports`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stellwerk.core.digest import Digest
+
+FORMAT = "stellwerk-tree/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeEntry:
+    """One name in a folder: a file, or another tree."""
+
+    name: str
+    """A single path component, NFC, without separators."""
+    kind: Literal["file", "tree"]
+    size: int
+    """Bytes of the file, or of all files below the tree."""
+    digest: Digest
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A folder's entries, sorted by name. Equal folders have equal trees, so unchanged ones cost nothing."""
+
+    entries: tuple[TreeEntry, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files below."""
+        return sum(entry.size for entry in self.entries)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """Something `fsck` found: where, what, and whether acknowledged data is affected."""
+
+    where: str
+    problem: str
+    severity: Literal["error", "note"] = "error"

@@ -1,0 +1,57 @@
+"""Folders in and out of the store. The bytes themselves are the adapters' business."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import NotFound
+from stellwerk.store.model import Tree, TreeEntry
+from stellwerk.store.ports import Blobs
+from stellwerk.store.rules import parse_tree, tree, tree_bytes
+
+
+def put_files(blobs: Blobs, files: Mapping[str, bytes | Digest]) -> Digest:
+    """Keep files as a tree. Keys are relative paths with `/`; values are bytes, or digests already kept."""
+    below: dict[str, dict[str, bytes | Digest]] = {}
+    entries: list[TreeEntry] = []
+    for path, content in files.items():
+        head, _, rest = path.partition("/")
+        if rest:
+            below.setdefault(head, {})[rest] = content
+            continue
+        digest = content if isinstance(content, str) else blobs.put(content)
+        size = blobs.size(digest) if isinstance(content, str) else len(content)
+        entries.append(TreeEntry(name=head, kind="file", size=size, digest=digest))
+    for head, inner in below.items():
+        digest = put_files(blobs, inner)
+        entries.append(TreeEntry(name=head, kind="tree", size=read_tree(blobs, digest).size, digest=digest))
+    return blobs.put(tree_bytes(tree(entries)))
+
+
+def read_tree(blobs: Blobs, digest: Digest) -> Tree:
+    """The tree of a digest."""
+    return parse_tree(blobs.get(digest))
+
+
+def walk(blobs: Blobs, digest: Digest, prefix: str = "") -> Iterator[tuple[str, TreeEntry]]:
+    """All files below a tree, as (relative path, entry), in order."""
+    for entry in read_tree(blobs, digest).entries:
+        path = f"{prefix}{entry.name}"
+        if entry.kind == "tree":
+            yield from walk(blobs, entry.digest, path + "/")
+        else:
+            yield path, entry
+
+
+def files(blobs: Blobs, digest: Digest) -> dict[str, Digest]:
+    """Relative path to digest, for all files below a tree."""
+    return {path: entry.digest for path, entry in walk(blobs, digest)}
+
+
+def find(blobs: Blobs, digest: Digest, path: str) -> Digest:
+    """The digest of one file below a tree. Raises `NotFound`."""
+    for candidate, entry in walk(blobs, digest):
+        if candidate == path:
+            return entry.digest
+    raise NotFound(f"the tree has no file {path!r}", code="not-found")
