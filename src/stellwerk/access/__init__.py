@@ -1,0 +1,1 @@
+"""Who may do what: permissions, grants and the decision between them."""

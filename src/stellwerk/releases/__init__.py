@@ -1,0 +1,1 @@
+"""Permission: policies, verdicts, releases with leases, and the signal that callers see."""

@@ -1,0 +1,1 @@
+"""Runs: executions that turned artifacts into artifacts, and what they measured."""

@@ -1,0 +1,136 @@
+"""Starting, finishing and finding runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from stellwerk.core.clock import Clock
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Conflict
+from stellwerk.core.names import new_id
+from stellwerk.ledger.ports import Book
+from stellwerk.ledger.shelf import evolve
+from stellwerk.tracking.model import Cost, Run, Status, StepMemory
+from stellwerk.tracking.shelves import RUNS, STEPS
+
+
+class Runs:
+    """Use cases of the tracking room for one workspace and actor."""
+
+    def __init__(self, book: Book, clock: Clock) -> None:
+        self._book, self._clock = book, clock
+
+    def start(self, *, experiment: str, name: str, kind: str, process: int | None = None, **facts: Any) -> Run:
+        """Begin a run; it is in the ledger before anything is executed."""
+        now = self._clock.now()
+        run = Run(
+            id=new_id(now),
+            experiment=experiment,
+            name=name,
+            kind=kind,
+            status="running",
+            started_at=now,
+            started_by=self._book.actor,
+            process=process,
+            **facts,
+        )
+        with self._book.write() as tx:
+            RUNS.insert(tx, run)
+            tx.record("run.started", f"run:{run.id}", {"name": name, "kind": kind, "parent": run.parent})
+        return run
+
+    def finish(
+        self,
+        run_id: str,
+        *,
+        status: Status = "finished",
+        outputs: Mapping[str, Digest] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        cost: Cost | None = None,
+        error: str = "",
+        log: Digest | None = None,
+        memory: StepMemory | None = None,
+    ) -> Run:
+        """End a run once; with `memory`, remember its result under the step key in the same transaction."""
+        with self._book.write() as tx:
+            run = RUNS.get(tx, run_id)
+            if run.status != "running":
+                raise Conflict(f"run {run_id} has already ended as {run.status}", code="run-ended")
+            ended = evolve(
+                run,
+                status=status,
+                ended_at=self._clock.now(),
+                outputs={**run.outputs, **(outputs or {})},
+                metrics={**run.metrics, **(metrics or {})},
+                cost=cost or run.cost,
+                error=error,
+                log=log,
+                process=None,
+            )
+            RUNS.put(tx, ended)
+            if memory is not None and STEPS.find(tx, memory.step_key) is None:
+                STEPS.insert(tx, memory)
+            tx.record(f"run.{status}", f"run:{run_id}", _facts(ended))
+        return ended
+
+    def record(self, *, experiment: str, name: str, kind: str, started_at: datetime, **facts: Any) -> Run:
+        """A run that needed no execution, such as a step found in the cache: one entry, begun and ended."""
+        now = self._clock.now()
+        run = Run(
+            id=new_id(now),
+            experiment=experiment,
+            name=name,
+            kind=kind,
+            status="finished",
+            started_at=started_at,
+            ended_at=now,
+            started_by=self._book.actor,
+            **facts,
+        )
+        with self._book.write() as tx:
+            RUNS.insert(tx, run)
+            tx.record("run.finished", f"run:{run.id}", _facts(run))
+        return run
+
+    def get(self, run_id: str) -> Run:
+        """One run. Raises `NotFound`."""
+        with self._book.read() as reader:
+            return RUNS.get(reader, run_id)
+
+    def search(self, *, experiment: str | None = None, parent: str | None = None, limit: int = 100) -> list[Run]:
+        """Runs, newest first."""
+        asked = {"experiment": experiment, "parent": parent}
+        equal: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
+        with self._book.read() as reader:
+            return RUNS.select(reader, order="-started_at", limit=limit, **equal)
+
+    def remembered(self, step_key: Digest) -> StepMemory | None:
+        """The result of a step key, if any run produced it."""
+        with self._book.read() as reader:
+            return STEPS.find(reader, step_key)
+
+    def close_interrupted(self, alive: Callable[[int], bool]) -> list[Run]:
+        """Mark running runs of this machine whose process is gone as interrupted."""
+        with self._book.read() as reader:
+            running = RUNS.select(reader, status="running")
+        dead = [run for run in running if run.process is not None and not alive(run.process)]
+        for run in dead:
+            self.finish(run.id, status="interrupted", error="the process ended without finishing the run")
+        return dead
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "kind": run.kind,
+        "status": run.status,
+        "inputs": dict(run.inputs),
+        "outputs": dict(run.outputs),
+        "code": run.code,
+        "environment": run.environment,
+        "cached": run.cached,
+        "step_key": run.step_key,
+        "metrics": {key: repr(value) for key, value in run.metrics.items()},
+    }

@@ -1,0 +1,9 @@
+"""Where runs and step results are kept."""
+
+from __future__ import annotations
+
+from stellwerk.ledger.shelf import Shelf
+from stellwerk.tracking.model import Run, StepMemory
+
+RUNS = Shelf("runs", Run, key=("id",), index=("experiment", "status", "parent", "started_at"))
+STEPS = Shelf("step_results", StepMemory, key=("step_key",))
