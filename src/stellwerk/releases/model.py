@@ -1,4 +1,4 @@
-"""Endpoints, policies, verdicts, releases, lease tokens and signals. How they follow from each other is in `rules`."""
+"""Endpoints, policies, verdicts, releases, lease tokens, signals. How they follow from each other is in `rules`."""
 
 from __future__ import annotations
 

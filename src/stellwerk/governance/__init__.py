@@ -1,0 +1,1 @@
+"""Views over the whole book: board, trace, dossier, comparison, the next step."""

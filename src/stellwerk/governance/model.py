@@ -1,0 +1,222 @@
+"""What the views show. Building them from the rooms below is in `board`, `trace` and `dossier`; drawing is above."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from stellwerk.releases.model import Signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One measured value over a period, with its bounds."""
+
+    start: datetime
+    end: datetime
+    estimate: float
+    lower: float
+    upper: float
+    labelled: int
+    predictions: int
+    release: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Quality over time, with the owner's floor and the moments releases changed."""
+
+    metric: str
+    floor: float | None
+    points: tuple[Point, ...]
+    at_release: tuple[tuple[str, datetime, float, float, float], ...] = ()
+    """(release id, when, estimate, lower, upper) on the gate set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskLine:
+    """The tracked risk: mean loss of labelled predictions against the limit set at release."""
+
+    loss: str
+    labels: int
+    estimate: float
+    lower: float
+    upper: float
+    limit: float
+    alarm: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftLine:
+    """One input's shift since release."""
+
+    column: str
+    statistic: float
+    limit: float
+    effect: float
+    material: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseLine:
+    """A release in the history of an endpoint."""
+
+    id: str
+    model: str
+    """`name@version`"""
+    digest: str
+    status: str
+    granted_at: datetime
+    granted_by: str
+    expires_at: datetime
+    ended_at: datetime | None
+    ended_why: str
+    verdict: str
+    attempt: int
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventLine:
+    """One ledger entry in plain words."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    kind: str
+    subject: str
+    text: str
+    tone: Literal["neutral", "good", "warn", "bad"] = "neutral"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointCard:
+    """All the board shows of one endpoint."""
+
+    name: str
+    purpose: str
+    owner: str
+    deputy: str
+    risk_class: str
+    environment: str
+    signal: Signal
+    why: str
+    fallback: str
+    release: ReleaseLine | None
+    history: tuple[ReleaseLine, ...]
+    lease_left_days: float | None
+    lease_used: float | None
+    """0 at grant, 1 at expiry."""
+    quality: Series | None
+    risk: RiskLine | None
+    drift: tuple[DriftLine, ...]
+    predictions: int
+    label_coverage: float | None
+    audit_share: float | None
+    routed: tuple[str, ...]
+    open_cases: int
+    alarms: tuple[EventLine, ...]
+    next_step: str
+    next_command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLine:
+    """A run in a list."""
+
+    id: str
+    name: str
+    kind: str
+    status: str
+    started_at: datetime
+    seconds: float
+    cached: bool
+    metrics: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """The first page: every endpoint, what ran lately, what happened."""
+
+    workspace: str
+    actor: str
+    now: datetime
+    simulated: bool
+    endpoints: tuple[EndpointCard, ...]
+    runs: tuple[RunLine, ...]
+    events: tuple[EventLine, ...]
+    entries: int
+    """Entries in the ledger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One thing in a graph."""
+
+    id: str
+    kind: str
+    """prediction, segment, release, verdict, evidence, plan, gate, model, run, step, dataset, file, code, environment"""
+    title: str
+    detail: str = ""
+    digest: str = ""
+    state: Literal["verified", "failed", "unproven", "plain"] = "plain"
+    """Whether its bytes were re-read and matched; `unproven` says why in `detail`."""
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """`source` was used for `target`."""
+
+    source: str
+    target: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """Nodes and edges from causes (left) to effects (right)."""
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """One run with everything that is known of it."""
+
+    run: RunLine
+    experiment: str
+    started_by: str
+    ended_at: datetime | None
+    error: str
+    parent: RunLine | None
+    params: tuple[tuple[str, str], ...]
+    tags: tuple[tuple[str, str], ...]
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    code: str
+    environment: str
+    step_key: str
+    cpu_seconds: float
+    peak_memory_bytes: int
+    log: str
+    children: tuple[RunLine, ...]
+    graph: Graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A walk from one thing to its causes, or to everything it affects, with every digest re-verified."""
+
+    subject: str
+    direction: Literal["up", "down"]
+    graph: Graph
+    verified: int
+    """Blobs re-read whose bytes matched their digest."""
+    failed: tuple[str, ...]
+    unproven: tuple[str, ...]
+    """What could not be proven, in plain sentences."""
+    facts: tuple[tuple[str, str], ...] = field(default_factory=tuple)
+    """The answer itself, for a prediction: what was asked, answered, when, by which release."""
