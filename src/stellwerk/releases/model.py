@@ -67,6 +67,8 @@ class EndpointSpec:
     lease: LeaseRule = field(default_factory=lambda: LeaseRule(maximum=timedelta(days=30)))
     steering: Steering = field(default_factory=Steering)
     label_delay: timedelta = timedelta(days=1)
+    """After this the true answer of a prediction should be known; younger predictions are not judged."""
+    traffic_per_day: int = 1000
     environment: str = "production"
 
 
@@ -117,6 +119,10 @@ class Verdict:
     """Further labelled gate cases that would probably settle what is unproven."""
     evidence: tuple[Digest, ...]
     given_at: datetime
+    valid_until: datetime
+    """When the first piece of its evidence expires."""
+    metrics: dict[str, tuple[float | None, float | None, float | None]] = field(default_factory=dict)
+    """Goal metric → (estimate, lower, upper) on the gate set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,3 +60,14 @@ class StepMemory:
     media: dict[str, str]
     run: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """That a run used or made an artifact: the edges of every trace."""
+
+    digest: Digest
+    role: Literal["used", "made"]
+    run: str
+    label: str
+    """The argument or output name."""

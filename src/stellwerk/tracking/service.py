@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict
 from stellwerk.core.names import new_id
-from stellwerk.ledger.ports import Book
+from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
-from stellwerk.tracking.model import Cost, Run, Status, StepMemory
-from stellwerk.tracking.shelves import RUNS, STEPS
+from stellwerk.tracking.model import Cost, Link, Run, Status, StepMemory
+from stellwerk.tracking.shelves import LINKS, RUNS, STEPS
 
 
 class Runs:
@@ -38,6 +38,7 @@ class Runs:
         )
         with self._book.write() as tx:
             RUNS.insert(tx, run)
+            _link(tx, run.id, "used", run.inputs)
             tx.record("run.started", f"run:{run.id}", {"name": name, "kind": kind, "parent": run.parent})
         return run
 
@@ -70,6 +71,7 @@ class Runs:
                 process=None,
             )
             RUNS.put(tx, ended)
+            _link(tx, run_id, "made", ended.outputs)
             if memory is not None and STEPS.find(tx, memory.step_key) is None:
                 STEPS.insert(tx, memory)
             tx.record(f"run.{status}", f"run:{run_id}", _facts(ended))
@@ -91,6 +93,8 @@ class Runs:
         )
         with self._book.write() as tx:
             RUNS.insert(tx, run)
+            _link(tx, run.id, "used", run.inputs)
+            _link(tx, run.id, "made", run.outputs)
             tx.record("run.finished", f"run:{run.id}", _facts(run))
         return run
 
@@ -106,6 +110,19 @@ class Runs:
         with self._book.read() as reader:
             return RUNS.select(reader, order="-started_at", limit=limit, **equal)
 
+    def makers(self, digest: Digest) -> list[Run]:
+        """Runs that made an artifact, oldest first; a cached run made nothing new but is listed too."""
+        return self._linked(digest, "made")
+
+    def users(self, digest: Digest) -> list[Run]:
+        """Runs that used an artifact, oldest first."""
+        return self._linked(digest, "used")
+
+    def _linked(self, digest: Digest, role: str) -> list[Run]:
+        with self._book.read() as reader:
+            found = LINKS.select(reader, digest=digest, role=role)
+            return [RUNS.get(reader, run) for run in sorted({link.run for link in found})]
+
     def remembered(self, step_key: Digest) -> StepMemory | None:
         """The result of a step key, if any run produced it."""
         with self._book.read() as reader:
@@ -119,6 +136,11 @@ class Runs:
         for run in dead:
             self.finish(run.id, status="interrupted", error="the process ended without finishing the run")
         return dead
+
+
+def _link(tx: Transaction, run: str, role: Literal["used", "made"], artifacts: Mapping[str, Digest]) -> None:
+    for label, digest in artifacts.items():
+        LINKS.put(tx, Link(digest=digest, role=role, run=run, label=label))
 
 
 def _facts(run: Run) -> dict[str, Any]:

@@ -1,0 +1,212 @@
+"""Adding dataset versions under their contract, and reading them back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stellwerk.core.clock import Clock
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Invalid, NotFound, Refused
+from stellwerk.core.names import name as checked_name
+from stellwerk.core.names import path_part
+from stellwerk.data.model import Contract, ContractReport, DatasetVersion, Partition
+from stellwerk.data.shelves import CONTRACTS, DATASETS
+from stellwerk.ledger import documents
+from stellwerk.ledger.ports import Book
+from stellwerk.ledger.shelf import evolve
+from stellwerk.store import service as trees
+from stellwerk.store.ports import Blobs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Datasets:
+    """Versioned tables of one workspace: each version is a tree of Parquet partitions."""
+
+    def __init__(self, book: Book, blobs: Blobs, clock: Clock) -> None:
+        self._book, self._blobs, self._clock = book, blobs, clock
+
+    def add(
+        self, name: str, frame: pl.DataFrame, *, partition: str = "all", source: str = "", replace: bool = False
+    ) -> DatasetVersion:
+        """Add rows as a partition and so make the next version; the other partitions stay and cost nothing.
+
+        Args:
+            partition: Name of the part, such as `2013-01`; a part that exists is replaced.
+            source: Where the rows came from, for people.
+            replace: Start the version from this partition alone.
+
+        Raises:
+            Refused: `contract-broken`: the rows break the confirmed contract; nothing is added, the refusal is recorded.
+        """
+        from stellwerk.data.reading import frame_to_parquet
+
+        checked_name(name, what="dataset")
+        path_part(partition)
+        self._check(name, frame, partition)
+        data = frame_to_parquet(frame)
+        digest = self._blobs.put(data)
+        part = Partition(name=partition, digest=digest, rows=frame.height, bytes=len(data))
+        columns = tuple((column, str(kind)) for column, kind in frame.schema.items())
+        with self._book.read() as reader:
+            versions = DATASETS.select(reader, name=name)
+        latest = versions[-1] if versions else None
+        kept = () if replace or latest is None else tuple(p for p in latest.partitions if p.name != partition)
+        if kept and latest is not None and latest.columns != columns:
+            raise Invalid(
+                f"partition {partition!r} has other columns than dataset {name!r}: {_differ(latest.columns, columns)}",
+                code="schema-changed",
+                hint="make the columns equal, or start anew with replace",
+            )
+        partitions = tuple(sorted((*kept, part), key=lambda p: p.name))
+        tree = trees.put_files(self._blobs, {f"{p.name}.parquet": p.digest for p in partitions})
+        with self._book.write() as tx:
+            versions = DATASETS.select(tx, name=name)
+            if versions and versions[-1].digest == tree:
+                return versions[-1]
+            version = DatasetVersion(
+                workspace=tx.workspace,
+                name=name,
+                version=len(versions) + 1,
+                digest=tree,
+                partitions=partitions,
+                columns=columns,
+                rows=sum(p.rows for p in partitions),
+                source=source,
+                parent=versions[-1].digest if versions else None,
+                created_at=self._clock.now(),
+                created_by=tx.actor,
+            )
+            DATASETS.insert(tx, version)
+            tx.record(
+                "data.added",
+                f"dataset:{name}@{version.version}",
+                {"digest": tree, "rows": version.rows, "partition": partition, "source": source},
+            )
+        return version
+
+    def get(self, name: str, version: int | None = None) -> DatasetVersion:
+        """A version of a dataset; the newest by default. Raises `NotFound`."""
+        with self._book.read() as reader:
+            if version is not None:
+                return DATASETS.get(reader, name, version)
+            found = DATASETS.select(reader, name=name, order="-version", limit=1)
+        if not found:
+            raise NotFound(f"no dataset {name!r}", hint=f"`stellwerk data add {name} FILE` adds one")
+        return found[0]
+
+    def by_digest(self, digest: Digest) -> DatasetVersion | None:
+        """The dataset version whose tree this is, if any."""
+        with self._book.read() as reader:
+            found = DATASETS.select(reader, digest=digest, limit=1)
+        return found[0] if found else None
+
+    def list(self) -> list[DatasetVersion]:
+        """All versions, by name."""
+        with self._book.read() as reader:
+            return DATASETS.select(reader)
+
+    def frame(self, version: DatasetVersion) -> pl.DataFrame:
+        """All rows of a version, partitions in order of their names."""
+        return frame_of_tree(self._blobs, version.digest)
+
+    def contract(self, name: str) -> Contract | None:
+        """The newest contract of a dataset, if any."""
+        with self._book.read() as reader:
+            found = CONTRACTS.select(reader, name=name, order="-version", limit=1)
+        return found[0] if found else None
+
+    def infer(self, name: str, frame: pl.DataFrame) -> Contract:
+        """Draft a contract from rows, to be confirmed by a person."""
+        from stellwerk.data import contract as contracts
+
+        return self._keep(contracts.infer(name, frame), "contract.drafted")
+
+    def confirm(self, name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Contract:
+        """Confirm the newest contract with changes. An equal one that is confirmed already stays as it is."""
+        from stellwerk.data import contract as contracts
+
+        known = self.contract(name)
+        if known is None:
+            raise NotFound(f"no contract for {name!r}", code="no-contract", hint="infer one from a first table")
+        return self._keep(contracts.confirm(contracts.refine(known, changes or {})), "contract.confirmed")
+
+    def check(self, name: str, frame: pl.DataFrame) -> ContractReport:
+        """Check rows against the newest contract. Raises `NotFound` without one."""
+        from stellwerk.data import contract as contracts
+
+        known = self.contract(name)
+        if known is None:
+            raise NotFound(f"no contract for {name!r}", code="no-contract", hint="infer one from a first table")
+        return contracts.check(known, frame)
+
+    def _keep(self, contract: Contract, kind: str) -> Contract:
+        with self._book.write() as tx:
+            known = CONTRACTS.select(tx, name=contract.name, order="-version", limit=1)
+            version = known[0].version if known else 0
+            if known and evolve(contract, version=version) == known[0]:
+                return known[0]
+            contract = evolve(contract, version=version + 1)
+            CONTRACTS.insert(tx, contract)
+            tx.record(
+                kind,
+                f"contract:{contract.name}@{contract.version}",
+                {"status": contract.status, "columns": len(contract.columns), "contract": documents.text(contract)},
+            )
+        return contract
+
+    def _check(self, name: str, frame: pl.DataFrame, partition: str) -> None:
+        from stellwerk.data import contract as contracts
+
+        known = self.contract(name)
+        if known is None or known.status != "confirmed":
+            return
+        report = contracts.check(known, frame)
+        if report.ok:
+            return
+        lines = contracts.describe(report)
+        with self._book.write() as tx:
+            tx.record(
+                "data.refused",
+                f"dataset:{name}",
+                {
+                    "partition": partition,
+                    "rows": report.rows,
+                    "bad_rows": report.bad_rows,
+                    "contract": known.version,
+                    "rules": [f"{v.column}: {v.rule}" for v in report.violations],
+                },
+            )
+        raise Refused(
+            f"{partition!r} breaks the contract of {name!r} in {report.bad_rows:,} of {report.rows:,} rows:\n"
+            + "\n".join(f"  {line}" for line in lines),
+            code="contract-broken",
+            hint="correct the rows, or confirm a changed contract; nothing was added",
+        )
+
+
+def frame_of_tree(blobs: Blobs, digest: Digest) -> pl.DataFrame:
+    """The rows of a tree of Parquet files."""
+    import polars as pl
+
+    from stellwerk.data.reading import frame_from_parquet
+
+    frames = [frame_from_parquet(blobs.get(part)) for _, part in trees.files(blobs, digest).items()]
+    return pl.concat(frames) if len(frames) > 1 else frames[0]
+
+
+def read_source(path: Path) -> pl.DataFrame:
+    """A table from a file a person has."""
+    from stellwerk.data.reading import read_table
+
+    return read_table(path)
+
+
+def _differ(old: tuple[tuple[str, str], ...], new: tuple[tuple[str, str], ...]) -> str:
+    gone, come = dict(old), dict(new)
+    parts = [f"lacks {c}" for c in gone if c not in come] + [f"adds {c}" for c in come if c not in gone]
+    parts += [f"{c} is {come[c]}, was {gone[c]}" for c in gone if c in come and come[c] != gone[c]]
+    return ", ".join(parts[:8]) or "the order of columns"

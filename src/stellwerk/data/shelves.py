@@ -1,0 +1,9 @@
+"""Where dataset versions and contracts are kept."""
+
+from __future__ import annotations
+
+from stellwerk.data.model import Contract, DatasetVersion
+from stellwerk.ledger.shelf import Shelf
+
+DATASETS = Shelf("dataset_versions", DatasetVersion, key=("name", "version"), index=("digest",))
+CONTRACTS = Shelf("contracts", Contract, key=("name", "version"))

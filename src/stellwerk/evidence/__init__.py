@@ -1,0 +1,1 @@
+"""What is measured about a digest: checks and statistics, plans, attestations."""

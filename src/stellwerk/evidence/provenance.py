@@ -1,0 +1,81 @@
+"""Where a model came from: walking the runs behind its digest down to dataset versions, as check results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stellwerk.core.digest import Digest, short
+from stellwerk.evidence.model import CheckOutcome, CheckResult
+from stellwerk.tracking.model import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What stands behind a digest."""
+
+    runs: tuple[Run, ...]
+    datasets: tuple[Digest, ...]
+    loose: tuple[Digest, ...]
+    """Inputs that no run made and no dataset version names."""
+
+
+def origin(digest: Digest, makers: Callable[[Digest], Sequence[Run]], is_dataset: Callable[[Digest], bool]) -> Origin:
+    """Walk from an artifact to everything it was made from."""
+    runs: dict[str, Run] = {}
+    datasets: list[Digest] = []
+    loose: list[Digest] = []
+    waiting, seen = [digest], {digest}
+    while waiting:
+        current = waiting.pop()
+        if is_dataset(current):
+            datasets.append(current)
+            continue
+        made_by = [run for run in makers(current) if not run.cached] or list(makers(current))
+        if not made_by:
+            loose.append(current)
+            continue
+        run = made_by[0]
+        runs[run.id] = run
+        fresh = [item for item in run.inputs.values() if item not in seen]
+        seen.update(fresh)
+        waiting += fresh
+    return Origin(runs=tuple(runs.values()), datasets=tuple(datasets), loose=tuple(loose))
+
+
+def provenance(model: Digest, found: Origin, has_blob: Callable[[Digest], bool]) -> tuple[CheckResult, ...]:
+    """Whether every run is complete, every input known and every byte still there."""
+    complete = [run for run in found.runs if run.status == "finished" and run.code and run.environment]
+    partial = [run.name for run in found.runs if run not in complete]
+    digests = {
+        model,
+        *found.datasets,
+        *(d for run in found.runs for d in (*run.inputs.values(), *run.outputs.values())),
+    }
+    missing = [digest for digest in digests if not has_blob(digest)]
+    return (
+        _requirement(
+            "provenance:runs",
+            "pass" if found.runs and not partial else "unproven",
+            f"{len(complete)} runs with code and environment digest behind the model"
+            + (f"; incomplete: {', '.join(sorted(set(partial)))}" if partial else "")
+            + ("" if found.runs else "; no run made these bytes"),
+        ),
+        _requirement(
+            "provenance:data",
+            "pass" if found.datasets and not found.loose else "unproven",
+            f"{len(found.datasets)} dataset versions behind the model"
+            + (f"; {len(found.loose)} inputs of unknown origin" if found.loose else ""),
+        ),
+        _requirement(
+            "provenance:bytes",
+            "fail" if missing else "pass",
+            f"{len(missing)} artifacts are missing from the store, first {short(missing[0])}…"
+            if missing
+            else f"all {len(digests)} artifacts are in the store",
+        ),
+    )
+
+
+def _requirement(name: str, outcome: CheckOutcome, text: str) -> CheckResult:
+    return CheckResult(name=name, kind="requirement", outcome=outcome, text=text)

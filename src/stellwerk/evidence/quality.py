@@ -1,0 +1,252 @@
+"""Judging predictions by a plan: floors, ceilings, guardrails, success and slices, each pass, fail or unproven.
+
+The three-valued rule of `methods` 2.1: all floors, guardrails and slices must pass (an intersection–union test, so
+each is tested at the full level); of S success metrics one must, so each is tested at a share of the level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stellwerk.evidence.metrics import PROPER, Metric, Task, metric
+from stellwerk.evidence.model import CheckKind, CheckOutcome, CheckResult, Plan, PlannedGoal
+from stellwerk.evidence.statistics.power import n_needed
+from stellwerk.evidence.statistics.samples import Bounds
+
+Array = NDArray[Any]
+
+MIN_SLICE = 30
+"""Cases below which a slice's bounds are not even computed."""
+
+SERVICE_METRICS = ("latency_p99_ms",)
+"""Goals that are not about predictions; measured by the worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What is judged: labels and scores over the same gate cases."""
+
+    task: Task
+    labels: Array
+    """Class indices (n,) or numbers (n,)."""
+    scores: Array
+    """(n, k) probabilities or (n,) values of the model."""
+    champion: Array | None
+    baseline: Array
+    """Scores of the constant baseline."""
+    slices: Mapping[str, Sequence[str]]
+    """Slice column → value of each case."""
+
+
+def quality(plan: Plan, cases: Judged, alpha: float) -> tuple[CheckResult, ...]:
+    """All quality checks of a plan at the level of this attempt."""
+    results: list[CheckResult] = []
+    for goal in plan.goals:
+        if goal.metric in SERVICE_METRICS:
+            continue
+        measure = metric(goal.metric, cases.task)
+        results += absolute(goal, measure, measure.bounds(cases.labels, cases.scores, alpha), plan.power)
+        if cases.champion is not None:
+            gain = measure.difference(cases.labels, cases.scores, cases.champion, alpha)
+            results += _guardrail(goal, measure, gain, plan.power)
+    results += _success(plan, cases, alpha)
+    for column in plan.slice_by:
+        results += _slices(plan, cases, column, alpha)
+    return tuple(results)
+
+
+def absolute(
+    goal: PlannedGoal, measure: Metric | None, bounds: Bounds, power: float, *, suffix: str = ""
+) -> list[CheckResult]:
+    """Floor and ceiling of one goal from its bounds."""
+    title = measure.title if measure else goal.metric
+    results = []
+    for kind, limit in (("floor", goal.floor), ("ceiling", goal.ceiling)):
+        if limit is None:
+            continue
+        outcome = _judge(bounds, limit) if kind == "floor" else _judge(_mirror(bounds), -limit)
+        sign = "at least" if kind == "floor" else "at most"
+        results.append(
+            _result(
+                f"{kind}:{goal.metric}{suffix}",
+                "floor" if kind == "floor" else "ceiling",
+                outcome,
+                f"{title} {_span(bounds)}, wanted {sign} {limit:g}",
+                bounds,
+                metric=goal.metric,
+                limit=limit,
+                power=power,
+            )
+        )
+    return results
+
+
+def _guardrail(goal: PlannedGoal, measure: Metric, gain: Bounds, power: float) -> list[CheckResult]:
+    if goal.margin is None:
+        return []
+    limit = -goal.margin
+    return [
+        _result(
+            f"guardrail:{goal.metric}",
+            "guardrail",
+            _judge(gain, limit, strict=True),
+            f"{measure.title} against the champion on the same cases {_span(gain, signed=True)}, "
+            f"wanted above {limit:g}",
+            gain,
+            metric=goal.metric,
+            limit=limit,
+            power=power,
+        )
+    ]
+
+
+def _success(plan: Plan, cases: Judged, alpha: float) -> list[CheckResult]:
+    """Better than the champion in one metric (at a share of the level), and than the constant baseline."""
+    name = PROPER[cases.task]
+    proper = metric(name, cases.task)
+    gain = proper.difference(cases.labels, cases.scores, cases.baseline, alpha)
+    results = [
+        _result(
+            "floor:baseline",
+            "floor",
+            _judge(gain, 0.0, strict=True),
+            f"{proper.title} improvement on always answering the training average {_span(gain, signed=True)}, "
+            "wanted above 0",
+            gain,
+            metric=name,
+            limit=0.0,
+            power=plan.power,
+        )
+    ]
+    goals = [goal for goal in plan.goals if goal.metric not in SERVICE_METRICS]
+    if cases.champion is None:
+        return results
+    for goal in goals:
+        measure = metric(goal.metric, cases.task)
+        gain = measure.difference(cases.labels, cases.scores, cases.champion, alpha / len(goals))
+        results.append(
+            _result(
+                f"success:{goal.metric}",
+                "success",
+                _judge(gain, 0.0, strict=True),
+                f"{measure.title} gain over the champion on the same cases {_span(gain, signed=True)}",
+                gain,
+                metric=goal.metric,
+                limit=0.0,
+                power=plan.power,
+            )
+        )
+    return results
+
+
+def _slices(plan: Plan, cases: Judged, column: str, alpha: float) -> list[CheckResult]:
+    values = np.asarray(cases.slices[column], dtype=object)
+    results = []
+    for value in sorted({str(v) for v in values}):
+        rows = np.flatnonzero(values == value)
+        for goal in plan.slice_goals:
+            results += [_slice(goal, cases, column, value, rows, alpha, plan.power)]
+    return results
+
+
+def _slice(
+    goal: PlannedGoal, cases: Judged, column: str, value: str, rows: Array, alpha: float, power: float
+) -> CheckResult:
+    measure = metric(goal.metric, cases.task)
+    labels, scores = cases.labels[rows], cases.scores[rows]
+    name = f"slice:{column}={value}:{goal.metric}"
+    limit = goal.floor if goal.floor is not None else goal.ceiling
+    single = cases.task != "regression" and len(set(labels.tolist())) < 2
+    if len(rows) < MIN_SLICE or single:
+        why = f"only {len(rows)} cases" if len(rows) < MIN_SLICE else "only one class occurs"
+        return CheckResult(
+            name=name,
+            kind="slice",
+            outcome="unproven",
+            text=f"{column} = {value}: {why}, too few for {measure.title}",
+            metric=goal.metric,
+            limit=limit,
+            n=len(rows),
+            n_needed=max(1, MIN_SLICE - len(rows)),
+            slice=(column, value),
+        )
+    found = absolute(goal, measure, measure.bounds(labels, scores, alpha), power)[0]
+    return CheckResult(
+        name=name,
+        kind="slice",
+        outcome=found.outcome,
+        text=f"{column} = {value}: {found.text}",
+        metric=found.metric,
+        estimate=found.estimate,
+        lower=found.lower,
+        upper=found.upper,
+        limit=found.limit,
+        n=found.n,
+        n_needed=found.n_needed,
+        method=found.method,
+        slice=(column, value),
+    )
+
+
+def _judge(bounds: Bounds, limit: float, *, strict: bool = False) -> CheckOutcome:
+    """Pass, fail or unproven by the bound pair; `strict` asks for more than the limit, not for the limit."""
+    low, high = bounds.lower, bounds.upper
+    if low is not None and (low > limit or (low == limit and not strict)):
+        return "pass"
+    return "fail" if high is not None and high < limit else "unproven"
+
+
+def _mirror(bounds: Bounds) -> Bounds:
+    return Bounds(
+        estimate=-bounds.estimate,
+        lower=None if bounds.upper is None else -bounds.upper,
+        upper=None if bounds.lower is None else -bounds.lower,
+        se=bounds.se,
+        alpha=bounds.alpha,
+        n=bounds.n,
+        method=bounds.method,
+    )
+
+
+def _span(bounds: Bounds, *, signed: bool = False) -> str:
+    form = "{:+.4f}" if signed else "{:.4f}"
+    low = "?" if bounds.lower is None else form.format(bounds.lower)
+    high = "?" if bounds.upper is None else form.format(bounds.upper)
+    return f"{form.format(bounds.estimate)} ({low} to {high}, n = {bounds.n:,})"
+
+
+def _result(
+    name: str,
+    kind: CheckKind,
+    outcome: CheckOutcome,
+    text: str,
+    bounds: Bounds,
+    *,
+    metric: str,
+    limit: float,
+    power: float,
+) -> CheckResult:
+    needed = None
+    if outcome == "unproven" and bounds.se:
+        mirrored = kind == "ceiling"
+        estimate, target = (-bounds.estimate, -limit) if mirrored else (bounds.estimate, limit)
+        needed = n_needed(estimate, bounds.se, bounds.n, target, alpha=bounds.alpha, power=power)
+    return CheckResult(
+        name=name,
+        kind=kind,
+        outcome=outcome,
+        text=text,
+        metric=metric,
+        estimate=bounds.estimate,
+        lower=bounds.lower,
+        upper=bounds.upper,
+        limit=limit,
+        n=bounds.n,
+        n_needed=needed,
+        method=bounds.method,
+    )

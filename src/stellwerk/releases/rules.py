@@ -1,0 +1,169 @@
+"""From evidence to verdict, and from verdict to lease. Pure: nothing is read or written here.
+
+`unproven` is never treated as proven, whatever is missing (law 3); expired evidence does not count (law 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from stellwerk.core.digest import Digest
+from stellwerk.evidence.model import CheckResult, Evidence, Plan
+from stellwerk.releases import policies as catalogue
+from stellwerk.releases.model import EndpointSpec, Outcome, Policy, Reason, Verdict
+
+EXEMPT_FROM_SUCCESS = ("first", "retrain", "security", "cost")
+"""Reasons for a release that need no proof of being better, only of not being worse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The outcome of judging evidence, before it gets an id and a date."""
+
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    routed: tuple[tuple[str, str], ...]
+    n_needed: int | None
+    counted: tuple[Evidence, ...]
+    valid_until: datetime
+
+
+def judge(
+    plan: Plan, digest: Digest, policies: tuple[Policy, ...], evidence: Sequence[Evidence], now: datetime
+) -> Judgement:
+    """Judge evidence about one model under a plan (and its digest) and its policies."""
+    demanded = catalogue.requirements(policies)
+    if not demanded:
+        return _stop("policy", "the policy demands no evidence, and an empty policy refuses", now)
+    if not plan.goals:
+        return _stop("plan", "the plan has no goals, so nothing could be proven", now)
+    reasons: list[Reason] = []
+    routed: list[tuple[str, str]] = []
+    counted: list[Evidence] = []
+    valid_until = now + max(demanded.values())
+    for kind, max_age in sorted(demanded.items()):
+        found = _newest(kind, plan.model, digest, evidence, now, max_age)
+        if found is None:
+            reasons.append(Reason(check=kind, outcome="unproven", text=f"no valid {kind} evidence about this model"))
+            continue
+        counted.append(found)
+        valid_until = min(valid_until, found.observed_at + min(found.max_age, max_age))
+        if not found.results:
+            reasons.append(Reason(check=kind, outcome="unproven", text=f"the {kind} evidence holds no result"))
+        successes = [result for result in found.results if result.kind == "success"]
+        for result in found.results:
+            if result.kind == "success":
+                continue
+            if result.kind == "slice" and result.outcome == "unproven" and plan.slice_unproven == "human":
+                routed += [result.slice] if result.slice and result.slice not in routed else []
+                continue
+            reasons.append(_reason(result))
+        if successes and plan.reason not in EXEMPT_FROM_SUCCESS:
+            reasons.append(_any_success(successes))
+    outcomes = {reason.outcome for reason in reasons}
+    outcome: Outcome = "stop" if "fail" in outcomes else "unproven" if outcomes != {"pass"} else "clear"
+    needed = [reason.n_needed for reason in reasons if reason.n_needed is not None]
+    return Judgement(
+        outcome=outcome,
+        reasons=tuple(reasons),
+        routed=tuple(routed),
+        n_needed=max(needed) if needed and outcome == "unproven" else None,
+        counted=tuple(counted),
+        valid_until=valid_until,
+    )
+
+
+def _newest(
+    kind: str, model: Digest, plan: Digest, evidence: Sequence[Evidence], now: datetime, max_age: timedelta
+) -> Evidence | None:
+    valid = [
+        item
+        for item in evidence
+        if item.kind == kind
+        and item.subject == model
+        # What was measured on a gate set counts only for the plan that opened it; a file scan is the same for all.
+        and (item.plan == plan or (item.plan is None and kind != "quality"))
+        and item.statement is not None
+        and item.observed_at <= now < item.observed_at + min(item.max_age, max_age)
+    ]
+    return max(valid, key=lambda item: item.observed_at, default=None)
+
+
+def _reason(result: CheckResult) -> Reason:
+    return Reason(check=result.name, outcome=result.outcome, text=result.text, n_needed=result.n_needed)
+
+
+def _any_success(successes: Sequence[CheckResult]) -> Reason:
+    """At least one metric must be proven better; only if all are proven worse is it a failure."""
+    won = [result for result in successes if result.outcome == "pass"]
+    if won:
+        return _reason(won[0])
+    lost = all(result.outcome == "fail" for result in successes)
+    needed = [result.n_needed for result in successes if result.n_needed is not None]
+    return Reason(
+        check="success",
+        outcome="fail" if lost else "unproven",
+        text="no metric is proven better than the champion's: " + "; ".join(result.text for result in successes),
+        n_needed=min(needed) if needed else None,
+    )
+
+
+def _stop(check: str, text: str, now: datetime) -> Judgement:
+    return Judgement(
+        outcome="stop",
+        reasons=(Reason(check=check, outcome="fail", text=text),),
+        routed=(),
+        n_needed=None,
+        counted=(),
+        valid_until=now,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """How long a release lasts, and why."""
+
+    length: timedelta
+    audit_share: float
+    method: str
+
+
+def lease(endpoint: EndpointSpec, policies: tuple[Policy, ...], labels_to_renew: int) -> Lease:
+    """The initial lease (`methods` 2.2): the shortest of what owner and policy allow, with the audit share it needs.
+
+    Args:
+        labels_to_renew: Labels the renewal proof will need, from the plan's power calculation.
+    """
+    cap = timedelta(days=min(policy.lease_cap[endpoint.risk] for policy in policies))
+    length = min(endpoint.lease.maximum, cap)
+    method = f"declared {endpoint.lease.maximum.days} d, policy cap {cap.days} d for {endpoint.risk} risk"
+    usable = (length - endpoint.label_delay) / timedelta(days=1)
+    if endpoint.steering.audit != "auto":
+        return Lease(length=length, audit_share=endpoint.steering.audit, method=method)
+    share = labels_to_renew / (endpoint.traffic_per_day * usable) if usable > 0 else 1.0
+    share = min(1.0, max(share, MIN_AUDIT_SHARE))
+    return Lease(
+        length=length,
+        audit_share=share,
+        method=f"{method}; audit {share:.2%} = {labels_to_renew:,} labels needed to renew / "
+        f"{endpoint.traffic_per_day:,} cases a day for {usable:.0f} d",
+    )
+
+
+MIN_AUDIT_SHARE = 0.001
+
+
+def due_for_renewal(granted: datetime, expires: datetime, now: datetime) -> bool:
+    """Whether the last fifth of a lease has begun: then renewal or retraining starts by itself."""
+    return now >= expires - (expires - granted) / 5
+
+
+def permits(verdict: Verdict, now: datetime) -> str:
+    """Why a verdict does not permit a release; empty when it does (law 2)."""
+    if verdict.outcome != "clear":
+        return f"the verdict is {verdict.outcome}, not clear"
+    if now >= verdict.valid_until:
+        return "the evidence behind the verdict has expired"
+    return ""
