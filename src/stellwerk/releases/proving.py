@@ -1,0 +1,219 @@
+"""`prove`: freeze the plan, open the gate set, measure, sign, and compute the verdict.
+
+Every part can be killed and done again: the same plan opens the gate set once, signed evidence is found again, and
+a verdict under a plan is given once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from numpy.typing import NDArray
+
+from stellwerk.core import canonical, failpoints
+from stellwerk.core.clock import Clock
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Invalid, Refused
+from stellwerk.core.names import new_id
+from stellwerk.evidence.metrics import constant_scores
+from stellwerk.evidence.model import CheckResult, Evidence, GateSet, Opening, Plan, PlannedGoal
+from stellwerk.evidence.quality import SERVICE_METRICS, Judged, absolute, quality
+from stellwerk.evidence.service import Gates, Notary, once
+from stellwerk.evidence.statistics.bounds import quantile_bounds
+from stellwerk.evidence.statistics.power import alpha_at_attempt
+from stellwerk.ledger import documents
+from stellwerk.ledger.ports import Book
+from stellwerk.models.model import ModelVersion
+from stellwerk.releases import policies as catalogue
+from stellwerk.releases import rules
+from stellwerk.releases.model import EndpointSpec, Goal, Verdict
+from stellwerk.releases.ports import Answers, Examiner, Progress
+from stellwerk.releases.shelves import VERDICTS
+from stellwerk.store.ports import Blobs
+
+failpoints.declare("verdict.given")
+
+WORN = 0.001
+"""Below this level a gate set has been looked at too often to prove anything."""
+
+
+def plan_for(
+    endpoint: EndpointSpec, model: ModelVersion, champion: Digest | None, gate: GateSet, reason: str
+) -> Plan:
+    """The plan that decides about a model: nothing in it depends on what the gate set holds."""
+    policies = catalogue.find(endpoint.policy)
+    return Plan(
+        endpoint=endpoint.name,
+        environment=endpoint.environment,
+        model=model.digest,
+        champion=champion,
+        gate=gate.name,
+        gate_version=gate.version,
+        gate_features=gate.features,
+        gate_commitment=gate.commitment,
+        goals=tuple(map(_goal, endpoint.goals)),
+        slice_by=endpoint.slices.by,
+        slice_goals=tuple(map(_goal, endpoint.slices.goals)),
+        slice_unproven=endpoint.slices.unproven,
+        policy=endpoint.policy,
+        required=tuple(sorted(catalogue.requirements(policies))),
+        reason=reason,
+    )
+
+
+class Prover:
+    """Carries a plan through to its verdict."""
+
+    def __init__(
+        self, book: Book, blobs: Blobs, clock: Clock, gates: Gates, notary: Notary, examiner: Examiner, say: Progress
+    ) -> None:
+        self._book, self._blobs, self._clock = book, blobs, clock
+        self._gates, self._notary, self._examiner, self._say = gates, notary, examiner, say
+
+    def prove(self, plan: Plan) -> Verdict:
+        """The verdict of a plan, computed once. Raises `Refused` for an executable model file or a worn gate set."""
+        gate = self._gates.get(plan.gate, plan.gate_version)
+        digest = canonical.digest(documents.dump(plan))
+        given = self._given(digest)
+        if given is not None and self._clock.now() < given.valid_until:
+            return given
+        self._say("scanning the model's files")
+        scan = self._examiner.scan(plan.model)
+        self._sign("file-scan", plan, None, scan, timedelta(days=30))
+        if any(result.outcome == "fail" for result in scan):
+            # A file that is not plain data is never loaded, so nothing else can be measured.
+            return self._give(plan, self._gates.freeze(plan), 0, None)
+        self._say("freezing the plan in the ledger")
+        self._gates.freeze(plan)
+        self._sign("provenance", plan, digest, self._examiner.provenance(plan.model), timedelta(days=180))
+        self._sign("contract", plan, digest, self._examiner.contract(plan.model, gate), timedelta(days=30))
+        self._say(f"opening gate set {gate.name}@{gate.version} ({gate.rows:,} sealed cases)")
+        opening, plain = self._gates.open(gate, digest)
+        level = self._level(plan, opening)
+        labels = self._examiner.labels(plan.model, gate, plain)
+        results, measured = self._measure(plan, gate, labels, level)
+        evidence = self._sign(
+            "quality", plan, digest, results, timedelta(days=30), attempt=opening.attempt, alpha=level
+        )
+        return self._give(plan, digest, opening.attempt, evidence, measured)
+
+    def _level(self, plan: Plan, opening: Opening) -> float:
+        level = alpha_at_attempt(plan.alpha, opening.attempt)
+        if level < WORN:
+            raise Refused(
+                f"gate set {opening.gate}@{opening.gate_version} was opened {opening.attempt} times; at this wear "
+                f"the level is {level:.5f}, below {WORN}",
+                code="gate-worn",
+                hint="seal a fresh gate set with new cases",
+            )
+        return level
+
+    def _measure(
+        self, plan: Plan, gate: GateSet, labels: NDArray[Any], alpha: float
+    ) -> tuple[tuple[CheckResult, ...], dict[str, tuple[float | None, float | None, float | None]]]:
+        self._say("asking the model in the sandboxed worker")
+        answers = self._examiner.answers(plan.model, gate.features)
+        champion = None
+        if plan.champion is not None:
+            self._say("asking the champion the same questions")
+            champion = self._examiner.answers(plan.champion, gate.features).scores
+        if len(answers.scores) != len(labels):
+            raise Invalid("the model answered another number of cases than it was asked", code="wrong-answer-count")
+        classes = answers.scores.shape[1] if answers.scores.ndim == 2 else 0
+        cases = Judged(
+            task=gate.task,
+            labels=labels,
+            scores=answers.scores,
+            champion=champion,
+            baseline=constant_scores(gate.task, labels, len(labels), classes),
+            slices=self._examiner.columns(gate.features, plan.slice_by),
+        )
+        self._say(f"testing {len(plan.goals)} goals and the slices of {', '.join(plan.slice_by) or 'nothing'}")
+        results = (*quality(plan, cases, alpha), *_latency(plan, answers, alpha))
+        measured = {r.metric: (r.estimate, r.lower, r.upper) for r in results if r.kind in ("floor", "ceiling")}
+        return once(results), {name: numbers for name, numbers in measured.items() if name}
+
+    def _sign(
+        self,
+        kind: str,
+        plan: Plan,
+        digest: Digest | None,
+        results: tuple[CheckResult, ...],
+        max_age: timedelta,
+        **facts: object,
+    ) -> Evidence:
+        known = [
+            item
+            for item in self._notary.about(plan.model)
+            if item.kind == kind and item.plan == digest and item.results == results
+        ]
+        now = self._clock.now()
+        if known and now < known[-1].observed_at + known[-1].max_age:
+            return known[-1]
+        return self._notary.sign(kind, plan.model, results, max_age=max_age, plan=digest, facts=facts)
+
+    def _given(self, plan: Digest) -> Verdict | None:
+        with self._book.read() as reader:
+            found = VERDICTS.select(reader, plan=plan, order="-given_at", limit=1)
+        return found[0] if found else None
+
+    def _give(
+        self,
+        plan: Plan,
+        digest: Digest,
+        attempt: int,
+        evidence: Evidence | None,
+        measured: dict[str, tuple[float | None, float | None, float | None]] | None = None,
+    ) -> Verdict:
+        now: datetime = self._clock.now()
+        judged = rules.judge(plan, digest, catalogue.find(plan.policy), self._notary.about(plan.model), now)
+        verdict = Verdict(
+            id=new_id(now),
+            endpoint=plan.endpoint,
+            model=plan.model,
+            plan=digest,
+            attempt=attempt,
+            outcome=judged.outcome,
+            reasons=judged.reasons,
+            routed=judged.routed,
+            n_needed=judged.n_needed,
+            evidence=tuple(item.statement for item in judged.counted if item.statement is not None),
+            given_at=now,
+            valid_until=judged.valid_until,
+            metrics=measured or {},
+        )
+        failpoints.hit("verdict.given")
+        with self._book.write() as tx:
+            VERDICTS.insert(tx, verdict)
+            tx.record(
+                "verdict.given",
+                f"endpoint:{plan.endpoint}",
+                {
+                    "verdict": verdict.id,
+                    "outcome": verdict.outcome,
+                    "model": plan.model,
+                    "plan": digest,
+                    "attempt": attempt,
+                    "failed": [r.check for r in verdict.reasons if r.outcome == "fail"],
+                    "unproven": [r.check for r in verdict.reasons if r.outcome == "unproven"],
+                    "routed": [list(item) for item in verdict.routed],
+                    "n_needed": verdict.n_needed,
+                    "evidence": list(verdict.evidence),
+                },
+            )
+        return verdict
+
+
+def _latency(plan: Plan, answers: Answers, alpha: float) -> list[CheckResult]:
+    """The p99 of single-case latency in milliseconds, with a distribution-free upper bound."""
+    goals = [goal for goal in plan.goals if goal.metric in SERVICE_METRICS]
+    return [
+        result
+        for goal in goals
+        for result in absolute(goal, None, quantile_bounds(answers.seconds * 1000, 0.99, alpha=alpha), plan.power)
+    ]
+
+
+def _goal(goal: Goal) -> PlannedGoal:
+    return PlannedGoal(metric=goal.metric, floor=goal.floor, ceiling=goal.ceiling, margin=goal.margin)

@@ -1,0 +1,258 @@
+"""Granting, renewing, stopping and superseding releases. Only this changes what an endpoint may run (R010)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from stellwerk.core import canonical, failpoints
+from stellwerk.core.clock import Clock, format_instant
+from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
+from stellwerk.core.names import new_id
+from stellwerk.evidence.shelves import OPENINGS, PLANS
+from stellwerk.ledger import documents
+from stellwerk.ledger import rules as ledger_rules
+from stellwerk.ledger.ports import Book, Reader, Signer, Transaction
+from stellwerk.ledger.shelf import evolve
+from stellwerk.models.model import ModelVersion
+from stellwerk.releases import policies as catalogue
+from stellwerk.releases import rules, signals
+from stellwerk.releases.model import EndpointSpec, Release, Verdict
+from stellwerk.releases.shelves import ENDPOINTS, RELEASES, VERDICTS
+from stellwerk.store.ports import Blobs
+
+failpoints.declare("release.signed", "release.granted")
+
+PREDICATE = "https://stellwerk.dev/release/v1"
+
+
+class Interlocking:
+    """The releases of one workspace."""
+
+    def __init__(self, book: Book, blobs: Blobs, clock: Clock, signer: Signer) -> None:
+        self._book, self._blobs, self._clock, self._signer = book, blobs, clock, signer
+
+    def declare(self, endpoint: EndpointSpec) -> EndpointSpec:
+        """Make an endpoint's declaration known. An equal one changes nothing."""
+        with self._book.write() as tx:
+            if ENDPOINTS.find(tx, endpoint.name) == endpoint:
+                return endpoint
+            ENDPOINTS.put(tx, endpoint)
+            tx.record("endpoint.declared", f"endpoint:{endpoint.name}", {"declaration": documents.text(endpoint)})
+        return endpoint
+
+    def endpoint(self, name: str) -> EndpointSpec:
+        """What is declared of an endpoint. Raises `NotFound`."""
+        with self._book.read() as reader:
+            return ENDPOINTS.get(reader, name)
+
+    def endpoints(self) -> list[EndpointSpec]:
+        """All declared endpoints, by name."""
+        with self._book.read() as reader:
+            return ENDPOINTS.select(reader)
+
+    def verdict(self, verdict_id: str) -> Verdict:
+        """A verdict by its id. Raises `NotFound`."""
+        with self._book.read() as reader:
+            return VERDICTS.get(reader, verdict_id)
+
+    def latest_verdict(self, endpoint: str) -> Verdict | None:
+        """The newest verdict about an endpoint."""
+        with self._book.read() as reader:
+            found = VERDICTS.select(reader, endpoint=endpoint, order="-given_at", limit=1)
+        return found[0] if found else None
+
+    def release_of(self, release_id: str) -> Release:
+        """A release by its id. Raises `NotFound`."""
+        with self._book.read() as reader:
+            return RELEASES.get(reader, release_id)
+
+    def active(self, endpoint: str) -> Release | None:
+        """The release an endpoint runs under, whether or not its lease still holds."""
+        with self._book.read() as reader:
+            return _active(reader, endpoint)
+
+    def history(self, endpoint: str) -> list[Release]:
+        """All releases of an endpoint, oldest first."""
+        with self._book.read() as reader:
+            return RELEASES.select(reader, endpoint=endpoint, order="granted_at")
+
+    def grant(
+        self, verdict: Verdict, model: ModelVersion, *, labels_to_renew: int, risk_limit: float | None = None
+    ) -> Release:
+        """Turn a clear verdict into a signed release with a lease; the former release is superseded (law 2)."""
+        now = self._clock.now()
+        endpoint = self.endpoint(verdict.endpoint)
+        obstacle = rules.permits(verdict, now)
+        if not obstacle and model.digest != verdict.model:
+            obstacle = "the verdict is about another model"
+        if obstacle:
+            raise Refused(
+                f"no release for endpoint {endpoint.name!r}: {obstacle}",
+                code="not-clear",
+                hint="`stellwerk prove` computes a verdict and says what is missing",
+            )
+        lease = rules.lease(endpoint, catalogue.find(endpoint.policy), labels_to_renew)
+        release = Release(
+            id=new_id(now),
+            endpoint=endpoint.name,
+            environment=endpoint.environment,
+            model=model.digest,
+            model_name=model.name,
+            model_version=model.version,
+            verdict=verdict.id,
+            status="active",
+            granted_at=now,
+            granted_by=self._book.actor,
+            expires_at=now + lease.length,
+            lease_method=lease.method,
+            audit_share=lease.audit_share,
+            routed=verdict.routed,
+            risk_limit=risk_limit,
+            statement=verdict.plan,
+        )
+        release = evolve(release, statement=self._sign(release, verdict))
+        failpoints.hit("release.signed")
+        with self._book.write() as tx:
+            granted = self._grant(tx, release, verdict)
+        failpoints.hit("release.granted")
+        return granted
+
+    def _grant(self, tx: Transaction, release: Release, verdict: Verdict) -> Release:
+        _frozen_before_opened(tx, verdict)
+        used = RELEASES.select(tx, endpoint=release.endpoint)
+        if any(known.verdict == verdict.id for known in used):
+            raise Conflict("this verdict was used for a release already", code="verdict-used", hint="prove on fresh gate cases")
+        former = _active(tx, release.endpoint)
+        if former is not None:
+            release = evolve(release, supersedes=former.id)
+            ended = evolve(former, status="superseded", ended_at=release.granted_at, ended_why=f"by {release.id}")
+            RELEASES.put(tx, ended)
+            tx.record("release.superseded", f"release:{former.id}", {"by": release.id, "endpoint": release.endpoint})
+        RELEASES.insert(tx, release)
+        tx.record(
+            "release.granted",
+            f"release:{release.id}",
+            {
+                "endpoint": release.endpoint,
+                "model": release.model,
+                "verdict": verdict.id,
+                "until": format_instant(release.expires_at),
+                "statement": release.statement,
+                "audit_share": repr(release.audit_share),
+                "routed": [list(item) for item in release.routed],
+                "lease": release.lease_method,
+            },
+        )
+        return release
+
+    def renew(self, endpoint: str, length: timedelta, why: str, facts: dict[str, Any]) -> Release:
+        """Extend the active release's lease from now. Only a proof of fitness leads here (law 5)."""
+        now = self._clock.now()
+        with self._book.write() as tx:
+            release = self._must(tx, endpoint)
+            if not signals.holds(release, now):
+                raise Refused(
+                    f"the lease of {endpoint!r} has ended; an ended lease is not renewed",
+                    code="lease-ended",
+                    hint="`stellwerk prove` and `stellwerk release`",
+                )
+            cap = min(
+                p.lease_cap[self.endpoint(endpoint).risk] for p in catalogue.find(self.endpoint(endpoint).policy)
+            )
+            if length > timedelta(days=cap) or length <= timedelta(0):
+                raise Invalid(f"a lease of {length} is not allowed (above 0, at most {cap} d)", code="invalid-lease")
+            renewed = evolve(release, expires_at=max(release.expires_at, now + length), caution="")
+            RELEASES.put(tx, renewed)
+            tx.record(
+                "release.renewed",
+                f"release:{release.id}",
+                {"endpoint": endpoint, "until": format_instant(renewed.expires_at), "why": why, **facts},
+            )
+        return renewed
+
+    def not_renewed(self, endpoint: str, why: list[str]) -> None:
+        """Record that fitness was not proven; the lease simply runs on to its end."""
+        with self._book.write() as tx:
+            release = self._must(tx, endpoint)
+            tx.record("release.not-renewed", f"release:{release.id}", {"endpoint": endpoint, "why": why})
+
+    def caution(self, endpoint: str, why: str) -> Release:
+        """Let the signal show caution until the release is renewed or superseded. A warning needs no proof."""
+        with self._book.write() as tx:
+            release = self._must(tx, endpoint)
+            if release.caution:
+                return release
+            warned = signals.caution(release, why)
+            RELEASES.put(tx, warned)
+            tx.record("signal.caution", f"endpoint:{endpoint}", {"release": release.id, "why": why})
+        return warned
+
+    def stop(self, endpoint: str, why: str) -> tuple[Release, Release | None]:
+        """End the active release now. With `fallback = "previous"` the one before takes over while its lease holds.
+
+        Returns:
+            The stopped release, and the one that runs instead, if any.
+        """
+        if not why.strip():
+            raise Invalid("a stop needs a reason", code="missing-reason", hint="--why TEXT")
+        now = self._clock.now()
+        declared = self.endpoint(endpoint)
+        with self._book.write() as tx:
+            release = self._must(tx, endpoint)
+            stopped = evolve(release, status="stopped", ended_at=now, ended_why=why)
+            RELEASES.put(tx, stopped)
+            tx.record("release.stopped", f"release:{release.id}", {"endpoint": endpoint, "why": why})
+            previous = self._previous(tx, stopped, now) if declared.fallback == "previous" else None
+            if previous is not None:
+                RELEASES.put(tx, previous)
+                tx.record(
+                    "release.resumed",
+                    f"release:{previous.id}",
+                    {"endpoint": endpoint, "instead_of": stopped.id, "until": format_instant(previous.expires_at)},
+                )
+        return stopped, previous
+
+    def token(self, endpoint: str, workspace: str) -> dict[str, Any] | None:
+        """A signed lease token for the active release, or None: then the signal is stop."""
+        with self._book.read() as reader:
+            release, declared = _active(reader, endpoint), ENDPOINTS.find(reader, endpoint)
+        if release is None or declared is None:
+            return None
+        return signals.mint(release, declared, workspace, self._clock.now(), self._signer)
+
+    def _previous(self, reader: Reader, stopped: Release, now: datetime) -> Release | None:
+        if stopped.supersedes is None:
+            return None
+        before = RELEASES.get(reader, stopped.supersedes)
+        resumed = evolve(before, status="active", ended_at=None, ended_why="")
+        return resumed if before.status == "superseded" and signals.holds(resumed, now) else None
+
+    def _must(self, reader: Reader, endpoint: str) -> Release:
+        release = _active(reader, endpoint)
+        if release is None:
+            raise NotFound(
+                f"endpoint {endpoint!r} has no active release",
+                code="no-release",
+                hint=f"`stellwerk prove {endpoint}`",
+            )
+        return release
+
+    def _sign(self, release: Release, verdict: Verdict) -> Any:
+        predicate = {"release": documents.dump(release), "verdict": documents.dump(verdict)}
+        del predicate["release"]["statement"]
+        statement = ledger_rules.statement({release.model_name: release.model}, PREDICATE, predicate)
+        return self._blobs.put(canonical.dumps(ledger_rules.seal(statement, self._signer)))
+
+
+def _active(reader: Reader, endpoint: str) -> Release | None:
+    found = RELEASES.select(reader, endpoint=endpoint, status="active", order="-granted_at", limit=1)
+    return found[0] if found else None
+
+
+def _frozen_before_opened(reader: Reader, verdict: Verdict) -> None:
+    """Law 2: the plan was in the ledger before the gate set was opened under it."""
+    plan = PLANS.find(reader, verdict.plan)
+    opened = OPENINGS.select(reader, attempt=verdict.attempt) if plan else []
+    if plan is None or not any(o.plan == plan.digest and o.opened_at >= plan.frozen_at for o in opened):
+        raise Refused("the plan was not frozen before the gate set was opened", code="plan-not-frozen")

@@ -1,0 +1,1 @@
+"""Cases: decisions a person should see."""

@@ -1,0 +1,34 @@
+"""Cases and their decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+CaseKind = Literal["audit", "slice", "caution", "alarm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One question to a person."""
+
+    id: str
+    endpoint: str
+    kind: CaseKind
+    subject: str
+    """What it is about: `prediction:…`, `endpoint:…`."""
+    queue: str
+    opened_at: datetime
+    due_at: datetime
+    status: Literal["open", "decided"] = "open"
+    why: str = ""
+    """Why it was steered to a person."""
+    probability: float = 1.0
+    """With which probability it was chosen, for unbiased estimates from audits."""
+    decision: str = ""
+    decided_by: str = ""
+    decided_at: datetime | None = None
+    reason: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Digests and numbers only; the inputs stay in the prediction log."""
