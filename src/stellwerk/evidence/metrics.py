@@ -48,14 +48,14 @@ class Metric:
 def losses(name: str, labels: Array, scores: Array) -> Array:
     """Per-case losses (n,) of a mean-loss metric: brier, log_loss, mae, error."""
     if name == "mae":
-        return np.abs(labels - scores)
+        return np.asarray(np.abs(labels - scores))
     chosen = scores[np.arange(len(labels)), labels.astype(np.int64)]
     if name == "log_loss":
-        return -np.log(np.clip(chosen, LOG_FLOOR, 1.0))
+        return np.asarray(-np.log(np.clip(chosen, LOG_FLOOR, 1.0)))
     if name == "error":
-        return (scores.argmax(axis=1) != labels).astype(np.float64)
+        return np.asarray(scores.argmax(axis=1) != labels, dtype=np.float64)
     # Half the sum of squares over classes: for two classes the usual (p − y)², and always within [0, 1].
-    return ((scores**2).sum(axis=1) - 2 * chosen + 1.0) / 2
+    return np.asarray(((scores**2).sum(axis=1) - 2 * chosen + 1.0) / 2)
 
 
 _SUPPORT: dict[str, tuple[float, float] | None] = {

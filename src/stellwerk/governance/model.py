@@ -156,7 +156,7 @@ class Node:
 
     id: str
     kind: str
-    """prediction, segment, release, verdict, evidence, plan, gate, model, run, step, dataset, file, code, environment"""
+    """prediction, segment, release, verdict, evidence, plan, gate, model, run, dataset, file, code, environment"""
     title: str
     detail: str = ""
     digest: str = ""

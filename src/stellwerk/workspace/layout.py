@@ -1,0 +1,153 @@
+"""The folder of a workspace on disk (`docs/formats/workspace.md`): making it, finding it, locking it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stellwerk.core.clock import Clock, ReplayClock, SystemClock
+from stellwerk.core.errors import Corrupt, NotFound, StellwerkError, Unavailable
+
+FOLDER = ".stellwerk"
+FORMAT = "stellwerk-workspace/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where the parts of a workspace lie.
+
+    Attributes:
+        root: The project's folder; the workspace is its subfolder `.stellwerk`.
+        workspace: Name of the workspace, part of every key.
+        identity: Origin of the ledger: differs between any two workspaces.
+        clock: `system`, or `replay` for a rehearsal on simulated time.
+    """
+
+    root: Path
+    workspace: str
+    identity: str
+    clock: Literal["system", "replay"]
+
+    @property
+    def folder(self) -> Path:
+        return self.root / FOLDER
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "ledger.db"
+
+    @property
+    def blobs(self) -> Path:
+        return self.folder / "blobs"
+
+    @property
+    def signing_key(self) -> Path:
+        return self.folder / "keys" / "signing.key"
+
+    @property
+    def sealing_key(self) -> Path:
+        return self.folder / "keys" / "sealing.key"
+
+    @property
+    def predictions(self) -> Path:
+        return self.folder / "predictions"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def project(self) -> Path:
+        return self.root / "stellwerk.toml"
+
+    def make_clock(self) -> Clock:
+        """The clock all processes of this workspace agree on."""
+        return ReplayClock(self.folder / "clock.json") if self.clock == "replay" else SystemClock()
+
+
+def prepare(root: Path, *, workspace: str, clock: Literal["system", "replay"] = "system") -> Layout:
+    """Make the folders of a new workspace and describe it; the description is written by `finish`."""
+    layout = Layout(root=root, workspace=workspace, identity=f"stellwerk/{secrets.token_hex(8)}", clock=clock)
+    try:
+        layout.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (layout.folder / "keys").mkdir(exist_ok=True, mode=0o700)
+        layout.predictions.mkdir(exist_ok=True)
+        layout.checkpoints.mkdir(exist_ok=True)
+    except OSError as cause:
+        raise Unavailable(f"cannot make a workspace here: {cause.strerror}", code="store-unavailable") from cause
+    return layout
+
+
+def finish(layout: Layout) -> None:
+    """Write the description last, atomically: a folder without it is no workspace yet and can be made again."""
+    document = {
+        "format": FORMAT,
+        "workspace": layout.workspace,
+        "identity": layout.identity,
+        "clock": layout.clock,
+    }
+    waiting = layout.folder / "format.json.new"
+    waiting.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    waiting.replace(layout.folder / "format.json")
+
+
+def find(start: Path) -> Layout:
+    """The workspace of a folder or of the nearest folder above it. Raises `NotFound`."""
+    for root in (start.resolve(), *start.resolve().parents):
+        description = root / FOLDER / "format.json"
+        if description.is_file():
+            return _read(root, description)
+    raise NotFound("there is no workspace here or above", code="no-workspace", hint="`stellwerk init` makes one")
+
+
+def _read(root: Path, description: Path) -> Layout:
+    try:
+        document = json.loads(description.read_text("utf-8"))
+        if document["format"] != FORMAT:
+            raise Unavailable(
+                f"this workspace has format {document['format']!r}, this version reads {FORMAT!r}",
+                code="schema-mismatch",
+            )
+        return Layout(
+            root=root, workspace=document["workspace"], identity=document["identity"], clock=document["clock"]
+        )
+    except StellwerkError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise Corrupt("the description of this workspace cannot be read", code="corrupt-workspace") from cause
+
+
+@contextmanager
+def server_lock(layout: Layout) -> Iterator[None]:
+    """Be the one server of a workspace. Raises `Unavailable` where another runs. Ends with the process."""
+    descriptor = os.open(layout.folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            raise Unavailable(
+                "another server runs on this workspace",
+                code="server-running",
+                hint="use that one, or stop it first; commands work beside a server",
+            ) from cause
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process of this machine exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,152 @@
+"""The composition root: the one place where ports meet adapters. A page long, and everything is here."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from stellwerk.access.model import Grant
+from stellwerk.access.shelves import GRANTS
+from stellwerk.core.clock import ReplayClock, SystemClock
+from stellwerk.core.errors import Conflict
+from stellwerk.core.names import name as checked_name
+from stellwerk.data.service import Datasets
+from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
+from stellwerk.evidence.service import Gates, Notary
+from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, create_key
+from stellwerk.ledger.database import Database, WorkspaceBook
+from stellwerk.models.service import Registry
+from stellwerk.releases.ports import Progress
+from stellwerk.releases.service import Interlocking
+from stellwerk.reviews.service import Inbox
+from stellwerk.store.adapters.local import LocalFolder
+from stellwerk.tracking.service import Runs
+from stellwerk.workspace import layout as folders
+from stellwerk.workspace.layout import Layout
+from stellwerk.workspace.settings import Settings
+
+if TYPE_CHECKING:
+    from stellwerk.monitoring.service import Monitoring
+    from stellwerk.workspace.examining import SandboxExaminer
+    from stellwerk.workspace.predictions import Predictions
+
+    from stellwerk.releases.proving import Prover
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+class Rooms:
+    """All rooms of one workspace, furnished for one actor. Heavy ones are built on first use."""
+
+    def __init__(self, layout: Layout, settings: Settings, say: Progress = _silent) -> None:
+        self.layout, self.settings, self.say = layout, settings, say
+        self.clock = layout.make_clock()
+        self.database = Database(layout.database, self.clock)
+        self.database.open()
+        self.actor = checked_name(settings.actor, what="actor")
+        self.book = WorkspaceBook(self.database, layout.workspace, self.actor)
+        self.blobs = LocalFolder(layout.blobs)
+        self.verifier = Ed25519Verifier()
+        self.runs = Runs(self.book, self.clock)
+        self.datasets = Datasets(self.book, self.blobs, self.clock)
+        self.registry = Registry(self.book, self.clock)
+        self.inbox = Inbox(self.book, self.clock)
+        self.grant = self._admit()
+
+    @cached_property
+    def signer(self) -> FileSigner:
+        return FileSigner(self.layout.signing_key)
+
+    @cached_property
+    def gates(self) -> Gates:
+        return Gates(self.book, self.blobs, self.clock, FileSealer(self.layout.sealing_key))
+
+    @cached_property
+    def notary(self) -> Notary:
+        return Notary(self.book, self.blobs, self.clock, self.signer)
+
+    @cached_property
+    def interlocking(self) -> Interlocking:
+        return Interlocking(self.book, self.blobs, self.clock, self.signer)
+
+    @cached_property
+    def examiner(self) -> SandboxExaminer:
+        from stellwerk.workspace.examining import SandboxExaminer
+
+        return SandboxExaminer(self)
+
+    @cached_property
+    def prover(self) -> Prover:
+        from stellwerk.releases.proving import Prover
+
+        return Prover(self.book, self.blobs, self.clock, self.gates, self.notary, self.examiner, self.say)
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        from stellwerk.workspace.predictions import Predictions
+
+        return Predictions(self)
+
+    @cached_property
+    def monitoring(self) -> Monitoring:
+        from stellwerk.monitoring.service import Monitoring
+
+        return Monitoring(self.book, self.blobs, self.clock, self.predictions)
+
+    def checkpoint(self) -> str:
+        """Sign the ledger's present state and copy the note outside the database."""
+        note = self.database.checkpoint(self.layout.identity, self.signer).note
+        target = self.layout.checkpoints / "latest.txt"
+        waiting = target.with_suffix(".new")
+        waiting.write_text(note, "utf-8")
+        waiting.replace(target)
+        return note
+
+    def close(self) -> None:
+        """Release the database."""
+        self.database.close()
+
+    def _admit(self) -> Grant:
+        """Whoever can open the folder is an owner, and the ledger says so."""
+        with self.book.read() as reader:
+            known = GRANTS.find(reader, self.actor)
+        if known is not None:
+            return known
+        grant = Grant(actor=self.actor, role="owner", granted_at=self.clock.now(), granted_by="file-system")
+        with self.book.write() as tx:
+            GRANTS.put(tx, grant)
+            tx.record("access.granted", f"actor:{self.actor}", {"role": "owner", "by": "file-system"})
+        return grant
+
+
+def create(
+    root: Path, settings: Settings, *, workspace: str = "default", clock: Literal["system", "replay"] = "system"
+) -> Layout:
+    """Make a workspace in a folder. Killed half-way it is made again; an existing one is a `Conflict`."""
+    checked_name(workspace, what="workspace")
+    if (root / folders.FOLDER / "format.json").exists():
+        raise Conflict("there is a workspace here already", code="already-exists")
+    layout = folders.prepare(root, workspace=workspace, clock=clock)
+    create_key(layout.signing_key)
+    create_sealing_key(layout.sealing_key)
+    if clock == "replay":
+        ReplayClock(layout.folder / "clock.json").set(SystemClock().now())
+    database = Database(layout.database, layout.make_clock())
+    database.create(layout.identity)
+    book = WorkspaceBook(database, workspace, checked_name(settings.actor, what="actor"))
+    if not book.entries(kinds=["workspace.created"], limit=1):
+        signer = FileSigner(layout.signing_key)
+        with book.write() as tx:
+            tx.record(
+                "workspace.created",
+                f"workspace:{workspace}",
+                {"key": signer.public_key.hex(), "key_id": signer.key_id, "clock": clock},
+            )
+    origin = database.open()
+    database.close()
+    layout = folders.Layout(root=root, workspace=workspace, identity=origin, clock=clock)
+    folders.finish(layout)
+    return layout
