@@ -163,22 +163,19 @@ def _quality(
                     predictions=window.predictions,
                     **_numbers(window.measure),
                 )
-    marks = []
-    for release in history:
-        found = verdicts[release.verdict].metrics.get(goal.metric)
-        if found and found[0] is not None:
-            estimate, lower, upper = found
-            marks.append(
-                (
-                    release.id,
-                    release.granted_at,
-                    estimate,
-                    estimate if lower is None else lower,
-                    estimate if upper is None else upper,
-                )
-            )
+    marks = [
+        (release.id, release.granted_at, *_interval(verdicts[release.verdict].metrics[goal.metric]))
+        for release in history
+        if goal.metric in verdicts[release.verdict].metrics
+    ]
     ordered = tuple(points[key] for key in sorted(points, key=lambda key: (key[1], key[0])))
     return Series(metric=goal.metric, floor=goal.floor, points=ordered, at_release=tuple(marks))
+
+
+def _interval(found: tuple[float | None, float | None, float | None]) -> tuple[float, float, float]:
+    """Estimate and bounds; a bound that does not exist is drawn at the estimate, and one without estimate at 0."""
+    estimate = found[0] or 0.0
+    return estimate, estimate if found[1] is None else found[1], estimate if found[2] is None else found[2]
 
 
 def _numbers(measure: Measure) -> dict[str, float]:

@@ -122,7 +122,9 @@ class Interlocking:
         _frozen_before_opened(tx, verdict)
         used = RELEASES.select(tx, endpoint=release.endpoint)
         if any(known.verdict == verdict.id for known in used):
-            raise Conflict("this verdict was used for a release already", code="verdict-used", hint="prove on fresh gate cases")
+            raise Conflict(
+                "this verdict was used for a release already", code="verdict-used", hint="prove on fresh gate cases"
+            )
         former = _active(tx, release.endpoint)
         if former is not None:
             release = evolve(release, supersedes=former.id)
