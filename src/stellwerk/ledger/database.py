@@ -6,19 +6,23 @@ SQLite with WAL and `synchronous=FULL`; PostgreSQL comes with the team edition. 
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from stellwerk.core import failpoints
 from stellwerk.core.clock import Clock, format_instant
 from stellwerk.core.errors import Bug, Corrupt, NotFound, Unavailable
 from stellwerk.ledger import rules
 from stellwerk.ledger.model import Checkpoint, Entry
+from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Signer
 
 failpoints.declare("ledger.record", "ledger.commit", "ledger.committed")
@@ -68,19 +72,27 @@ checkpoints = sa.Table(
     sqlite_strict=True,
 )
 
-_APPEND_ONLY = [
-    f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
-    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+_APPEND_ONLY = {
+    f"{table}_no_{verb.lower()}": f"BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     for table in ("ledger_entries", "ledger_nodes", "ledger_checkpoints")
     for verb in ("UPDATE", "DELETE")
-]
+} | {
+    # INSERT OR REPLACE would remove the old row without asking the triggers above.
+    f"{table}_no_replace": f"BEFORE INSERT ON {table} WHEN {condition} "
+    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    for table, condition in {
+        "ledger_entries": "NEW.sequence IS NOT (SELECT COALESCE(MAX(sequence) + 1, 0) FROM ledger_entries)",
+        "ledger_nodes": 'EXISTS (SELECT 1 FROM ledger_nodes WHERE level = NEW.level AND "index" = NEW."index")',
+        "ledger_checkpoints": "EXISTS (SELECT 1 FROM ledger_checkpoints WHERE size = NEW.size)",
+    }.items()
+}
 
 
 class Database:
     """One SQLite file. Safe for many threads and processes; writers take turns."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._clock = clock
+        self._clock, self._path = clock, path
         self._engine = sa.create_engine(
             f"sqlite:///{path}",
             poolclass=sa.pool.QueuePool,
@@ -96,10 +108,9 @@ class Database:
 
     def create(self, origin: str) -> None:
         """Make the tables and the identity of this book; does nothing where they exist."""
+        rules.check_origin(origin)
         with self._begin("IMMEDIATE") as connection:
-            metadata.create_all(connection)
-            for statement in _APPEND_ONLY:
-                connection.exec_driver_sql(statement)
+            _complete(connection)
             if connection.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).first() is None:
                 connection.execute(
                     meta.insert(),
@@ -107,20 +118,29 @@ class Database:
                 )
 
     def open(self) -> str:
-        """Check format and integrity; returns the origin (identity) of the book."""
+        """Check the format; returns the origin (identity) of the book. Damage is for `verify` to find.
+
+        Raises `NotFound` where there is no file: a book that is gone must not be replaced by an empty one.
+        """
+        if not self._path.is_file():
+            raise NotFound("there is no book here", hint="`stellwerk init` begins one")
         with self._begin("DEFERRED") as connection:
-            try:
-                rows = {row.key: row.value for row in connection.execute(sa.select(meta))}
-            except OperationalError as cause:
-                raise Corrupt("the database has no Stellwerk tables", code="corrupt-database") from cause
+            present = _present(connection)
+            if meta.name not in present:
+                raise Corrupt("the database has no Stellwerk tables", code="corrupt-database")
+            rows = {row.key: row.value for row in connection.execute(sa.select(meta))}
             if rows.get("schema") != SCHEMA_VERSION:
                 raise Unavailable(
                     f"the database has schema {rows.get('schema')!r}, this version reads {SCHEMA_VERSION!r}",
                     code="schema-mismatch",
                     hint="use the version of Stellwerk that wrote it, or migrate",
                 )
+            if "origin" not in rows:
+                raise Corrupt("the database does not say which book it is", code="corrupt-database")
+        if not present >= {*metadata.tables, *_APPEND_ONLY}:
             # Tables of rooms that were added since this workspace was made.
-            metadata.create_all(connection)
+            with self._begin("IMMEDIATE") as connection:
+                _complete(connection)
         return str(rows["origin"])
 
     def close(self) -> None:
@@ -135,13 +155,17 @@ class Database:
                 try:
                     yield connection
                 except BaseException:
-                    connection.exec_driver_sql("ROLLBACK")
+                    # A full or failing disk makes SQLite roll back by itself; a second one would hide the cause.
+                    if getattr(connection.connection.dbapi_connection, "in_transaction", True):
+                        connection.exec_driver_sql("ROLLBACK")
                     raise
                 connection.exec_driver_sql("COMMIT")
         except DatabaseError as cause:
             raise _wrap(cause) from cause
-        except OSError as cause:
-            raise Unavailable("the database cannot be written", code="database-unavailable") from cause
+        except PoolTimeout as cause:
+            raise Unavailable(
+                "too many transactions are open at once", code="database-busy", hint="wait and try again"
+            ) from cause
 
     @contextmanager
     def write(self, workspace: str, actor: str) -> Iterator[Writing]:
@@ -150,8 +174,8 @@ class Database:
             transaction = Writing(connection, workspace, actor, self._clock)
             yield transaction
             transaction.check()
-            failpoints.hit("ledger.commit")
-        failpoints.hit("ledger.committed")
+            _failpoint("ledger.commit")
+        _failpoint("ledger.committed")
 
     @contextmanager
     def read(self, workspace: str) -> Iterator[Reading]:
@@ -169,32 +193,31 @@ class Database:
         limit: int | None = None,
     ) -> list[Entry]:
         """Entries of a workspace in order; a kind ending in `.` is a prefix."""
-        query = sa.select(entries.c.bytes).where(entries.c.workspace == workspace, entries.c.sequence >= start)
+        query = sa.select(entries.c.bytes).where(
+            entries.c.workspace == plain(workspace), entries.c.sequence >= position(start)
+        )
         if subject is not None:
-            query = query.where(entries.c.subject == subject)
+            query = query.where(entries.c.subject == plain(subject))
         if kinds is not None:
-            query = query.where(
-                sa.or_(
-                    sa.false(),
-                    *(
-                        entries.c.kind.startswith(kind, autoescape=True)
-                        if kind.endswith(".")
-                        else entries.c.kind == kind
-                        for kind in kinds
-                    ),
-                )
-            )
+            query = query.where(sa.or_(sa.false(), *map(_of_kind, kinds)))
         with self._begin("DEFERRED") as connection:
-            rows = connection.execute(query.order_by(entries.c.sequence).limit(limit)).all()
+            rows = connection.execute(query.order_by(entries.c.sequence).limit(position(limit))).all()
         return [rules.parse_entry(row.bytes) for row in rows]
 
+    def size(self) -> int:
+        """How many entries the book has."""
+        with self._begin("DEFERRED") as connection:
+            return _size(connection)
+
     def checkpoint(self, origin: str, signer: Signer) -> Checkpoint:
-        """Sign the present size and root, and keep the note."""
+        """Sign the present size and root, and keep the note. A book that contradicts its last one is not signed."""
         with self._begin("IMMEDIATE") as connection:
-            size = _size(connection)
-            result = rules.sign_checkpoint(origin, size, rules.root(size, _lookup(connection)), signer)
-            known = connection.execute(sa.select(checkpoints.c.note).where(checkpoints.c.size == size)).first()
-            if known is None:
+            size, lookup = _size(connection), _lookup(connection)
+            last = connection.execute(sa.select(checkpoints).order_by(checkpoints.c.size.desc()).limit(1)).first()
+            if last is not None:
+                _check_grown(rules.read_checkpoint(last.note), size, lookup)
+            result = rules.sign_checkpoint(origin, size, rules.root(size, lookup), signer)
+            if last is None or last.size != size:
                 connection.execute(checkpoints.insert().values(size=size, note=result.note))
         return result
 
@@ -247,8 +270,10 @@ class Writing:
             subject=subject,
             body=dict(body or {}),
         )
+        for text in (entry.workspace, entry.actor, kind, subject):
+            plain(text)
         data = rules.entry_bytes(entry)
-        failpoints.hit("ledger.record")
+        _failpoint("ledger.record")
         self._connection.execute(
             entries.insert().values(
                 sequence=size,
@@ -311,6 +336,41 @@ def _configure(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
+def _failpoint(name: str) -> None:
+    try:
+        failpoints.hit(name)
+    except OSError as cause:
+        raise _full() if cause.errno == errno.ENOSPC else _unusable(cause.strerror or "unknown reason") from cause
+
+
+def _present(connection: sa.Connection) -> set[str]:
+    found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")
+    return {str(row.name) for row in found}
+
+
+def _complete(connection: sa.Connection) -> None:
+    metadata.create_all(connection)
+    for name, body in _APPEND_ONLY.items():
+        connection.exec_driver_sql(f"CREATE TRIGGER IF NOT EXISTS {name} {body}")
+
+
+def _of_kind(kind: str) -> Any:
+    plain(kind)
+    if not kind.endswith("."):
+        return entries.c.kind == kind
+    # A range and not LIKE, which would ignore case and the index: "/" is the character after ".".
+    return sa.and_(entries.c.kind >= kind, entries.c.kind < kind[:-1] + "/")
+
+
+def _check_grown(last: Checkpoint, size: int, lookup: rules.Node) -> None:
+    if last.size > size or rules.root(last.size, lookup) != last.root:
+        raise Corrupt(
+            f"the book no longer begins with the {last.size} entries of its last checkpoint",
+            code="corrupt-ledger",
+            hint="`stellwerk verify` says what is wrong; restore the book from a backup",
+        )
+
+
 def _size(connection: sa.Connection) -> int:
     last = connection.execute(sa.select(sa.func.max(entries.c.sequence))).scalar()
     return 0 if last is None else int(last) + 1
@@ -328,20 +388,33 @@ def _lookup(connection: sa.Connection) -> rules.Node:
     return node
 
 
+def is_taken(cause: IntegrityError) -> bool:
+    """Whether a statement failed because its key exists already, and not because its values do not fit."""
+    code = getattr(cause.orig, "sqlite_errorcode", 0)
+    return code in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+
+
+def _full() -> Unavailable:
+    return Unavailable("the disk is full; nothing was lost", code="disk-full", hint="free some space and try again")
+
+
+def _unusable(reason: str) -> Unavailable:
+    return Unavailable(f"the database cannot be used: {reason}", code="database-unavailable")
+
+
 def _wrap(cause: DatabaseError) -> Unavailable | Corrupt | Bug:
     text = str(cause.orig)
-    if "full" in text:
-        return Unavailable(
-            "the disk is full; nothing was lost", code="disk-full", hint="free some space and try again"
-        )
-    if "locked" in text or "busy" in text:
+    code = getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return _full()
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Unavailable(
             "another process is writing to this workspace",
             code="database-busy",
             hint="wait for it and try again",
         )
-    if "malformed" in text or "not a database" in text:
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return Corrupt("the database file is damaged", code="corrupt-database", hint="restore it from a backup")
     if isinstance(cause, OperationalError):
-        return Unavailable(f"the database cannot be used: {text}", code="database-unavailable")
+        return _unusable(text)
     return Bug(f"the database refused a statement: {text}")

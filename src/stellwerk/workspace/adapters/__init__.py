@@ -1,0 +1,1 @@
+"""The workspace at the other end of a URL."""

@@ -1,0 +1,75 @@
+"""`verify` and `fsck`: the book and the store against independent readers of their formats."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from stellwerk.ledger.model import Finding
+from stellwerk.ledger.verify import verify_book
+from stellwerk.store.fsck import check_blobs, check_references
+from stellwerk.store.model import Damage
+from stellwerk.workspace.rooms import Rooms
+
+REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", "plan", "model", "evidence")
+"""Fields of ledger entries whose digests must be in the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookReport:
+    """What the independent verifier found."""
+
+    entries: int
+    root: str
+    """Hex of the Merkle root that was signed."""
+    key: str
+    """Hex of the public key that signed it."""
+    checkpoint: str
+    findings: tuple[Finding, ...]
+
+
+def verify(rooms: Rooms) -> BookReport:
+    """Verify the whole book, and sign a checkpoint of it if it is whole."""
+    copy = rooms.layout.checkpoints / "latest.txt"
+    notes = [copy.read_text("utf-8")] if copy.is_file() else []
+    public = rooms.signer.public_key
+    count, findings = verify_book(
+        rooms.layout.database,
+        rooms.layout.identity,
+        lambda signature, message: rooms.verifier.verify(public, signature, message),
+        notes,
+    )
+    note = rooms.checkpoint() if not findings else (notes[0] if notes else "")
+    root = note.split("\n")[2] if note else ""
+    return BookReport(entries=count, root=root, key=public.hex(), checkpoint=note, findings=tuple(findings))
+
+
+def fsck(rooms: Rooms) -> list[Damage]:
+    """Check every blob, and that every digest the ledger names has one."""
+    found = check_blobs(rooms.layout.blobs)
+    return found + check_references(rooms.layout.blobs, references(rooms))
+
+
+def references(rooms: Rooms) -> Iterator[tuple[str, str]]:
+    """All (digest, where) that entries of the book name, read without the writer's code."""
+    with closing(sqlite3.connect(f"file:{rooms.layout.database}?mode=ro", uri=True)) as connection:
+        for sequence, kind, data in connection.execute("SELECT sequence, kind, bytes FROM ledger_entries"):
+            body = json.loads(data)["body"]
+            for field in REFERENCES:
+                for digest in _digests(body.get(field)):
+                    yield digest, f"entry {sequence} ({kind}) {field}"
+
+
+def _digests(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.startswith("sha256:"):
+            yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _digests(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _digests(item)

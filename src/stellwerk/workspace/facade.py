@@ -1,0 +1,268 @@
+"""The Python API: the same against a folder and against a URL."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stellwerk.core.errors import Invalid
+from stellwerk.data.model import Contract, DatasetVersion, TableDiff
+from stellwerk.governance.comparing import Comparison
+from stellwerk.governance.dossier import Dossier
+from stellwerk.governance.model import Board, RunPage, Trace
+from stellwerk.models.model import Alias, ModelVersion
+from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
+from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
+from stellwerk.reviews.model import Case
+from stellwerk.store.model import Damage
+from stellwerk.tracking.model import Run
+from stellwerk.workspace import operations as ops
+from stellwerk.workspace.calls import Operation
+from stellwerk.workspace.checking import BookReport
+from stellwerk.workspace.ports import Caller
+from stellwerk.workspace.watching import Renewal
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from stellwerk.pipelines.model import Plan
+    from stellwerk.workspace.running import Ran, Watch
+
+R = TypeVar("R")
+
+
+class Data:
+    """Datasets of a workspace."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def add(
+        self,
+        name: str,
+        table: pl.DataFrame | str | Path,
+        *,
+        partition: str = "all",
+        source: str = "",
+        replace: bool = False,
+    ) -> DatasetVersion:
+        """Add a table (or a CSV, Parquet or JSON-lines file) as a partition, and so make the next version.
+
+        The first table of a name gets a drafted contract; once that is confirmed, tables that break it are refused.
+
+        Raises:
+            Refused: `contract-broken`, with the rows and the reasons.
+            Invalid: the file cannot be read as a table, or has other columns than the versions before.
+        """
+        from stellwerk.data.reading import frame_to_parquet, read_table
+
+        if isinstance(table, (str, Path)):
+            source = source or Path(table).name
+            table = read_table(Path(table))
+        blob = self._caller.blobs.put(frame_to_parquet(table))
+        return _call(
+            self._caller, ops.add_data, name=name, blob=blob, partition=partition, source=source, replace=replace
+        )
+
+    def list(self) -> tuple[DatasetVersion, ...]:
+        """All versions, by name."""
+        return _call(self._caller, ops.list_data)
+
+    def get(self, name: str, version: int | None = None) -> DatasetVersion:
+        """A version; the newest by default."""
+        return _call(self._caller, ops.get_data, name=name, version=version)
+
+    def frame(self, name: str, version: int | None = None) -> pl.DataFrame:
+        """All rows of a version."""
+        import polars as pl
+
+        blob = _call(self._caller, ops.table_of_data, name=name, version=version)
+        return pl.read_parquet(io.BytesIO(self._caller.blobs.get(blob)))
+
+    def diff(self, name: str, old: int, new: int) -> TableDiff:
+        """What changed between two versions."""
+        return _call(self._caller, ops.diff_data, name=name, old=old, new=new)
+
+    def contract(self, name: str) -> Contract | None:
+        """The newest contract of a dataset, if any."""
+        return _call(self._caller, ops.get_contract, name=name)
+
+    def confirm(self, name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Contract:
+        """Confirm the drafted contract, with changes by column: `{"origin": {"vocabulary": ["EWR"]}}`."""
+        plain = {column: dict(rule) for column, rule in (changes or {}).items()}
+        return _call(self._caller, ops.confirm_contract, name=name, changes=plain)
+
+
+class Models:
+    """Registered models of a workspace."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def list(self) -> tuple[ModelVersion, ...]:
+        """All versions, by name."""
+        return _call(self._caller, ops.list_models)
+
+    def get(self, model: str) -> ModelVersion:
+        """What `name`, `name@3`, `name@alias` or a digest means."""
+        return _call(self._caller, ops.get_model, model=model)
+
+    def alias(self, name: str, alias: str, version: int) -> Alias:
+        """Point an alias at a version."""
+        return _call(self._caller, ops.alias_model, name=name, alias=alias, version=version)
+
+    def compare(self, first: str, second: str) -> Comparison:
+        """What two versions share and where they differ."""
+        return _call(self._caller, ops.compare, first=first, second=second)
+
+
+class Workspace:
+    """A workspace, wherever it is. Close it, or use it in a `with` statement."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self.data = Data(caller)
+        self.models = Models(caller)
+
+    def now(self) -> datetime:
+        """The time of the workspace, simulated in a rehearsal."""
+        return self._caller.clock.now()
+
+    def run(self, plan: Plan, *, watch: Watch | None = None) -> Ran:
+        """Execute a plan; steps whose key is known are not executed again. The model is registered under its name.
+
+        Raises:
+            StellwerkError: of the first step that failed, with the user's own traceback in the run's log.
+        """
+        from stellwerk.workspace.running import run
+
+        return run(self._caller, plan, watch)
+
+    def runs(self, *, experiment: str | None = None, parent: str | None = None, limit: int = 100) -> tuple[Run, ...]:
+        """Runs, newest first."""
+        return _call(self._caller, ops.search_runs, experiment=experiment, parent=parent, limit=limit)
+
+    def declare(self, endpoint: EndpointSpec) -> EndpointSpec:
+        """Make an endpoint's declaration known."""
+        return _call(self._caller, ops.declare_endpoint, endpoint=endpoint)
+
+    def endpoints(self) -> tuple[EndpointSpec, ...]:
+        """All declared endpoints."""
+        return _call(self._caller, ops.list_endpoints)
+
+    def signal(self, endpoint: str) -> SignalState:
+        """What an endpoint's signal shows, and why."""
+        return _call(self._caller, ops.signal, endpoint=endpoint)
+
+    def prove(self, endpoint: str, *, model: str = "", reason: str = "") -> Verdict:
+        """Compute the verdict about a model under a plan frozen beforehand: clear, stop or unproven."""
+        return _call(self._caller, ops.prove, endpoint=endpoint, model=model, reason=reason)
+
+    def release(self, endpoint: str) -> Release:
+        """Release what the newest verdict permits. Raises `Refused` unless it is clear."""
+        return _call(self._caller, ops.release, endpoint=endpoint)
+
+    def renew(self, endpoint: str) -> Renewal:
+        """Extend the lease if labels prove fitness."""
+        return _call(self._caller, ops.renew, endpoint=endpoint)
+
+    def stop(self, endpoint: str, *, why: str) -> tuple[Release, ...]:
+        """End the active release; the answer's second item, if any, is the one that runs instead."""
+        return _call(self._caller, ops.stop, endpoint=endpoint, why=why)
+
+    def releases(self, endpoint: str) -> tuple[Release, ...]:
+        """All releases of an endpoint, oldest first."""
+        return _call(self._caller, ops.list_releases, endpoint=endpoint)
+
+    def outcomes(self, endpoint: str, outcomes: Iterable[Outcome]) -> OutcomeReport:
+        """Say what became true of predictions."""
+        return _call(self._caller, ops.record_outcomes, endpoint=endpoint, outcomes=tuple(outcomes))
+
+    def assess(self, endpoint: str) -> Assessment:
+        """Judge production by the log and the labels."""
+        return _call(self._caller, ops.assess, endpoint=endpoint)
+
+    def inbox(self, *, endpoint: str | None = None, limit: int = 50) -> tuple[Case, ...]:
+        """Open cases, the most urgent first."""
+        return _call(self._caller, ops.list_cases, status="open", endpoint=endpoint, limit=limit)
+
+    def decide(self, case: str, decision: str, *, reason: str = "") -> Case:
+        """Decide a case."""
+        return _call(self._caller, ops.decide_case, case=case, decision=decision, reason=reason)
+
+    def board(self) -> Board:
+        """Every endpoint with its signal, lease, quality and next step."""
+        return _call(self._caller, ops.board)
+
+    def run_page(self, run: str) -> RunPage:
+        """One run with everything that is known of it."""
+        return _call(self._caller, ops.run_page, run=run)
+
+    def trace(self, subject: str, *, down: bool = False) -> Trace:
+        """From anything to its causes, or to everything it affects, re-verifying every digest."""
+        return _call(self._caller, ops.trace, subject=subject, down=down)
+
+    def dossier(self, release: str) -> Dossier:
+        """Everything behind a release, as a document."""
+        return _call(self._caller, ops.dossier, release=release)
+
+    def verify(self) -> BookReport:
+        """Check the ledger by independent code."""
+        return _call(self._caller, ops.verify)
+
+    def fsck(self) -> tuple[Damage, ...]:
+        """Check every blob by independent code."""
+        return _call(self._caller, ops.fsck)
+
+    def close(self) -> None:
+        """Release what it holds."""
+        self._caller.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _call(caller: Caller, operation: Operation[..., R], **arguments: Any) -> R:
+    answer: R = caller.call(operation, arguments)
+    return answer
+
+
+def connect(place: str | Path = ".", *, actor: str = "") -> Workspace:
+    """Open the workspace of a folder (or of the nearest one above it), or at a URL.
+
+    Args:
+        place: A path, or `http://…` of a server started by `stellwerk up`.
+        actor: Who is acting; by default `STELLWERK_ACTOR`, or the login name.
+
+    Raises:
+        NotFound: `no-workspace`: there is none.
+        Unavailable: the server does not answer.
+    """
+    from dataclasses import replace
+
+    from stellwerk.workspace.settings import read
+
+    if isinstance(place, str) and "://" in place:
+        if not place.startswith(("http://", "https://")):
+            raise Invalid(
+                f"cannot connect to {place[:60]!r} (expected a folder, http:// or https://)", code="invalid-url"
+            )
+        from stellwerk.workspace.adapters.http import HttpCaller
+
+        return Workspace(HttpCaller(place))
+    from stellwerk.workspace.layout import find
+    from stellwerk.workspace.local import LocalCaller
+    from stellwerk.workspace.rooms import Rooms
+
+    settings = read()
+    settings = replace(settings, actor=actor) if actor else settings
+    return Workspace(LocalCaller(Rooms(find(Path(place)), settings)))

@@ -1,0 +1,115 @@
+"""The prediction log of a workspace: where its spools lie, and what monitoring and the trace read of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from stellwerk.core.clock import format_instant
+from stellwerk.core.digest import Digest
+from stellwerk.governance.trace import Answered
+from stellwerk.reviews.model import Case
+from stellwerk.serving import codec, segments
+from stellwerk.serving.adapters.spool import Spool
+from stellwerk.serving.model import PredictionBatch, SegmentInfo
+from stellwerk.serving.shelves import SEGMENTS
+
+if TYPE_CHECKING:
+    from stellwerk.workspace.rooms import Rooms
+
+
+class Predictions:
+    """All predictions of a workspace, sealed or not. Implements `monitoring.ports.PredictionSource`."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._spools: dict[str, Spool] = {}
+        self._lock = threading.Lock()
+
+    def spool(self, endpoint: str) -> Spool:
+        """The open log of an endpoint."""
+        with self._lock:
+            if endpoint not in self._spools:
+                self._spools[endpoint] = Spool(self._rooms.layout.predictions / endpoint)
+            return self._spools[endpoint]
+
+    def batches(self, endpoint: str, since: datetime, until: datetime) -> Iterator[PredictionBatch]:
+        """Batches with since <= at < until."""
+        return self._log(endpoint).batches(endpoint, since, until)
+
+    def sizes(self, endpoint: str, batches: Collection[str]) -> Mapping[str, int]:
+        """How many predictions each of these batches has."""
+        return self._log(endpoint).sizes(endpoint, batches)
+
+    def count(self, endpoint: str) -> int:
+        """How many predictions are sealed."""
+        with self._rooms.book.read() as reader:
+            return sum(segment.predictions for segment in SEGMENTS.select(reader, endpoint=endpoint))
+
+    def seal(self, endpoint: str) -> tuple[SegmentInfo, ...]:
+        """Seal the open log into the ledger, and open the cases that its predictions were steered to."""
+        rooms = self._rooms
+        sealed = segments.seal(self.spool(endpoint), rooms.blobs, rooms.book, rooms.clock, endpoint)
+        for info in sealed:
+            cases = [case for batch in self._of(info) for case in self._cases(batch)]
+            if cases:
+                rooms.inbox.open(cases)
+        return sealed
+
+    def answered(self, prediction: str) -> Answered:
+        """One answer as the log has it. Raises `NotFound`."""
+        known = [endpoint.name for endpoint in self._rooms.interlocking.endpoints()]
+        found = self._log(*known).find(prediction)
+        batch, row = found.batch, found.row
+        steer = batch.steered.get(row)
+        answer = batch.answers[row]
+        return Answered(
+            id=prediction,
+            endpoint=batch.endpoint,
+            release=batch.release,
+            model=batch.model,
+            at=format_instant(batch.at),
+            signal=batch.signal,
+            segment=found.segment,
+            inputs={name: values[row] for name, values in batch.columns.items()},
+            answer=f"{answer} {batch.scores[row]}" if answer is not None else "left to a person",
+            steered=steer.reason if steer else "",
+        )
+
+    def segments_of(self, endpoint: str, release: str) -> list[tuple[Digest, int]]:
+        """Sealed segments, with how many answers a release gave in each."""
+        with self._rooms.book.read() as reader:
+            infos = SEGMENTS.select(reader, endpoint=endpoint)
+        counted = [
+            (info.digest, sum(batch.count for batch in self._of(info) if batch.release == release)) for info in infos
+        ]
+        return [(digest, count) for digest, count in counted if count]
+
+    def _log(self, *endpoints: str) -> segments.PredictionLog:
+        return segments.PredictionLog(
+            self._rooms.book, self._rooms.blobs, {endpoint: self.spool(endpoint) for endpoint in endpoints}
+        )
+
+    def _of(self, info: SegmentInfo) -> Iterator[PredictionBatch]:
+        return map(codec.unpack, self._rooms.blobs.get(info.digest).splitlines())
+
+    def _cases(self, batch: PredictionBatch) -> Iterator[Case]:
+        steering = {endpoint.name: endpoint.steering for endpoint in self._rooms.interlocking.endpoints()}
+        rule = steering.get(batch.endpoint)
+        for row, steer in batch.steered.items():
+            if not steer.to_people or rule is None:
+                continue
+            yield Case(
+                id=f"{batch.id}-{row}",
+                endpoint=batch.endpoint,
+                kind="audit" if steer.kind == "audit" else "slice",
+                subject=f"prediction:{batch.id}-{row}",
+                queue=rule.review_queue,
+                opened_at=batch.at,
+                due_at=batch.at + rule.review_due,
+                why=steer.reason,
+                probability=steer.probability,
+                facts={"release": batch.release, "model": batch.model},
+            )

@@ -1,0 +1,94 @@
+"""Dataset versions as tables: adding, comparing, and one blob with all rows for pipelines."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from stellwerk.core import canonical
+from stellwerk.core.digest import Digest
+from stellwerk.data.model import DatasetVersion, TableDiff
+from stellwerk.store import service as trees
+from stellwerk.tracking.model import StepMemory
+from stellwerk.workspace.rooms import Rooms
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PARQUET = "application/vnd.apache.parquet"
+
+
+def add(rooms: Rooms, name: str, blob: Digest, *, partition: str, source: str, replace: bool) -> DatasetVersion:
+    """Add the rows of a Parquet blob; a dataset without a contract gets a draft of one."""
+    frame = read(rooms.blobs.get(blob))
+    version = rooms.datasets.add(name, frame, partition=partition, source=source, replace=replace)
+    if rooms.datasets.contract(name) is None:
+        rooms.datasets.infer(name, frame)
+    return version
+
+
+def read(data: bytes) -> pl.DataFrame:
+    """The table of Parquet bytes."""
+    from stellwerk.data.reading import frame_from_parquet
+
+    return frame_from_parquet(data)
+
+
+def diff(rooms: Rooms, name: str, old: int, new: int) -> TableDiff:
+    """What changed between two versions."""
+    from stellwerk.data.comparing import compare
+
+    first, second = (rooms.datasets.frame(rooms.datasets.get(name, version)) for version in (old, new))
+    return compare(first, second)
+
+
+def materialise(rooms: Rooms, name: str, version: int | None) -> Digest:
+    """One Parquet blob with all rows of a version. A version of one part is that part; others are joined once."""
+    found = rooms.datasets.get(name, version)
+    if len(found.partitions) == 1:
+        _link(rooms, found, found.partitions[0].digest)
+        return found.partitions[0].digest
+    key = canonical.digest({"format": "stellwerk-table/1", "tree": found.digest})
+    known = rooms.runs.remembered(key)
+    if known is not None and rooms.blobs.has(known.outputs["table"]):
+        return known.outputs["table"]
+    buffer = io.BytesIO()
+    rooms.datasets.frame(found).write_parquet(buffer, compression="zstd", statistics=True)
+    blob = rooms.blobs.put(buffer.getvalue())
+    _record(rooms, found, blob, key)
+    return blob
+
+
+def _link(rooms: Rooms, found: DatasetVersion, blob: Digest) -> None:
+    """Say once that a part is the table of a version of one part."""
+    key = canonical.digest({"format": "stellwerk-table/1", "tree": found.digest})
+    if rooms.runs.remembered(key) is None:
+        _record(rooms, found, blob, key)
+
+
+def _record(rooms: Rooms, found: DatasetVersion, blob: Digest, key: Digest) -> None:
+    from stellwerk.pipelines.environment import current
+
+    environment = rooms.blobs.put(current().document)
+    run = rooms.runs.start(
+        experiment=found.name,
+        name=f"table of {found.name}@{found.version}",
+        kind="data",
+        inputs={"dataset": found.digest},
+        code=rooms.blobs.put(canonical.dumps({"builtin": "table", "version": 1})),
+        environment=environment,
+        step_key=key,
+    )
+    memory = StepMemory(
+        step_key=key,
+        outputs={"table": blob},
+        media={"table": PARQUET},
+        run=run.id,
+        created_at=rooms.clock.now(),
+    )
+    rooms.runs.finish(run.id, outputs={"table": blob}, memory=memory)
+
+
+def files_of(rooms: Rooms, digest: Digest) -> dict[str, Digest]:
+    """Paths and digests of a tree."""
+    return trees.files(rooms.blobs, digest)

@@ -1,0 +1,113 @@
+"""The views, furnished with what they read."""
+
+from __future__ import annotations
+
+from stellwerk.governance import board as boards
+from stellwerk.governance.model import Board, Edge, Graph, Node, RunPage
+from stellwerk.governance.trace import Tracer
+from stellwerk.releases import signals
+from stellwerk.releases.model import SignalState
+from stellwerk.tracking.model import Run
+from stellwerk.workspace.rooms import Rooms
+
+LOG_CHARACTERS = 100_000
+
+
+def signal(rooms: Rooms, endpoint: str) -> SignalState:
+    """What an endpoint's signal shows: judged from a token exactly as serving does."""
+    declared = rooms.interlocking.endpoint(endpoint)
+    state = signals.judge(
+        rooms.interlocking.token(endpoint, rooms.layout.workspace),
+        workspace=rooms.layout.workspace,
+        endpoint=endpoint,
+        environment=declared.environment,
+        now=rooms.clock.now(),
+        public_key=rooms.signer.public_key,
+        verifier=rooms.verifier,
+    )
+    if state.signal == "stop":
+        history = rooms.interlocking.history(endpoint)
+        if not history:
+            return SignalState(signal="stop", why="nothing was released yet")
+        last = history[-1]
+        return SignalState(
+            signal="stop", why=f"stopped: {last.ended_why}" if last.status == "stopped" else "the lease has ended"
+        )
+    return state
+
+
+def board(rooms: Rooms) -> Board:
+    """The board at this moment."""
+    around = boards.Surroundings(
+        now=rooms.clock.now(),
+        simulated=rooms.layout.clock == "replay",
+        entries=rooms.database.size(),
+        signal=lambda endpoint: signal(rooms, endpoint),
+        predictions=rooms.predictions.count,
+    )
+    return boards.board(rooms.book, around)
+
+
+def tracer(rooms: Rooms) -> Tracer:
+    """A tracer over this workspace."""
+    return Tracer(
+        book=rooms.book,
+        blobs=rooms.blobs,
+        runs=rooms.runs,
+        verifier=rooms.verifier,
+        public_key=rooms.signer.public_key,
+        answered=rooms.predictions.answered,
+        segments=rooms.predictions.segments_of,
+    )
+
+
+def run_page(rooms: Rooms, run_id: str) -> RunPage:
+    """One run with its steps as a graph."""
+    run = rooms.runs.get(run_id)
+    children = sorted(rooms.runs.search(parent=run_id, limit=1000), key=lambda child: child.id)
+    log = ""
+    if run.log is not None:
+        log = rooms.blobs.get(run.log)[-LOG_CHARACTERS:].decode("utf-8", "replace")
+    return RunPage(
+        run=boards.run_line(run),
+        experiment=run.experiment,
+        started_by=run.started_by,
+        ended_at=run.ended_at,
+        error=run.error,
+        parent=boards.run_line(rooms.runs.get(run.parent)) if run.parent else None,
+        params=tuple((key, str(value)) for key, value in run.params.items()),
+        tags=tuple(run.tags.items()),
+        inputs=tuple(run.inputs.items()),
+        outputs=tuple(run.outputs.items()),
+        code=run.code or "",
+        environment=run.environment or "",
+        step_key=run.step_key or "",
+        cpu_seconds=run.cost.cpu_seconds,
+        peak_memory_bytes=run.cost.peak_memory_bytes,
+        log=log,
+        children=tuple(map(boards.run_line, children)),
+        graph=_graph(children),
+    )
+
+
+def _graph(children: list[Run]) -> Graph:
+    """Steps as nodes; an edge where one used what another made."""
+    makers = {digest: child for child in children for digest in child.outputs.values()}
+    nodes = tuple(
+        Node(
+            id=child.id,
+            kind="run",
+            title=child.name,
+            detail="cached" if child.cached else f"{child.status}, {child.cost.wall_seconds:.1f} s",
+            state="failed" if child.status == "failed" else "plain",
+            link=f"/runs/{child.id}",
+        )
+        for child in children
+    )
+    edges = {
+        (makers[digest].id, child.id): Edge(source=makers[digest].id, target=child.id, label=label)
+        for child in children
+        for label, digest in child.inputs.items()
+        if digest in makers and makers[digest].id != child.id
+    }
+    return Graph(nodes=nodes, edges=tuple(edges.values()))
