@@ -11,16 +11,74 @@ from typing import TYPE_CHECKING, Any
 from stellwerk._version import __version__
 
 if TYPE_CHECKING:
-    from stellwerk.core.errors import (
-        Bug as Bug,
-    )
-_EXPORTS: dict[str, str] = {}
+    from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound, Refused, StellwerkError, Unavailable
+    from stellwerk.features.rules import asof
+    from stellwerk.models.tabular import TabularModel as Model
+    from stellwerk.monitoring.model import Outcome
+    from stellwerk.pipelines.authoring import contract, dataset, evaluate, gate, pipeline, step
+    from stellwerk.pipelines.model import Resources
+    from stellwerk.workspace.facade import Workspace, connect
+    from stellwerk.workspace.fitting import fit
+
+_EXPORTS = {
+    "Bug": "stellwerk.core.errors:Bug",
+    "Conflict": "stellwerk.core.errors:Conflict",
+    "Corrupt": "stellwerk.core.errors:Corrupt",
+    "Invalid": "stellwerk.core.errors:Invalid",
+    "Model": "stellwerk.models.tabular:TabularModel",
+    "NotFound": "stellwerk.core.errors:NotFound",
+    "Outcome": "stellwerk.monitoring.model:Outcome",
+    "Refused": "stellwerk.core.errors:Refused",
+    "Resources": "stellwerk.pipelines.model:Resources",
+    "StellwerkError": "stellwerk.core.errors:StellwerkError",
+    "Unavailable": "stellwerk.core.errors:Unavailable",
+    "Workspace": "stellwerk.workspace.facade:Workspace",
+    "asof": "stellwerk.features.rules:asof",
+    "connect": "stellwerk.workspace.facade:connect",
+    "contract": "stellwerk.pipelines.authoring:contract",
+    "dataset": "stellwerk.pipelines.authoring:dataset",
+    "evaluate": "stellwerk.pipelines.authoring:evaluate",
+    "fit": "stellwerk.workspace.fitting:fit",
+    "gate": "stellwerk.pipelines.authoring:gate",
+    "pipeline": "stellwerk.pipelines.authoring:pipeline",
+    "step": "stellwerk.pipelines.authoring:step",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'stellwerk' has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+    module, _, attribute = _EXPORTS[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
 
 
-__all__ = ["__version__", *_EXPORTS]
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS})
+
+
+__all__ = [
+    "Bug",
+    "Conflict",
+    "Corrupt",
+    "Invalid",
+    "Model",
+    "NotFound",
+    "Outcome",
+    "Refused",
+    "Resources",
+    "StellwerkError",
+    "Unavailable",
+    "Workspace",
+    "__version__",
+    "asof",
+    "connect",
+    "contract",
+    "dataset",
+    "evaluate",
+    "fit",
+    "gate",
+    "pipeline",
+    "step",
+]

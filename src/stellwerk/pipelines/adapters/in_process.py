@@ -1,0 +1,85 @@
+"""The executor that calls steps in this process. It keeps no limits, and refuses steps that declare any."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stellwerk.core.clock import monotonic
+from stellwerk.core.errors import NotFound, Refused
+from stellwerk.pipelines import loading
+from stellwerk.pipelines.adapters import invocation
+from stellwerk.pipelines.model import BUILTIN, Attempt, Failure, Outcome
+from stellwerk.pipelines.values import STANDARD, Codecs
+
+
+class InProcess:
+    """Runs steps by calling them, one at a time.
+
+    Args:
+        builtins: The steps that come with Stellwerk by name, without the prefix `builtin:`.
+        codecs: How values pass in and out.
+    """
+
+    def __init__(
+        self, *, builtins: Mapping[str, Callable[..., Any]] | None = None, codecs: Codecs = STANDARD
+    ) -> None:
+        self._builtins = dict(builtins or {})
+        self._codecs = codecs
+
+    def run(self, attempt: Attempt) -> Outcome | Failure:
+        if attempt.timeout is not None or attempt.memory is not None:
+            raise Refused(
+                f"step {attempt.node!r} declares limits, which cannot be kept in this process",
+                code="limits-not-kept",
+                hint="use the subprocess executor",
+            )
+        printed, started = _Log(), monotonic()
+        with (
+            tempfile.TemporaryDirectory(prefix="stellwerk-step-") as folder,
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+        ):
+            try:
+                function = self._function(attempt)
+                outputs = invocation.invoke(function, attempt, self._codecs, Path(folder))
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # a user's code raises anything
+                failed = invocation.failure(error, attempt)
+                return replace(failed, log=printed.text(), seconds=monotonic() - started)
+        return Outcome(outputs=outputs, log=printed.text(), seconds=monotonic() - started)
+
+    def _function(self, attempt: Attempt) -> Callable[..., Any]:
+        if not attempt.function.startswith(BUILTIN):
+            return loading.resolve(attempt.function, attempt.file)
+        name = attempt.function.removeprefix(BUILTIN)
+        if name not in self._builtins:
+            raise NotFound(f"there is no built-in step {name!r} here", code="step-not-importable")
+        return self._builtins[name]
+
+
+class _Log(io.TextIOBase):
+    """Keeps the end of what is printed."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._dropped = False
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._data += text.encode("utf-8", "replace")
+        if len(self._data) > 2 * invocation.MAX_LOG:
+            del self._data[: -invocation.MAX_LOG]
+            self._dropped = True
+        return len(text)
+
+    def text(self) -> str:
+        return invocation.clip(bytes(self._data), self._dropped)

@@ -1,0 +1,91 @@
+"""The environment lock: which interpreter and which distributions stand behind a result, as a value with a digest.
+
+Code of the project itself is not here: it is in the code closure of each step.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from stellwerk._version import __version__
+from stellwerk.core import canonical
+from stellwerk.core.digest import Digest, of_bytes
+
+_FOLDER = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._]*)-(?P<version>\d[^-]*)\.dist-info")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """An environment lock.
+
+    Args:
+        platform: System and processor, such as `linux-x86_64`; no kernel or machine names.
+        distributions: `name==version`, sorted, names normalised.
+    """
+
+    python: str
+    implementation: str
+    platform: str
+    distributions: tuple[str, ...]
+
+    @property
+    def document(self) -> bytes:
+        """The canonical bytes of the lock, which its digest names."""
+        return canonical.dumps(
+            {
+                "format": "stellwerk-environment/1",
+                "python": self.python,
+                "implementation": self.implementation,
+                "platform": self.platform,
+                "distributions": list(self.distributions),
+            }
+        )
+
+    @property
+    def digest(self) -> Digest:
+        return of_bytes(self.document)
+
+
+@functools.cache
+def current() -> Environment:
+    """The lock of this process, taken once: what is installed later is not what is running."""
+    return take()
+
+
+def take() -> Environment:
+    """Read the lock anew."""
+    found = {"stellwerk": __version__}
+    for name, version in reversed(list(_distributions())):
+        found[re.sub(r"[-_.]+", "-", name).lower()] = version
+    return Environment(
+        python=platform.python_version(),
+        implementation=sys.implementation.name,
+        platform=f"{sys.platform}-{platform.machine()}",
+        distributions=tuple(sorted(f"{name}=={version}" for name, version in found.items())),
+    )
+
+
+def _distributions() -> Iterator[tuple[str, str]]:
+    # The names of the folders say it all; reading a hundred METADATA files would take ten times as long.
+    others = []
+    for entry in dict.fromkeys(sys.path):
+        try:
+            names = sorted(os.listdir(entry or "."))  # noqa: PTH208  # a Path for each of 400 names is slow
+        except OSError:  # archives and folders that do not exist
+            names = []
+            others += [entry] if Path(entry).is_file() else []
+        for name in names:
+            if match := _FOLDER.fullmatch(name):
+                yield match["name"], match["version"]
+            elif name.endswith((".egg-info", ".dist-info")):
+                others.append(entry)
+    for distribution in metadata.distributions(path=list(dict.fromkeys(others))) if others else ():
+        yield distribution.metadata["Name"], distribution.version

@@ -1,0 +1,71 @@
+"""What the execution of plans needs from others: blobs, a step cache, an event sink, executors, names resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from stellwerk.core.digest import Digest
+from stellwerk.pipelines.model import Attempt, Event, Failure, Outcome, StepResult, Stored
+
+
+class Blobs(Protocol):
+    """Bytes by digest."""
+
+    def put(self, data: bytes) -> Digest:
+        """Keep bytes durably and name them; keeping the same bytes again is a no-op."""
+        ...
+
+    def get(self, digest: Digest) -> bytes:
+        """The bytes of this name, verified. `NotFound`, or `Corrupt`."""
+        ...
+
+
+class Memory(Protocol):
+    """The step cache. Steps run at least once; *results* exactly once: the first one committed is the result."""
+
+    def lookup(self, key: Digest) -> StepResult | None:
+        """The result committed under a key. A result whose bytes are gone is no result: answer None."""
+        ...
+
+    def commit(self, key: Digest, result: StepResult) -> StepResult:
+        """Keep a result in one conditional transaction, unless there is one; return the one that is kept.
+
+        Committing again changes nothing. A kept result whose bytes are gone is replaced.
+        """
+        ...
+
+
+class Recorder(Protocol):
+    """Hears what happens, in order."""
+
+    def record(self, event: Event) -> None:
+        """Take note. An exception ends the execution, because nothing may happen unrecorded."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs one attempt of a step."""
+
+    def run(self, attempt: Attempt) -> Outcome | Failure:
+        """Run to the end. What goes wrong inside the step is a `Failure`, not an exception.
+
+        An executor that cannot keep a declared limit raises `Refused`. On KeyboardInterrupt nothing is left running.
+        """
+        ...
+
+
+class Resolver(Protocol):
+    """Knows what names mean at this moment."""
+
+    def dataset(self, name: str, version: int | None) -> Stored:
+        """The bytes of a dataset version, the newest for None. `NotFound` otherwise."""
+        ...
+
+    def pin(self, builtin: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a built-in step with every name made definite, such as `flights` with its version.
+
+        What it returns is part of the step key and is what the step is called with, so that a built-in step that
+        reads something besides its inputs is executed again when that changes.
+        """
+        ...

@@ -1,0 +1,48 @@
+"""Tracebacks for users: the frames of their own code and the exception. Other frames are left out."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from stellwerk.pipelines import source
+
+MAX_CHARACTERS = 20_000
+
+
+def user_traceback(error: BaseException) -> str:
+    """The exception and what caused it, with the frames of the project's files under their short names."""
+    shown = traceback.TracebackException.from_exception(error)
+    _keep_own(shown)
+    text = "".join(shown.format()).rstrip()
+    return text if len(text) <= MAX_CHARACTERS else text[-MAX_CHARACTERS:]
+
+
+def one_line(error: BaseException) -> str:
+    """`ValueError: what it says`, without line breaks."""
+    text = " ".join("".join(traceback.format_exception_only(error)).split())
+    return text[:500]
+
+
+def _keep_own(shown: traceback.TracebackException | None) -> None:
+    seen: set[int] = set()
+    waiting = [shown]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        own = [frame for frame in current.stack if source.own(frame.filename)]
+        # Pipelines that are installed as a package have no file of a project.
+        own = own or [frame for frame in current.stack if not source.ours(frame.filename)]
+        current.stack = traceback.StackSummary.from_list([_short(frame) for frame in own])
+        waiting += [current.__cause__, current.__context__, *(current.exceptions or ())]
+
+
+def _short(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    file = Path(frame.filename)
+    try:
+        name = str(file.relative_to(Path.cwd()))
+    except ValueError:
+        name = file.name
+    return traceback.FrameSummary(name, frame.lineno, frame.name, line=frame.line)
