@@ -235,7 +235,8 @@ def _result(
     if outcome == "unproven" and bounds.se:
         mirrored = kind == "ceiling"
         estimate, target = (-bounds.estimate, -limit) if mirrored else (bounds.estimate, limit)
-        needed = n_needed(estimate, bounds.se, bounds.n, target, alpha=bounds.alpha, power=power)
+        whole = n_needed(estimate, bounds.se, bounds.n, target, alpha=bounds.alpha, power=power)
+        needed = None if whole is None else max(1, whole - bounds.n)
     return CheckResult(
         name=name,
         kind=kind,

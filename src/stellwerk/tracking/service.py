@@ -15,6 +15,9 @@ from stellwerk.ledger.shelf import evolve
 from stellwerk.tracking.model import Cost, Link, Run, Status, StepMemory
 from stellwerk.tracking.shelves import LINKS, RUNS, STEPS
 
+PIPELINE = "pipeline"
+"""Kind of a run that only holds others together: what it gives was made by its steps."""
+
 
 class Runs:
     """Use cases of the tracking room for one workspace and actor."""
@@ -71,7 +74,8 @@ class Runs:
                 process=None,
             )
             RUNS.put(tx, ended)
-            _link(tx, run_id, "made", ended.outputs)
+            if run.kind != PIPELINE:
+                _link(tx, run_id, "made", ended.outputs)
             if memory is not None and STEPS.find(tx, memory.step_key) is None:
                 STEPS.insert(tx, memory)
             tx.record(f"run.{status}", f"run:{run_id}", _facts(ended))

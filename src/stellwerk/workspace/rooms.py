@@ -17,9 +17,11 @@ from stellwerk.evidence.service import Gates, Notary
 from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, create_key
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.models.service import Registry
+from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.releases.ports import Progress
 from stellwerk.releases.service import Interlocking
 from stellwerk.reviews.service import Inbox
+from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
@@ -28,10 +30,13 @@ from stellwerk.workspace.settings import Settings
 
 if TYPE_CHECKING:
     from stellwerk.monitoring.service import Monitoring
+    from stellwerk.releases.proving import Prover
     from stellwerk.workspace.examining import SandboxExaminer
     from stellwerk.workspace.predictions import Predictions
 
-    from stellwerk.releases.proving import Prover
+
+LATE_SHELVES = (monitoring_shelves, serving_shelves)
+"""Rooms that are built on first use still need their tables from the start."""
 
 
 def _silent(text: str) -> None:

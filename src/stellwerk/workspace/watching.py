@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from stellwerk.core import canonical
-from stellwerk.core.errors import NotFound, Refused
+from stellwerk.core.errors import Conflict, NotFound, Refused
 from stellwerk.evidence.model import Evidence, GateSet, Plan
 from stellwerk.evidence.shelves import EVIDENCE
 from stellwerk.ledger import documents
@@ -64,6 +64,12 @@ def release(rooms: Rooms, endpoint: str) -> Release:
             code="not-clear",
             hint="`stellwerk next` says what to do",
         )
+    if any(known.verdict == verdict.id for known in rooms.interlocking.history(endpoint)):
+        raise Conflict(
+            f"the newest verdict of {endpoint!r} was used for a release already",
+            code="verdict-used",
+            hint="train a new model, or seal fresh gate cases, and prove again",
+        )
     plan = documents.load(Plan, canonical.loads(rooms.blobs.get(verdict.plan)))
     declared = rooms.interlocking.endpoint(endpoint)
     baseline = _baseline(rooms, declared, plan)
@@ -87,6 +93,7 @@ def _baseline(rooms: Rooms, declared: EndpointSpec, plan: Plan) -> Baseline:
     _, plain = rooms.gates.open(gate, canonical.digest(documents.dump(plan)))
     model = rooms.registry.by_digest(plan.model)
     frame = rooms.examiner.frame(gate.features)
+    scores = rooms.examiner.answers(plan.model, gate.features).scores
     truth = rooms.examiner.truth(gate, plain)
     labels = truth if gate.task == "regression" else [class_name(value) for value in truth]
     _, made = rooms.monitoring.make_baseline(
@@ -94,7 +101,7 @@ def _baseline(rooms: Rooms, declared: EndpointSpec, plan: Plan) -> Baseline:
         plan.model,
         signature=model.signature,
         columns={column.name: frame.get_column(column.name).to_list() for column in model.signature.inputs},
-        scores=rooms.examiner.answers(plan.model, gate.features).scores.tolist(),
+        scores=(scores[:, 1] if gate.task == "binary" else scores).tolist(),
         labels=labels,
         goals=declared.goals,
         blocks=rooms.examiner.blocks(gate.features),

@@ -1,0 +1,171 @@
+"""The server of a workspace: control-plane API, pages, and inference, in one application with one wall around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from stellwerk.access.rules import require
+from stellwerk.core import canonical
+from stellwerk.core import digest as digests
+from stellwerk.core.clock import format_instant
+from stellwerk.core.errors import Invalid, NotFound, StellwerkError
+from stellwerk.governance.dossier import Dossier
+from stellwerk.serving.service import EndpointServer
+from stellwerk.web import errors, inference, openapi
+from stellwerk.web.bodies import read_json
+from stellwerk.web.routing import OPEN, GuardedRoute, matrix, route
+from stellwerk.web.ui import render
+from stellwerk.web.wall import LOOPBACK, Wall
+from stellwerk.workspace import operations as ops
+from stellwerk.workspace.calls import OPERATIONS, Operation
+from stellwerk.workspace.rooms import Rooms
+
+API = "/api/v1"
+MAX_BLOB = 2 << 30
+MAX_ARGUMENTS = 256 << 20
+
+
+def application(rooms: Rooms, servers: Mapping[str, EndpointServer], hosts: tuple[str, ...] = LOOPBACK) -> Starlette:
+    """The whole application. Every route declares its permission, or this raises `Bug`."""
+    desk = _Desk(rooms)
+    routes = [*inference.build(servers, guard=desk.guard), *desk.operations(), *desk.blobs(), *desk.pages()]
+    matrix(routes)
+    return Starlette(routes=routes, middleware=[Middleware(Wall, hosts=hosts)], exception_handlers=errors.HANDLERS)
+
+
+class _Desk:
+    """Answers everything but predictions. Work happens in threads; the event loop only carries."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    async def guard(self, _request: Request, permission: str) -> None:
+        """Loopback only for now: whoever reaches this server acts as its owner, and the ledger says so."""
+        require(self._rooms.grant, self._rooms.actor, permission)  # type: ignore[arg-type]
+
+    def operations(self) -> list[GuardedRoute]:
+        """One route per operation, the description of all, the time."""
+        return [
+            *(
+                route(f"{API}/{name}", self._operation(item), ["POST"], permission=item.permission, guard=self.guard)
+                for name, item in OPERATIONS.items()
+            ),
+            route(f"{API}/openapi.json", self._openapi, ["GET"], permission=OPEN),
+            route(f"{API}/now", self._now, ["GET"], permission=OPEN),
+            route("/health", self._health, ["GET"], permission=OPEN),
+        ]
+
+    def _operation(self, operation: Operation[..., Any]) -> Any:
+        async def perform(request: Request) -> Response:
+            body = await read_json(request, MAX_ARGUMENTS)
+            arguments = operation.read(canonical.loads(body) if body else {})
+            answer = await run_in_threadpool(operation.perform, self._rooms, arguments)
+            return _json(operation.write(answer))
+
+        perform.__name__ = operation.name
+        return perform
+
+    async def _openapi(self, _request: Request) -> Response:
+        return _json(await run_in_threadpool(openapi.describe, API))
+
+    async def _now(self, _request: Request) -> Response:
+        return _json({"now": format_instant(self._rooms.clock.now())})
+
+    async def _health(self, _request: Request) -> Response:
+        return _json({"status": "alive", "entries": await run_in_threadpool(self._rooms.database.size)})
+
+    # Blobs
+
+    def blobs(self) -> list[GuardedRoute]:
+        """Bytes by digest, in and out."""
+        path = API + "/blobs/{digest}"
+        return [
+            route(path, self._get_blob, ["GET", "HEAD"], permission="data:read", guard=self.guard),
+            route(path, self._put_blob, ["PUT"], permission="data:write", guard=self.guard),
+        ]
+
+    async def _get_blob(self, request: Request) -> Response:
+        digest = digests.parse(request.path_params["digest"])
+        if request.method == "HEAD":
+            if not self._rooms.blobs.has(digest):
+                raise NotFound(f"no blob {digest}")
+            return Response(headers={"Content-Length": str(self._rooms.blobs.size(digest))})
+        data = await run_in_threadpool(self._rooms.blobs.get, digest)
+        headers = {"Content-Disposition": "attachment"}
+        return Response(data, media_type="application/octet-stream", headers=headers)
+
+    async def _put_blob(self, request: Request) -> Response:
+        digest = digests.parse(request.path_params["digest"])
+        chunks, size = [], 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_BLOB:
+                raise Invalid(f"a blob may have at most {MAX_BLOB:,} bytes", code="too-large")
+            chunks.append(chunk)
+        data = b"".join(chunks)
+        if digests.of_bytes(data) != digest:
+            raise Invalid("the bytes are not those that the digest names", code="digest-mismatch")
+        await run_in_threadpool(self._rooms.blobs.put, data)
+        return Response(status_code=201)
+
+    # Pages
+
+    def pages(self) -> list[GuardedRoute]:
+        """The pages for people."""
+        made = [
+            ("/", self._board, "releases:read"),
+            ("/runs/{run}", self._run, "runs:read"),
+            ("/trace/{subject:path}", self._trace, "ledger:read"),
+            ("/dossier/{release}", self._dossier, "ledger:read"),
+        ]
+        pages = [route(path, _page(page), ["GET"], permission=need, guard=self.guard) for path, page, need in made]
+        return [*pages, route("/static/{name}", self._static, ["GET"], permission=OPEN)]
+
+    def _board(self, _request: Request) -> str:
+        return render.render_board(ops.board.perform(self._rooms, {}))
+
+    def _run(self, request: Request) -> str:
+        return render.render_run(
+            ops.run_page.perform(self._rooms, {"run": request.path_params["run"]}), simulated=self._simulated()
+        )
+
+    def _trace(self, request: Request) -> str:
+        asked = {"subject": request.path_params["subject"], "down": request.query_params.get("down") == "1"}
+        return render.render_trace(ops.trace.perform(self._rooms, asked), simulated=self._simulated())
+
+    def _dossier(self, request: Request) -> str:
+        found: Dossier = ops.dossier.perform(self._rooms, {"release": request.path_params["release"]})
+        return render.render_dossier(found, simulated=self._simulated())
+
+    def _simulated(self) -> Any:
+        return self._rooms.clock.now() if self._rooms.layout.clock == "replay" else None
+
+    async def _static(self, request: Request) -> Response:
+        found = render.static_files().get(request.path_params["name"])
+        if found is None:
+            raise NotFound("there is nothing under this path")
+        return Response(found[0], media_type=found[1], headers={"Cache-Control": "no-cache"})
+
+
+def _page(draw: Any) -> Any:
+    async def page(request: Request) -> Response:
+        try:
+            return HTMLResponse(await run_in_threadpool(draw, request))
+        except StellwerkError as error:
+            status = errors.status_of(error)
+            return HTMLResponse(render.render_error(status, error.message, error.hint), status)
+
+    page.__name__ = draw.__name__.strip("_")
+    return page
+
+
+def _json(value: Any) -> Response:
+    return Response(json.dumps(value, allow_nan=False), media_type="application/json")

@@ -1,0 +1,1 @@
+"""The composition root: chooses adapters, owns their lifetimes, checks permission."""

@@ -1,0 +1,166 @@
+"""Examining models: scanned as bytes, asked in the sandboxed worker, compared with what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Invalid, StellwerkError
+from stellwerk.evidence.adapters.sandbox import Sandbox
+from stellwerk.evidence.model import CheckResult, GateSet
+from stellwerk.evidence.ports import Limits
+from stellwerk.evidence.provenance import origin, provenance
+from stellwerk.models.fitting import class_indices
+from stellwerk.releases.ports import Answers
+from stellwerk.store import service as trees
+from stellwerk.workspace import tasks
+from stellwerk.workspace.tables import read
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from stellwerk.workspace.rooms import Rooms
+
+LATENCY_SAMPLES = 1000
+LIMITS = Limits(wall_seconds=300.0, cpu_seconds=300, memory_bytes=4 << 30, output_bytes=256 << 20)
+ROWS = "rows.parquet"
+
+
+class SandboxExaminer:
+    """Implements `releases.ports.Examiner`. Answers are kept while the process lives."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._worker = Sandbox(
+            tasks=tasks.TASKS,
+            unscreened=tasks.UNSCREENED,
+            allow_unsandboxed=rooms.settings.allow_unsandboxed,
+        )
+        self._answers: dict[tuple[Digest, Digest], Answers] = {}
+        self._frames: dict[Digest, pl.DataFrame] = {}
+
+    def answers(self, model: Digest, features: Digest) -> Answers:
+        known = self._answers.get((model, features))
+        if known is not None:
+            return known
+        blobs = self._rooms.blobs
+        files = trees.files(blobs, model)
+        answer = self._worker.run(
+            "predict",
+            {"model": files, "rows": ROWS, "latency_samples": LATENCY_SAMPLES},
+            {**{name: blobs.path(digest) for name, digest in files.items()}, ROWS: blobs.path(features)},
+            LIMITS,
+        )
+        scores = answer["values"] if "values" in answer else answer["probabilities"]
+        made = Answers(scores=np.asarray(scores), seconds=np.asarray(answer["latencies"]))
+        self._answers[(model, features)] = made
+        return made
+
+    def scan(self, model: Digest) -> tuple[CheckResult, ...]:
+        blobs = self._rooms.blobs
+        files = {name: blobs.path(digest) for name, digest in trees.files(blobs, model).items()}
+        report = self._worker.run("scan", {}, files, LIMITS)
+        found = "; ".join(f"{item['path']}: {item['reason']}" for item in report["findings"][:5])
+        return (
+            CheckResult(
+                name="file-scan",
+                kind="requirement",
+                outcome="pass" if report["clean"] else "fail",
+                text=f"{len(files)} model files, all plain data and completely parsed"
+                if report["clean"]
+                else f"the model's files are {report['format_class']}: {found}",
+                n=len(files),
+            ),
+        )
+
+    def labels(self, model: Digest, gate: GateSet, plain: bytes) -> NDArray[Any]:
+        signature = self._rooms.registry.by_digest(model).signature
+        return class_indices(signature, read(plain).get_column(gate.target))
+
+    def truth(self, gate: GateSet, plain: bytes) -> list[Any]:
+        """Opened gate labels in the words of the target column."""
+        return read(plain).get_column(gate.target).to_list()
+
+    def frame(self, features: Digest) -> pl.DataFrame:
+        """The gate cases as a table."""
+        if features not in self._frames:
+            self._frames[features] = read(self._rooms.blobs.get(features))
+        return self._frames[features]
+
+    def columns(self, features: Digest, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        frame = self.frame(features)
+        missing = [name for name in names if name not in frame.columns]
+        if missing:
+            raise Invalid(
+                f"the gate set has no column {', '.join(missing)} to slice by (it has {', '.join(frame.columns)})",
+                code="unknown-column",
+                hint="correct [endpoint.…slices] by",
+            )
+        return {name: ["(missing)" if v is None else str(v) for v in frame.get_column(name)] for name in names}
+
+    def blocks(self, features: Digest) -> list[str] | None:
+        """The week of each case, if the gate set has exactly one time column."""
+        import polars as pl
+
+        frame = self.frame(features)
+        times = [name for name, kind in frame.schema.items() if kind.is_temporal() and kind != pl.Duration]
+        if len(times) != 1:
+            return None
+        return frame.get_column(times[0]).dt.strftime("%G-W%V").to_list()
+
+    def contract(self, model: Digest, gate: GateSet) -> tuple[CheckResult, ...]:
+        signature = self._rooms.registry.by_digest(model).signature
+        frame = self.frame(gate.features)
+        missing = [column.name for column in signature.inputs if column.name not in frame.columns]
+        leaks = [gate.target] if gate.target in [column.name for column in signature.inputs] else []
+        problems = [f"lacks {', '.join(missing)}"] if missing else []
+        problems += [f"takes its own target {gate.target!r} as input"] if leaks else []
+        problems += ["predicts another target"] if signature.target != gate.target else []
+        problems += ["is for another task"] if signature.task != gate.task else []
+        return (
+            CheckResult(
+                name="contract:signature",
+                kind="requirement",
+                outcome="fail" if problems else "pass",
+                text=f"model and gate set: {'; '.join(problems)}"
+                if problems
+                else f"the gate set has all {len(signature.inputs)} inputs of the model, and its target",
+                n=frame.height,
+            ),
+            self._data_contract(model),
+        )
+
+    def _data_contract(self, model: Digest) -> CheckResult:
+        rooms = self._rooms
+        found = self._origin(model)
+        names = sorted({version.name for d in found.datasets if (version := rooms.datasets.by_digest(d))})
+        confirmed = []
+        for name in names:
+            contract = rooms.datasets.contract(name)
+            if contract is not None and contract.status == "confirmed":
+                confirmed.append(name)
+        return CheckResult(
+            name="contract:data",
+            kind="requirement",
+            outcome="pass" if confirmed else "unproven",
+            text=f"confirmed data contracts behind the model: {', '.join(confirmed) or 'none'}"
+            + (
+                f"; only drafted: {', '.join(sorted(set(names) - set(confirmed)))}"
+                if set(names) - set(confirmed)
+                else ""
+            ),
+        )
+
+    def provenance(self, model: Digest) -> tuple[CheckResult, ...]:
+        try:
+            return provenance(model, self._origin(model), self._rooms.blobs.has)
+        except StellwerkError as problem:
+            return (CheckResult(name="provenance", kind="requirement", outcome="fail", text=str(problem)),)
+
+    def _origin(self, model: Digest) -> Any:
+        rooms = self._rooms
+        return origin(model, rooms.runs.makers, lambda digest: rooms.datasets.by_digest(digest) is not None)
