@@ -4,7 +4,9 @@ import polars as pl
 
 import stellwerk as sw
 
-DEPARTED = ["departure", "observed", "arr_delay"]  # for people; not inputs of the model
+FLOWN = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum"]  # empty where a flight was cancelled
+CONTRACT = {"origin": {"vocabulary": ["EWR", "JFK", "LGA"]}, "hour": {"minimum": 0, "maximum": 23},
+            **{name: {"min_fraction": 0.8} for name in FLOWN}}  # fmt: skip
 
 
 def features(flights: pl.DataFrame, weather: pl.DataFrame, planes: pl.DataFrame, airports: pl.DataFrame) -> pl.DataFrame:
@@ -45,7 +47,7 @@ def train(table: pl.DataFrame, seed: int, depth: int = 6) -> sw.Model:
 @sw.pipeline
 def delay(train_until: str = "2013-03-01", gate_until: str = "2013-04-01", depth: int = 6):
     """Contract, features, training, evaluation, and a sealed gate set."""
-    flights = sw.contract("flights", changes={"origin": {"vocabulary": ["EWR", "JFK", "LGA"]}})(sw.dataset("flights"))
+    flights = sw.contract("flights", changes=CONTRACT)(sw.dataset("flights"))
     tables = prepare(flights, sw.dataset("weather"), sw.dataset("planes"), sw.dataset("airports"), train_until, gate_until)
     sw.gate(tables["gate"], name="delay", target="late")
     return sw.evaluate(train(tables["train"], depth=depth), tables["select"])

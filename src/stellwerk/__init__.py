@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stellwerk.features.rules import asof
     from stellwerk.models.tabular import TabularModel as Model
     from stellwerk.monitoring.model import Outcome
-    from stellwerk.pipelines.authoring import contract, dataset, evaluate, gate, pipeline, step
+    from stellwerk.pipelines.authoring import contract, dataset, evaluate, gate, pipeline, split, step
     from stellwerk.pipelines.model import Resources
     from stellwerk.workspace.facade import Workspace, connect
     from stellwerk.workspace.fitting import fit
@@ -41,6 +41,7 @@ _EXPORTS = {
     "fit": "stellwerk.workspace.fitting:fit",
     "gate": "stellwerk.pipelines.authoring:gate",
     "pipeline": "stellwerk.pipelines.authoring:pipeline",
+    "split": "stellwerk.pipelines.authoring:split",
     "step": "stellwerk.pipelines.authoring:step",
 }
 
@@ -80,5 +81,6 @@ __all__ = [
     "fit",
     "gate",
     "pipeline",
+    "split",
     "step",
 ]

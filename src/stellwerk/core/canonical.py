@@ -1,6 +1,7 @@
 """Canonical JSON (RFC 8785): one value, one sequence of bytes, so that values can be hashed and signed.
 
-Reading is strict: duplicate keys, NaN, lone surrogates, deep nesting and oversized integers are refused.
+Reading is strict: duplicate keys, NaN, infinities, lone surrogates, deep nesting and integers that no float holds
+exactly are refused, so that whatever `loads` accepts, `dumps` can write.
 """
 
 from __future__ import annotations
@@ -56,13 +57,7 @@ def _write(value: JSON, parts: list[str], depth: int) -> None:
     elif isinstance(value, str):
         parts.append(_string(value))
     elif isinstance(value, int):
-        if abs(value) > MAX_SAFE_INTEGER:
-            raise Invalid(
-                f"integer {value} is outside ±2^53, where JSON readers disagree",
-                code="invalid-json",
-                hint="write it as a string",
-            )
-        parts.append(str(int(value)))
+        parts.append(str(_safe(int(value))))
     elif isinstance(value, float):
         parts.append(number(value))
     elif isinstance(value, (list, tuple)):
@@ -94,7 +89,8 @@ def number(value: float) -> str:
         raise Invalid(f"{value} has no JSON form", code="invalid-json")
     if value == 0:
         return "0"
-    mantissa, _, exponent = repr(abs(value)).partition("e")
+    # Not `repr`: a subclass such as numpy's float64 writes its type into it.
+    mantissa, _, exponent = float.__repr__(abs(value)).partition("e")
     whole, _, fraction = mantissa.partition(".")
     fraction = "" if fraction == "0" else fraction
     digits = (whole + fraction).lstrip("0")
@@ -131,10 +127,23 @@ def _constant(name: str) -> float:
     raise Invalid(f"{name} is not JSON", code="invalid-json")
 
 
-def _integer(text: str) -> int:
-    if len(text) > 20:
-        raise Invalid("JSON integer has more than 20 characters", code="invalid-json")
-    return int(text)
+def _integer(text: str) -> int | float:
+    if len(text) > 22:  # the longest that RFC 8785 writes without exponent
+        raise Invalid("JSON integer has more than 22 characters", code="invalid-json")
+    value = int(text)
+    if abs(value) > MAX_SAFE_INTEGER and number(float(value)) == text:
+        return float(value)  # how RFC 8785 writes floats such as 1e16: nothing is lost
+    return _safe(value)
+
+
+def _safe(value: int) -> int:
+    if abs(value) > MAX_SAFE_INTEGER:
+        raise Invalid(
+            f"integer {value} is outside ±(2^53 - 1), where JSON readers disagree",
+            code="invalid-json",
+            hint="write it as a string",
+        )
+    return value
 
 
 def _check(value: JSON, depth: int) -> None:
@@ -142,6 +151,9 @@ def _check(value: JSON, depth: int) -> None:
         raise Invalid(f"JSON is nested deeper than {MAX_DEPTH} levels", code="invalid-json")
     if isinstance(value, str):
         _string(value)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise Invalid("JSON number is too large for a float", code="invalid-json")
     elif isinstance(value, dict):
         for key, item in value.items():
             _string(key)

@@ -42,7 +42,7 @@ class ReplayClock:
     def now(self) -> datetime:
         try:
             return parse_instant(json.loads(self._path.read_text("utf-8"))["now"])
-        except (OSError, ValueError, KeyError) as cause:
+        except (OSError, ValueError, KeyError, TypeError) as cause:
             raise Unavailable(
                 "the simulated clock of this workspace cannot be read", code="clock-unreadable"
             ) from cause
@@ -55,40 +55,54 @@ class ReplayClock:
 
 
 def format_instant(instant: datetime) -> str:
-    """RFC 3339 in UTC with microseconds and `Z`."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """RFC 3339 in UTC with microseconds and `Z`; always 27 characters, so texts sort as times do."""
+    return _in_utc(instant).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_instant(text: str) -> datetime:
-    """Read RFC 3339; a time without zone is `Invalid`."""
+    """Read RFC 3339 (and what else of ISO 8601 Python reads); a time without zone is `Invalid`."""
     try:
-        instant = datetime.fromisoformat(text)
-    except ValueError as cause:
-        raise Invalid(f"not a time: {text[:60]!r} (expected RFC 3339)", code="invalid-time") from cause
-    if instant.tzinfo is None:
-        raise Invalid(f"time without zone: {text!r}", code="invalid-time", hint="append Z for UTC")
-    return instant.astimezone(UTC)
+        # Python alone would take any separator, and a NUL at the end.
+        instant = datetime.fromisoformat(text) if re.fullmatch(r"[0-9TtWZz:+., -]{1,64}", text) else None
+    except ValueError:
+        instant = None
+    if instant is None:
+        raise Invalid(f"not a time: {text[:60]!r} (expected RFC 3339)", code="invalid-time")
+    return _in_utc(instant)
 
+
+def _in_utc(instant: datetime) -> datetime:
+    if instant.utcoffset() is None:
+        raise Invalid(f"time without zone: {instant.isoformat()}", code="invalid-time", hint="append Z for UTC")
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as cause:
+        raise Invalid(f"{instant.isoformat()} is outside the years 1 to 9999", code="invalid-time") from cause
+
+
+MAX_DURATION = timedelta(days=36_525)
+"""A hundred years: more is a slip of the keyboard, and would carry instants out of the calendar."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `15m`, `4h`, `30d` or `2w`."""
-    match = re.fullmatch(r"(\d{1,9})([smhdw])", text)
-    if not match:
+    """Read `90s`, `15m`, `4h`, `30d` or `2w`; at most a hundred years."""
+    match = re.fullmatch(r"([0-9]{1,10})([smhdw])", text)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else None
+    if seconds is None or seconds > MAX_DURATION.total_seconds():
         raise Invalid(
-            f"not a duration: {text[:40]!r} (expected a whole number and s, m, h, d or w)",
+            f"not a duration: {text[:40]!r} (expected a whole number and s, m, h, d or w, up to 100 years)",
             code="invalid-duration",
         )
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    return timedelta(seconds=seconds)
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest text that `parse_duration` reads back."""
+    """Whole seconds of a duration in the largest of d, h, m, s that keeps it exact; `parse_duration` reads it."""
     seconds = int(duration.total_seconds())
-    for unit in ("w", "d", "h", "m"):
-        if seconds and seconds % _UNITS[unit] == 0 and unit != "w":
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds // _UNITS[unit]}{unit}"
     return f"{seconds}s"
 

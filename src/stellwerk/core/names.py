@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 import unicodedata
 from datetime import datetime
 
 from stellwerk.core.errors import Invalid
 
 MAX_NAME = 128
+MAX_PATH_PART = 255
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NEVER_IN_PATHS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+"""Control, format (zero width, direction), surrogate, private, line and paragraph separators."""
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -26,17 +30,39 @@ def name(text: str, *, what: str = "name") -> str:
 
 
 def path_part(text: str) -> str:
-    """Check one component of a path inside a tree: NFC, no separators, no control characters, no dots-only."""
+    """Check one component of a path inside a tree: NFC, no separators, no control or unassigned characters,
+    no space at either end, no dot at the end (which covers `.` and `..`)."""
+    if any(unicodedata.category(c) == "Cn" for c in text):
+        raise _no_path_part(text)
+    return path_part_as_written(text)
+
+
+def path_part_as_written(text: str) -> str:
+    """`path_part` for trees written elsewhere: allows characters that only newer Unicode tables know.
+
+    Which characters are assigned depends on the Python that asks; an older one must still read what a newer one
+    wrote. The writer refused unassigned ones, so NFC is stable for all readers to come.
+    """
     bad = (
         not text
-        or text in {".", ".."}
-        or len(text.encode("utf-8", "surrogatepass")) > 255
+        or len(text.encode("utf-8", "surrogatepass")) > MAX_PATH_PART
         or text != unicodedata.normalize("NFC", text)
-        or any(c in "/\\" or unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Cn"} for c in text)
+        or text != text.strip()
+        or text.endswith(".")
+        or any(c in "/\\" or unicodedata.category(c) in _NEVER_IN_PATHS for c in text)
+        or any(ord(c) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(c) <= 0xFDEF for c in text)  # noncharacters
     )
     if bad:
-        raise Invalid(f"{text[:60]!r} cannot be a file name in a tree", code="invalid-path")
+        raise _no_path_part(text)
     return text
+
+
+def _no_path_part(text: str) -> Invalid:
+    return Invalid(
+        f"{text[:60]!r} cannot be a file name in a tree (expected 1 to {MAX_PATH_PART} bytes of NFC text without "
+        "separators, control or invisible characters, spaces at either end, or a dot at the end)",
+        code="invalid-path",
+    )
 
 
 def slug(text: str) -> str:
@@ -46,6 +72,16 @@ def slug(text: str) -> str:
 
 
 def new_id(now: datetime) -> str:
-    """A sortable 26-character id: 48 bits of milliseconds, 80 random bits (the layout of a ULID)."""
-    value = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
+    """A sortable 26-character id: 48 bits of milliseconds, 80 random bits (the layout of a ULID).
+
+    Ids that this process makes within one millisecond ascend too, also where simulated time stands still.
+    """
+    fresh = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
+    with _LOCK:
+        value = _LAST[0] + 1 if fresh >> 80 == _LAST[0] >> 80 else fresh
+        _LAST[0] = value
     return "".join(_BASE32[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+_LOCK = threading.Lock()
+_LAST = [0]

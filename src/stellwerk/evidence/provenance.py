@@ -31,7 +31,7 @@ def origin(digest: Digest, makers: Callable[[Digest], Sequence[Run]], is_dataset
         if is_dataset(current):
             datasets.append(current)
             continue
-        made_by = [run for run in makers(current) if not run.cached] or list(makers(current))
+        made_by = first_makers(makers(current), current)
         if not made_by:
             loose.append(current)
             continue
@@ -41,6 +41,12 @@ def origin(digest: Digest, makers: Callable[[Digest], Sequence[Run]], is_dataset
         seen.update(fresh)
         waiting += fresh
     return Origin(runs=tuple(runs.values()), datasets=tuple(datasets), loose=tuple(loose))
+
+
+def first_makers(makers: Sequence[Run], digest: Digest) -> list[Run]:
+    """Runs that really made an artifact: not those that found it in the cache or only passed it on."""
+    real = [run for run in makers if not run.cached] or list(makers)
+    return [run for run in real if digest not in run.inputs.values()] or real
 
 
 def provenance(model: Digest, found: Origin, has_blob: Callable[[Digest], bool]) -> tuple[CheckResult, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from stellwerk.core.digest import Digest, short
 from stellwerk.data.shelves import DATASETS
@@ -10,6 +11,7 @@ from stellwerk.evidence.provenance import Origin, origin
 from stellwerk.evidence.shelves import EVIDENCE
 from stellwerk.ledger.ports import Book, Reader
 from stellwerk.models.model import ModelVersion
+from stellwerk.tracking.model import Run
 from stellwerk.tracking.service import Runs
 
 
@@ -32,6 +34,37 @@ class Comparison:
     differences: tuple[Difference, ...]
     paired: tuple[str, ...]
     """Paired findings on the same cases, where a proof compared the two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One model's quality on the cases."""
+
+    model: str
+    estimate: float
+    lower: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duel:
+    """A paired comparison on production cases. `difference` is first − second, larger is better for the first."""
+
+    endpoint: str
+    metric: str
+    since: datetime
+    until: datetime
+    cases: int
+    unlabelled: int
+    """Predictions of the time that have no label, and so could not be compared."""
+    first: Side
+    second: Side
+    difference: float
+    lower: float | None
+    upper: float | None
+    verdict: str
+    """better | worse | not distinguishable, at 95 % one-sided confidence each."""
+    evidence: Digest | None
 
 
 def compare(book: Book, runs: Runs, first: ModelVersion, second: ModelVersion) -> Comparison:
@@ -65,19 +98,30 @@ def _datasets(side: Origin, names: dict[Digest, str]) -> str:
 
 
 def _steps(first: Origin, second: Origin) -> list[Difference]:
-    rows = []
+    rows: list[Difference] = []
     ones, twos = ({run.name: run for run in side.runs} for side in (first, second))
     for name in sorted({*ones, *twos}):
-        one, two = ones.get(name), twos.get(name)
-        for what in ("code", "environment"):
-            rows.append(_row(f"{name} {what}", *(short(getattr(r, what) or "–") if r else "–" for r in (one, two))))
-        params = sorted({*(one.params if one else ()), *(two.params if two else ())})
-        for param in params:
-            rows.append(_row(f"{name} {param}", *(str(r.params.get(param, "–")) if r else "–" for r in (one, two))))
-        for metric in sorted({*(one.metrics if one else ()), *(two.metrics if two else ())}):
-            values = [r.metrics.get(metric) if r else None for r in (one, two)]
-            rows.append(_row(f"{name} {metric}", *("–" if v is None else f"{v:.5f}" for v in values)))
+        pair = (ones.get(name), twos.get(name))
+        rows += [_row(f"{name} {what}", *(_digest(run, what) for run in pair)) for what in ("code", "environment")]
+        rows += [_row(f"{name} {key}", *(_param(run, key) for run in pair)) for key in _keys(pair, "params")]
+        rows += [_row(f"{name} {key}", *(_metric(run, key) for run in pair)) for key in _keys(pair, "metrics")]
     return rows
+
+
+def _keys(pair: tuple[Run | None, Run | None], field: str) -> list[str]:
+    return sorted({key for run in pair if run for key in getattr(run, field)})
+
+
+def _digest(run: Run | None, what: str) -> str:
+    return short(getattr(run, what) or "–") if run else "–"
+
+
+def _param(run: Run | None, key: str) -> str:
+    return str(run.params.get(key, "–")) if run else "–"
+
+
+def _metric(run: Run | None, key: str) -> str:
+    return f"{run.metrics[key]:.5f}" if run and key in run.metrics else "–"
 
 
 def _paired(reader: Reader, first: Digest, second: Digest) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -112,7 +113,8 @@ def _decision(release: Release, endpoint: EndpointSpec, verdict: Verdict) -> Sec
         title="Decision",
         text=f"The model may answer “{endpoint.purpose}” in {release.environment} from {_when(release.granted_at)} "
         f"until {_when(release.expires_at)}{ended}. The verdict was computed as **{verdict.outcome}** from "
-        f"{len(verdict.reasons)} checks under a plan frozen before the gate set was opened (attempt {verdict.attempt}).",
+        f"{len(verdict.reasons)} checks under a plan frozen before the gate set was opened "
+        f"(attempt {verdict.attempt}).",
         header=("fact", "value"),
         rows=(
             ("release", release.id),
@@ -265,7 +267,7 @@ def _ordered(behind: Origin) -> list[Run]:
     return sorted(behind.runs, key=lambda run: run.id)
 
 
-def _pairs(values: dict[str, object]) -> str:
+def _pairs(values: Mapping[str, object]) -> str:
     text = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in sorted(values.items()))
     return text or "–"
 

@@ -16,6 +16,7 @@ from stellwerk.core.errors import Corrupt, Invalid, NotFound, StellwerkError
 from stellwerk.data.model import DatasetVersion
 from stellwerk.data.shelves import DATASETS
 from stellwerk.evidence.model import Plan
+from stellwerk.evidence.provenance import first_makers
 from stellwerk.evidence.shelves import EVIDENCE, GATES
 from stellwerk.governance.model import Edge, Graph, Node, Trace
 from stellwerk.ledger import documents, rules
@@ -222,8 +223,7 @@ class Tracer:
                 walk.nodes.setdefault(part, self._checked(walk, part, "file", name))
                 _edge(walk, part, digest, "part of")
             return
-        makers = self._runs.makers(digest)
-        real = [run for run in makers if not run.cached] or makers
+        real = first_makers(self._runs.makers(digest), digest)
         if not real:
             walk.unproven.append(f"No run and no dataset version made {short(digest)}…; its origin is unknown.")
             return

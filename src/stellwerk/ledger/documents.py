@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from stellwerk.core import canonical
@@ -23,13 +25,16 @@ def _adapter(kind: Any) -> Any:
 
 
 def dump(value: Any) -> Any:
-    """A frozen dataclass (or a container of them) as JSON-able data; datetimes as RFC 3339."""
-    return _adapter(type(value)).dump_python(value, mode="json")
+    """A frozen dataclass (or a container of them) as JSON-able data; datetimes as RFC 3339.
+
+    Nothing is changed on the way: NaN stays NaN (for `text` to refuse), and what has no JSON form is `Invalid`.
+    """
+    return _plain(value)
 
 
 def dump_as(kind: Any, value: Any) -> Any:
     """Like `dump`, for types that the value does not name itself, such as `tuple[Run, ...]`."""
-    return _adapter(kind).dump_python(value, mode="json")
+    return _plain(value)
 
 
 def text(value: Any) -> str:
@@ -49,7 +54,7 @@ def load(kind: type[T], data: Any) -> T:
 
 
 def parse(kind: type[T], data: str | bytes) -> T:
-    """A typed value from JSON text."""
+    """A typed value from JSON text that we wrote. Text from elsewhere is read by `canonical.loads` and `load`."""
     from pydantic import ValidationError
 
     try:
@@ -63,6 +68,49 @@ def schema(kind: Any) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a type."""
     result: dict[str, Any] = _adapter(kind).json_schema(ref_template="#/components/schemas/{model}")
     return result
+
+
+def _plain(value: Any) -> Any:
+    # Not left to pydantic, which writes NaN as null and replaces lone surrogates in keys without a word.
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        result = {_key(key): _plain(item) for key, item in value.items()}
+        if len(result) != len(value):
+            raise Invalid("a document cannot hold one key twice", code="invalid-document")
+        return result
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=canonical.dumps)
+    return _leaf(value)
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str | int) or isinstance(key, bool):
+        raise Invalid(f"a document cannot have a {type(key).__name__} as key", code="invalid-document")
+    return _text(str(key))
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as cause:
+        raise Invalid("text contains a lone surrogate", code="invalid-text") from cause
+    return text
+
+
+def _leaf(value: Any) -> Any:
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return to_jsonable_python(value, inf_nan_mode="constants")
+    except (PydanticSerializationError, UnicodeError) as cause:
+        raise Invalid(f"{type(value).__name__} has no JSON form", code="invalid-document") from cause
 
 
 def _invalid(kind: Any, cause: Any) -> Invalid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -40,11 +41,26 @@ def parse_entry(data: bytes) -> Entry:
     """Read an entry; anything else is `Corrupt`."""
     try:
         document = canonical.loads(data)
-        if document.pop("format") != ENTRY_FORMAT:
-            raise Corrupt("a ledger entry has an unknown format", code="corrupt-entry")
-        return Entry(**{**document, "at": parse_instant(document["at"])})
-    except (KeyError, TypeError, Invalid) as cause:
+        kind = document.pop("format")
+        entry = Entry(**{**document, "at": parse_instant(document["at"])}) if kind == ENTRY_FORMAT else None
+        exact = entry is not None and _typed(entry) and entry_bytes(entry) == data
+    except (AttributeError, KeyError, TypeError, Invalid) as cause:
         raise Corrupt(f"a ledger entry cannot be read: {cause}", code="corrupt-entry") from cause
+    if entry is None:
+        raise Corrupt("a ledger entry has an unknown format", code="corrupt-entry")
+    if not exact:
+        raise Corrupt("a ledger entry is not in canonical form", code="corrupt-entry")
+    return entry
+
+
+def _typed(entry: Entry) -> bool:
+    texts = (entry.workspace, entry.actor, entry.kind, entry.subject)
+    return (
+        type(entry.sequence) is int
+        and entry.sequence >= 0
+        and isinstance(entry.body, dict)
+        and all(isinstance(text, str) for text in texts)
+    )
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -160,28 +176,67 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     return sn == 0 and first == old_root and second == new_root
 
 
+_NAME = r"[^\s+\x00-\x1f\x7f\ud800-\udfff]{1,255}"
+_NOTE = re.compile(
+    rf"(?P<text>(?P<origin>{_NAME})\n(?P<size>0|[1-9][0-9]{{0,15}})\n(?P<root>[A-Za-z0-9+/]{{43}}=)\n)"
+    rf"\n(?P<signatures>(?:— {_NAME} [A-Za-z0-9+/]{{8,8192}}={{0,2}}\n){{1,100}})"
+)
+
+
+def check_origin(origin: str) -> str:
+    """Check the name of a book, which is also the name of its key in C2SP notes: no spaces, no `+`."""
+    if not re.fullmatch(_NAME, origin):
+        raise Invalid(
+            f"{origin[:60]!r} cannot name a book (expected 1 to 255 characters without spaces and '+')",
+            code="invalid-origin",
+        )
+    return origin
+
+
 def sign_checkpoint(origin: str, size: int, head: bytes, signer: Signer) -> Checkpoint:
     """A C2SP tlog-checkpoint: origin, size, root, and one Ed25519 note signature."""
+    check_origin(origin)
     text = f"{origin}\n{size}\n{base64.b64encode(head).decode()}\n"
     signature = base64.b64encode(_note_key(origin, signer.public_key) + signer.sign(text.encode())).decode()
     return Checkpoint(origin=origin, size=size, root=head, note=f"{text}\n— {origin} {signature}\n")
 
 
 def open_checkpoint(note: str, public_key: bytes, verifier: Verifier) -> Checkpoint:
-    """Read a checkpoint and check its signature. Raises `Corrupt`."""
+    """Read a checkpoint and check its signature. Raises `Corrupt`.
+
+    Further signatures, such as those of witnesses, are allowed and not looked at.
+    """
+    result = read_checkpoint(note)
+    text, _, signatures = note.partition("\n\n")
+    for line in signatures.removesuffix("\n").split("\n"):
+        _, name, encoded = line.split(" ")
+        blob = _unbase64(encoded, "corrupt-checkpoint")
+        if name == result.origin and blob[:4] == _note_key(name, public_key):
+            if verifier.verify(public_key, blob[4:], f"{text}\n".encode()):
+                return result
+            break
+    raise Corrupt("a checkpoint's signature is not valid", code="corrupt-checkpoint")
+
+
+def read_checkpoint(note: str) -> Checkpoint:
+    """What a checkpoint says, without checking who says it. Raises `Corrupt`."""
+    match = _NOTE.fullmatch(note)
+    if match is None:
+        raise Corrupt("a checkpoint cannot be read", code="corrupt-checkpoint")
+    head = _unbase64(match["root"], "corrupt-checkpoint")
+    return Checkpoint(origin=match["origin"], size=int(match["size"]), root=head, note=note)
+
+
+def _unbase64(text: str, code: str) -> bytes:
+    """Standard base64 in its one canonical spelling, so that no bit of a signed text can be changed unseen."""
     try:
-        text, _, signatures = note.partition("\n\n")
-        origin, size, head = text.split("\n")
-        _, name, encoded = signatures.strip().split(" ")
-        blob = base64.b64decode(encoded, validate=True)
-        root_bytes = base64.b64decode(head, validate=True)
-        count = int(size)
-    except ValueError as cause:
-        raise Corrupt("a checkpoint cannot be read", code="corrupt-checkpoint") from cause
-    known = name == origin and blob[:4] == _note_key(origin, public_key)
-    if not known or not verifier.verify(public_key, blob[4:], f"{text}\n".encode()):
-        raise Corrupt("a checkpoint's signature is not valid", code="corrupt-checkpoint")
-    return Checkpoint(origin=origin, size=count, root=root_bytes, note=note)
+        data = base64.b64decode(text, validate=True)
+        exact = base64.b64encode(data).decode() == text
+    except (TypeError, ValueError) as cause:
+        raise Corrupt("a signed text is not base64", code=code) from cause
+    if not exact:
+        raise Corrupt("a signed text is not canonical base64", code=code)
+    return data
 
 
 def _note_key(name: str, public_key: bytes) -> bytes:
@@ -222,15 +277,27 @@ def seal(document: Mapping[str, Any], signer: Signer, payload_type: str = PAYLOA
     }
 
 
-def unseal(envelope: Mapping[str, Any], public_key: bytes, verifier: Verifier) -> dict[str, Any]:
-    """The document of a DSSE envelope, after its signature was checked. Raises `Corrupt`."""
+def unseal(
+    envelope: Mapping[str, Any], public_key: bytes, verifier: Verifier, payload_type: str | None = None
+) -> dict[str, Any]:
+    """The document of a DSSE envelope, after its signature was checked. Raises `Corrupt`.
+
+    With `payload_type`, an envelope that was signed to mean something else is refused as well.
+    """
     try:
-        kind = envelope["payloadType"]
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        signatures = [base64.b64decode(item["sig"], validate=True) for item in envelope["signatures"]]
-    except (KeyError, TypeError, ValueError) as cause:
+        kind = str(envelope["payloadType"])
+        payload = _unbase64(envelope["payload"], "corrupt-envelope")
+        signatures = [_unbase64(item["sig"], "corrupt-envelope") for item in envelope["signatures"]]
+    except (KeyError, TypeError) as cause:
         raise Corrupt("a signed envelope cannot be read", code="corrupt-envelope") from cause
     if not any(verifier.verify(public_key, signature, pae(kind, payload)) for signature in signatures):
         raise Corrupt("a signed envelope has no valid signature", code="corrupt-envelope")
-    document: dict[str, Any] = canonical.loads(payload)
+    if payload_type not in (None, kind):
+        raise Corrupt(f"a signed envelope holds {kind[:80]!r}, not {payload_type!r}", code="corrupt-envelope")
+    try:
+        document = canonical.loads(payload)
+    except Invalid as cause:
+        raise Corrupt(f"a signed envelope's payload cannot be read: {cause}", code="corrupt-envelope") from cause
+    if not isinstance(document, dict):
+        raise Corrupt("a signed envelope's payload is not a document", code="corrupt-envelope")
     return document

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from stellwerk.core.clock import format_instant
-from stellwerk.core.errors import Conflict, NotFound
+from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound
 from stellwerk.ledger import documents
-from stellwerk.ledger.database import metadata
+from stellwerk.ledger.database import is_taken, metadata
+from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Reader, Transaction
 
 T = TypeVar("T")
@@ -57,6 +56,8 @@ class Shelf(Generic[T]):
             tx.execute(self.table.insert().values(self._row(tx, value)))
         except IntegrityError as cause:
             label = "/".join(str(getattr(value, field)) for field in self.key)
+            if not is_taken(cause):
+                raise Bug(f"{self.kind.__name__} {label} does not fit its table: {cause.orig}") from cause
             raise Conflict(f"{self.kind.__name__} {label} exists already", code="already-exists") from cause
 
     def put(self, tx: Transaction, value: T) -> None:
@@ -89,10 +90,10 @@ class Shelf(Generic[T]):
         """Values whose fields equal the given ones; `order` is a field, with `-` in front for descending."""
         query = sa.select(self.table.c.document).where(*self._where(reader, equal))
         for field in (*([order] if order else []), *self.key):
-            column = self.table.c[field.removeprefix("-")]
+            column = self._column(field.removeprefix("-"))
             query = query.order_by(column.desc() if field.startswith("-") else column.asc())
-        rows = reader.execute(query.limit(limit).offset(offset)).all()
-        return [documents.parse(self.kind, row.document) for row in rows]
+        rows = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
+        return [self._read(row.document) for row in rows]
 
     def count(self, reader: Reader, **equal: Any) -> int:
         """How many values have these fields."""
@@ -104,23 +105,34 @@ class Shelf(Generic[T]):
         tx.execute(self.table.delete().where(*self._where(tx, dict(zip(self.key, key, strict=True)))))
 
     def _where(self, reader: Reader, equal: dict[str, Any]) -> list[Any]:
-        fields = [self.table.c[field] == _plain(value) for field, value in equal.items()]
+        fields = [self._column(field) == plain(value) for field, value in equal.items()]
         return [self.table.c.workspace == reader.workspace, *fields]
 
     def _row(self, tx: Transaction, value: T) -> dict[str, Any]:
-        row = {field: _plain(getattr(value, field)) for field in self._fields}
+        row = {field: plain(getattr(value, field)) for field in self._fields}
         return {"workspace": tx.workspace, **row, "document": documents.text(value)}
+
+    def _read(self, document: str) -> T:
+        try:
+            return documents.parse(self.kind, document)
+        except Invalid as cause:
+            raise Corrupt(f"the shelf {self.name!r} holds a damaged document", code="corrupt-document") from cause
+
+    def _column(self, field: str) -> Any:
+        if field not in self._fields:
+            raise Invalid(
+                f"{self.kind.__name__} cannot be searched or ordered by {field[:60]!r} "
+                f"(expected one of {', '.join(self._fields)})",
+                code="invalid-field",
+            )
+        return self.table.c[field]
 
 
 def _column(hint: Any) -> Any:
     options = {hint, *typing.get_args(hint)}
     if int in options or bool in options:
         return sa.Integer
-    return sa.Float if float in options else sa.Text
-
-
-def _plain(value: Any) -> Any:
-    return format_instant(value) if isinstance(value, datetime) else value
+    return sa.REAL if float in options else sa.Text
 
 
 def _words(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -19,7 +19,8 @@ from stellwerk.core import names
 from stellwerk.core.clock import parse_duration
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import BUILTIN, SINGLE, Node, Plan, Ref, Resources
-from stellwerk.pipelines.parameters import Outputs, bind, check_importable, check_signature, constants, split
+from stellwerk.pipelines.parameters import Outputs, bind, check_importable, check_signature, constants
+from stellwerk.pipelines.parameters import split as sorted_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,7 +119,7 @@ class Step(Generic[P, R]):
 
     def _node(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Node:
         given = bind(self.name, self.signature, args, kwargs, without="seed" if self.options.seeds else "")
-        params, inputs = split(self.name, self.signature, given)
+        params, inputs = sorted_arguments(self.name, self.signature, given)
         function, file = reference(self.function)
         return Node(
             id="",
@@ -276,18 +277,49 @@ def contract(name: str, **options: Any) -> Callable[[Any], Any]:
     return lambda table: _builtin("contract", f"contract:{name}", "validate", params, {"table": table})
 
 
-def evaluate(model: Any, table: Any, **options: Any) -> Any:
-    """A step that measures a model on a table."""
-    return _builtin("evaluate", "evaluate", "evaluate", options, {"model": model, "table": table})
+def evaluate(model: Any, table: Any, *, baseline: Any = None) -> Any:
+    """A step that measures a model (one, or one per seed) on a selection table and chooses the best.
+
+    Args:
+        baseline: A simpler model, chosen where the others are not better.
+    """
+    inputs = {"model": model, "table": table} | ({} if baseline is None else {"baseline": baseline})
+    return _builtin("evaluate", "evaluate", "evaluate", {}, inputs)
 
 
-def gate(table: Any, *, name: str, target: str) -> Any:
-    """A step that seals a table as the gate set of this name: the labels in `target` open only to a proof."""
+def split(table: Any, *, target: str, time: str = "", entity: Sequence[str] = (), exclude: Sequence[str] = ()) -> Any:
+    """A step that cuts a table into `train`, `select` and `gate` without leaks, and reports what it looked for.
+
+    With `time` the gate lies strictly after training; otherwise rows go by a hash of the entity, or of the whole row,
+    and never move when others come.
+
+    Args:
+        entity: Columns that name what a row is about; one entity is never on both sides.
+        exclude: Columns that are no inputs of a model and so cannot leak.
+    """
+    params = {"target": target, "time": time, "entity": list(entity), "exclude": list(exclude)}
+    return _builtin("split", "split", "split", params, {"table": table}, ("train", "select", "gate", "report"))
+
+
+def gate(table: Any, *, name: str, target: str, task: str = "") -> Any:
+    """A step that seals a table as the gate set of this name: the labels in `target` open only to a proof.
+
+    Args:
+        task: binary, multiclass or regression; found from the labels by default.
+    """
     names.name(name, what="gate set name")
-    return _builtin("gate", f"gate:{name}", "gate", {"name": name, "target": target}, {"table": table})
+    params = {"name": name, "target": target} | ({"task": task} if task else {})
+    return _builtin("gate", f"gate:{name}", "gate", params, {"table": table})
 
 
-def _builtin(name: str, step: str, kind: str, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+def _builtin(
+    name: str,
+    step: str,
+    kind: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    outputs: tuple[str, ...] = (SINGLE,),
+) -> Any:
     builder = _BUILDER.get()
     if builder is None:
         raise Invalid(

@@ -13,11 +13,12 @@ The rule:
   of project classes made of these), otherwise by the statements of their module that make them, and what these reach.
   A mutable global counts by its value at the moment the plan is executed, before the first step runs.
 - Modules that are imported inside a function, or used other than by `module.name`, count as a whole, by their source.
-- Code whose source is gone or no longer what runs (edited since it was imported, rewritten by a tool) counts by its
-  byte code.
+- A function whose source is gone or no longer what runs (edited since it was imported, rewritten by a tool) counts by
+  its byte code. Where source and what runs cannot be compared, an edited file is refused until it is loaded anew.
 
-Not seen: modules imported by computed names, and what a statement that makes a constant reads from files, unless the
-constant is plain data. A value that can be followed in none of these ways is refused, never ignored.
+Not seen: modules imported by computed names, compiled extensions in the project, and what a statement that makes a
+constant reads from files, unless the constant is plain data. A value that can be followed in none of these ways is
+refused, never ignored.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ import copy
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -37,16 +37,9 @@ from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines import authoring, source
 from stellwerk.pipelines.describing import Describer, Untraceable
+from stellwerk.pipelines.model import Closure
 
 _NOISE = {"__doc__", "__firstlineno__", "__static_attributes__"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closure:
-    """The code a step can reach: its digest, and the digest of each part by qualified name, sorted."""
-
-    digest: Digest
-    parts: tuple[tuple[str, Digest], ...]
 
 
 def closure(function: Callable[..., Any]) -> Closure:
@@ -86,7 +79,7 @@ class _Walk:
 
     def _inside(self, module: str, file: str | None) -> bool:
         if module.partition(".")[0] == self._home:
-            return file is not None
+            return True
         return bool(file) and source.own(str(file)) and module.partition(".")[0] != "stellwerk"
 
     def _refer(self, value: object) -> str | None:
@@ -151,8 +144,9 @@ class _Walk:
         return [self._cell(function, value, optional=True) for value in values]
 
     def _class(self, klass: type, space: Mapping[str, Any]) -> Any:
+        self._as_loaded(space)
         file = source.read(str(space.get("__file__")))
-        node = file.klass(klass.__qualname__) if file else None
+        nodes = file.classes(klass.__qualname__) if file else []
         methods = {
             name: inner
             for name, member in vars(klass).items()
@@ -161,8 +155,8 @@ class _Walk:
         }
         cells = {name: value for method in methods.values() for name, value in _cells(method).items()}
         cells.pop("__class__", None)
-        if file and node and all(file.compiled(method.__code__) for method in methods.values()):
-            text = ast.unparse(node)
+        if file and nodes and all(file.compiled(method.__code__) for method in methods.values()):
+            text = "\n".join(ast.unparse(node) for node in nodes)
             return {
                 "text": text,
                 "names": self._names_of(_reached(text), space, cells),
@@ -184,6 +178,7 @@ class _Walk:
 
     def _module(self, name: str, file: str) -> str:
         def describe() -> Any:
+            self._as_loaded(vars(sys.modules[name]) if name in sys.modules else {})
             found = source.read(file)
             if found is None:
                 raise Invalid(f"the source of module {name!r} cannot be read", code="no-source")
@@ -201,6 +196,16 @@ class _Walk:
         """Modules by their source, whether they are imported yet or not: a key must not depend on that."""
         found = {name: source.locate(name) for name in sorted(modules)}
         return [self._module(name, file) for name, file in found.items() if file and self._inside(name, file)]
+
+    def _as_loaded(self, space: Mapping[str, Any]) -> None:
+        """Refuse source that is newer than what runs, where comparing it with the byte code is impossible."""
+        module = sys.modules.get(str(space.get("__name__")))
+        if module is not None and vars(module) is space and source.edited(module):
+            raise Invalid(
+                f"the file of module {authoring.label(space)!r} was changed after it was loaded",
+                code="source-changed",
+                hint="start again, so that what is recorded is what runs",
+            )
 
     # What a name means
 
@@ -245,6 +250,7 @@ class _Walk:
 
     def _made(self, name: str, space: Mapping[str, Any], cause: Untraceable) -> Any:
         """A global that is no plain data, by the statements that make it."""
+        self._as_loaded(space)
         module, file = authoring.label(space), str(space.get("__file__") or "")
         found = source.read(file) if self._inside(str(space.get("__name__")), file) else None
         statements = found.bindings(name) if found else []

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from stellwerk.core.errors import Invalid, NotFound, StellwerkError
+from stellwerk.pipelines import source
 from stellwerk.pipelines.authoring import Pipeline, Step, label
 from stellwerk.pipelines.tracebacks import user_traceback
 
@@ -39,16 +40,23 @@ def load(path: Path | str) -> ModuleType:
         if _is_from(module, file):
             return module
     folder, name = _place(file)
+    plain = "." in name or _free(name, folder)
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+    before = set(sys.modules)
     try:
-        return import_module(name) if "." in name or _free(name, file) else _load_aside(name, file)
+        module = import_module(name) if plain else _load_aside(name, file)
     except StellwerkError:
         raise
     except (Exception, SystemExit) as cause:  # importing runs the user's code, which may raise anything
         raise Invalid(
             f"{file.name} cannot be imported:\n{user_traceback(cause)}", code="pipeline-not-loadable"
         ) from cause
+    for fresh in set(sys.modules) - before:
+        found = sys.modules.get(fresh)
+        if isinstance(found, ModuleType) and source.own(str(getattr(found, "__file__", None) or "<none>")):
+            source.note(found)
+    return module
 
 
 def resolve(function: str, file: str = "") -> Callable[..., Any]:
@@ -101,7 +109,9 @@ def _module(name: str, file: str) -> ModuleType:
 
 def _is_from(module: Any, file: Path) -> bool:
     where = getattr(module, "__file__", None)
-    return isinstance(where, str) and Path(where).name == file.name and Path(where).resolve() == file.resolve()
+    if not isinstance(where, str) or not where.endswith(file.name):
+        return False
+    return where == str(file) or Path(where).resolve() == file.resolve()
 
 
 def _place(file: Path) -> tuple[Path, str]:
@@ -115,12 +125,13 @@ def _place(file: Path) -> tuple[Path, str]:
     return folder, ".".join(parts)
 
 
-def _free(name: str, file: Path) -> bool:
-    """Whether a plain import of this name gives this file, and not another module that was there first."""
+def _free(name: str, folder: Path) -> bool:
+    """Whether no module outside of the folder has this name."""
     if not name.isidentifier() or name in sys.modules or name in sys.builtin_module_names:
         return False
-    spec = PathFinder.find_spec(name)
-    return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file.resolve()
+    return (
+        PathFinder.find_spec(name, [entry for entry in sys.path if Path(entry).resolve() != folder.resolve()]) is None
+    )
 
 
 def _load_aside(stem: str, file: Path) -> ModuleType:

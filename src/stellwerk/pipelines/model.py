@@ -144,6 +144,14 @@ class Builtin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Closure:
+    """The code a step can reach: its digest, and the digest of each part by qualified name, sorted."""
+
+    digest: Digest
+    parts: tuple[tuple[str, Digest], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """A value that is kept as bytes: their digest, and how to read them."""
 
@@ -181,6 +189,7 @@ class Attempt:
     Args:
         node: The node's id, for messages.
         function: `module:qualname`, or `builtin:<name>`.
+        code: The closure that the step key was made of; an executor that loads the code anew must find the same.
         inputs: Encoded values by argument; exactly one each, unless the argument is named in `listed`.
         listed: Arguments whose values are passed as a list, because the step that made them ran once per seed.
         seed: The seed of this attempt; None if the step declares no seeds.
@@ -192,6 +201,7 @@ class Attempt:
     node: str
     function: str
     file: str = ""
+    code: Closure | None = None
     inputs: dict[str, tuple[Encoded, ...]] = field(default_factory=dict)
     listed: frozenset[str] = frozenset()
     params: dict[str, Any] = field(default_factory=dict)
@@ -216,12 +226,13 @@ FailureCode = Literal[
     "step-memory",
     "step-killed",
     "step-not-importable",
+    "source-changed",
     "unsupported-value",
     "wrong-outputs",
 ]
 
 _UNAVAILABLE = {"step-timeout", "step-memory", "step-killed"}
-_FINAL = {"step-not-importable", "unsupported-value", "wrong-outputs"}
+_FINAL = {"step-not-importable", "source-changed", "unsupported-value", "wrong-outputs"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

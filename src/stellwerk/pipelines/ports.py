@@ -48,7 +48,7 @@ class Executor(Protocol):
     """Runs one attempt of a step."""
 
     def run(self, attempt: Attempt) -> Outcome | Failure:
-        """Run to the end. What goes wrong inside the step is a `Failure`, not an exception.
+        """Run to the end, with the code that the attempt names. What goes wrong in the step is a `Failure`.
 
         An executor that cannot keep a declared limit raises `Refused`. On KeyboardInterrupt nothing is left running.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from stellwerk.pipelines.model import (
     DATASET,
     Attempt,
     Builtin,
+    Closure,
     Encoded,
     Event,
     EventKind,
@@ -92,22 +93,13 @@ def execute(
         raise
 
 
-def code_digests(plan: Plan, builtins: Mapping[str, Digest]) -> dict[str, Digest]:
-    """What stands for the code of each function in the step keys of a plan, by function reference."""
-    found: dict[str, Digest] = {}
-    for node in plan.nodes:
-        if node.function in found or node.function == DATASET:
-            continue
-        if not node.function.startswith(BUILTIN):
-            found[node.function] = closure(loading.resolve(node.function, node.file)).digest
-            continue
-        name = node.function.removeprefix(BUILTIN)
-        if name not in builtins:
-            raise Invalid(
-                f"there is no built-in step {name!r} (there are {', '.join(builtins)})", code="invalid-plan"
-            )
-        found[node.function] = builtins[name]
-    return found
+def closures(plan: Plan) -> dict[str, Closure]:
+    """The code closure of each function of a plan, by function reference; built-in steps have none."""
+    return {
+        function: closure(loading.resolve(function, file))
+        for function, file in dict.fromkeys((node.function, node.file) for node in plan.nodes)
+        if not function.startswith(BUILTIN)
+    }
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +130,7 @@ class _Run:
     clock: Clock
     builtins: dict[str, Digest]
     pause: Callable[[float], None]
-    codes: dict[str, Digest] = field(default_factory=dict)
+    closures: dict[str, Closure] = field(default_factory=dict)
     inputs: dict[str, Stored] = field(default_factory=dict)
     works: dict[str, _Work] = field(default_factory=dict)
     done: int = 0
@@ -147,7 +139,8 @@ class _Run:
         started = self.clock.now()
         nodes = rules.order(self.plan)
         # All code is read before any step runs, because steps may change the globals that it depends on.
-        self.codes = code_digests(self.plan, self.builtins)
+        self.closures = closures(self.plan)
+        self._check_builtins(nodes)
         self._resolve(nodes)
         self.works = {
             rules.task_id(node, seed): _Work(node=node, seed=seed)
@@ -164,6 +157,17 @@ class _Run:
                 # First things first: a result is committed before anything else starts.
                 queue.extendleft(reversed(commands))
         return self._report(state, started)
+
+    def _check_builtins(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            name = node.function.removeprefix(BUILTIN)
+            if name != node.function and node.function != DATASET and name not in self.builtins:
+                known = ", ".join(self.builtins) or "none"
+                raise Invalid(f"there is no built-in step {name!r} (there is {known})", code="invalid-plan")
+
+    def _code(self, node: Node) -> Digest:
+        found = self.closures.get(node.function)
+        return self.builtins[node.function.removeprefix(BUILTIN)] if found is None else found.digest
 
     def _resolve(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
@@ -195,7 +199,7 @@ class _Run:
         builtin = node.function.startswith(BUILTIN)
         work.params = self.resolver.pin(node.function.removeprefix(BUILTIN), node.params) if builtin else node.params
         work.key = step_key(
-            code=self.codes[node.function],
+            code=self._code(node),
             params=work.params,
             inputs={name: self._stored(ref) for name, ref in node.inputs.items()},
             environment=self.environment,
@@ -223,6 +227,7 @@ class _Run:
                 node=node.id,
                 function=node.function,
                 file=node.file,
+                code=self.closures.get(node.function),
                 inputs={name: self._encoded(ref) for name, ref in node.inputs.items()},
                 listed=frozenset(name for name, ref in node.inputs.items() if self._is_list(ref)),
                 params=work.params,
@@ -291,7 +296,7 @@ class _Run:
 
     def _tell_of(self, task: str, kind: EventKind, **facts: Any) -> None:
         work = self.works[task]
-        code = self.codes[work.node.function]
+        code = self._code(work.node)
         self.tell(kind, task=task, node=work.node.id, seed=work.seed, key=work.key or "", code=code, **facts)
 
     def _progress(self) -> None:
@@ -327,7 +332,7 @@ class _Run:
             status=status,
             attempts=attempts,
             key=work.key or "",
-            code=self.codes[work.node.function],
+            code=self._code(work.node),
             result=work.result,
             failure=work.failure,
             because=work.because,

@@ -13,7 +13,8 @@ import sysconfig
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
+from weakref import WeakKeyDictionary
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -34,9 +35,10 @@ def own(file: str) -> bool:
     """
     if file.startswith("<"):
         return file.startswith("<ipython-input") and bool(linecache.getlines(file))
-    path = Path(file).resolve()
+    path = Path(file)
     if path.suffix != ".py" or {"site-packages", "dist-packages"} & set(path.parts):
         return False
+    path = path.resolve()
     return not any(path.is_relative_to(root) for root in _outside())
 
 
@@ -71,7 +73,7 @@ class Source:
     def __init__(self, text: str, file: str) -> None:
         self.tree = _Undocumented().visit(ast.parse(text))
         self._definitions: dict[tuple[int, str], list[Definition]] = {}
-        self._classes: dict[str, ast.ClassDef] = {}
+        self._classes: dict[str, list[ast.ClassDef]] = {}
         self._codes: dict[tuple[int, str], list[CodeType]] = {}
         self._bindings: dict[str, list[ast.stmt]] = {}
         self._index(self.tree, "")
@@ -86,8 +88,9 @@ class Source:
         place = (code.co_firstlineno, code.co_name)
         return self._definitions.get(place, []) if self.compiled(code) else []
 
-    def klass(self, qualname: str) -> ast.ClassDef | None:
-        return self._classes.get(qualname.replace(".<locals>", ""))
+    def classes(self, qualname: str) -> list[ast.ClassDef]:
+        """The definitions of a class: several if branches of the file define one each."""
+        return self._classes.get(qualname.replace(".<locals>", ""), [])
 
     def compiled(self, code: CodeType) -> bool:
         """Whether this very code is in the file."""
@@ -104,7 +107,7 @@ class Source:
                 inner = f"{prefix}{child.name}."
                 first = min([child.lineno, *(decorator.lineno for decorator in child.decorator_list)])
                 if isinstance(child, ast.ClassDef):
-                    self._classes[inner[:-1]] = child
+                    self._classes.setdefault(inner[:-1], []).append(child)
                 else:
                     self._definitions.setdefault((first, child.name), []).append(child)
             elif isinstance(child, ast.Lambda):
@@ -174,6 +177,30 @@ def _read_lines(file: str, text: str) -> Source | None:
         return Source(text, file) if text else None
     except (SyntaxError, ValueError):
         return None
+
+
+_STAMPS: WeakKeyDictionary[ModuleType, tuple[int, int]] = WeakKeyDictionary()
+
+
+def note(module: ModuleType) -> None:
+    """Remember which state of its file a module was loaded from; the earlier after loading, the better."""
+    stamp = _stamp(module)
+    if stamp is not None:
+        _STAMPS.setdefault(module, stamp)
+
+
+def edited(module: ModuleType) -> bool:
+    """Whether the file of a loaded module was changed since it was noted."""
+    note(module)
+    return module in _STAMPS and _stamp(module) != _STAMPS[module]
+
+
+def _stamp(module: ModuleType) -> tuple[int, int] | None:
+    try:
+        status = Path(str(module.__file__)).stat()
+    except (OSError, AttributeError):
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _decode(data: bytes) -> str:

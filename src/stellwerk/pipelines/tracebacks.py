@@ -36,13 +36,18 @@ def _keep_own(shown: traceback.TracebackException | None) -> None:
         # Pipelines that are installed as a package have no file of a project.
         own = own or [frame for frame in current.stack if not source.ours(frame.filename)]
         current.stack = traceback.StackSummary.from_list([_short(frame) for frame in own])
+        if getattr(current, "filename", None):  # of a SyntaxError
+            current.filename = _name(current.filename)
         waiting += [current.__cause__, current.__context__, *(current.exceptions or ())]
 
 
 def _short(frame: traceback.FrameSummary) -> traceback.FrameSummary:
-    file = Path(frame.filename)
+    return traceback.FrameSummary(_name(frame.filename), frame.lineno, frame.name, line=frame.line)
+
+
+def _name(file: str) -> str:
+    """The path as seen from the current folder, or just the name of a file that lies elsewhere."""
     try:
-        name = str(file.relative_to(Path.cwd()))
+        return str(Path(file).relative_to(Path.cwd()))
     except ValueError:
-        name = file.name
-    return traceback.FrameSummary(name, frame.lineno, frame.name, line=frame.line)
+        return Path(file).name

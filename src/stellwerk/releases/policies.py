@@ -22,6 +22,12 @@ POLICIES: dict[str, Policy] = {
         ),
         lease_cap={"minimal": 180, "limited": 90, "high": 30},
     ),
+    "leakage@1": Policy(
+        name="leakage",
+        version=1,
+        requirements=(Requirement(evidence="leakage", max_age=timedelta(days=180)),),
+        lease_cap={"minimal": 180, "limited": 90, "high": 30},
+    ),
 }
 
 

@@ -50,6 +50,10 @@ class Examiner(Protocol):
         """Whether everything behind the model is known and kept."""
         ...
 
+    def leakage(self, model: Digest) -> tuple[CheckResult, ...]:
+        """Whether the data behind the model were cut and searched for leaks."""
+        ...
+
 
 class Progress(Protocol):
     """Told what is happening, for people who wait."""

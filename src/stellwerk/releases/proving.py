@@ -88,6 +88,8 @@ class Prover:
         self._gates.freeze(plan)
         self._sign("provenance", plan, digest, self._examiner.provenance(plan.model), timedelta(days=180))
         self._sign("contract", plan, digest, self._examiner.contract(plan.model, gate), timedelta(days=30))
+        if "leakage" in plan.required:
+            self._sign("leakage", plan, digest, self._examiner.leakage(plan.model), timedelta(days=180))
         self._say(f"opening gate set {gate.name}@{gate.version} ({gate.rows:,} sealed cases)")
         opening, plain = self._gates.open(gate, digest)
         level = self._level(plan, opening)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stellwerk.store.model import Damage
@@ -16,25 +18,46 @@ def check_blobs(root: Path) -> list[Damage]:
     objects = root / "sha256"
     if not objects.is_dir():
         return [Damage(where=objects.name, problem="the folder of blobs is missing")]
-    for folder in sorted(objects.iterdir()):
-        for file in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
-            name = f"sha256/{folder.name}/{file.name}"
-            if not re.fullmatch(r"[0-9a-f]{64}", file.name) or folder.name != file.name[:2]:
-                found.append(Damage(where=name, problem="a file that is no blob"))
-                continue
-            hasher = hashlib.sha256()
-            with file.open("rb") as content:
-                while chunk := content.read(1 << 20):
-                    hasher.update(chunk)
-            if hasher.hexdigest() != file.name:
-                found.append(Damage(where=name, problem=f"content hashes to {hasher.hexdigest()}"))
+    for folder in _inside(objects, found):
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            found.append(Damage(where=f"sha256/{folder.name}", problem="a file that is no blob"))
+            continue
+        for file in _inside(folder, found):
+            problem = _problem(folder, file)
+            if problem:
+                found.append(Damage(where=f"sha256/{folder.name}/{file.name}", problem=problem))
     incoming = root / "incoming"
     if incoming.is_dir():
         found += [
             Damage(where=f"incoming/{file.name}", problem="unfinished write", severity="note")
-            for file in sorted(incoming.iterdir())
+            for file in _inside(incoming, found)
         ]
     return found
+
+
+def _inside(folder: Path, found: list[Damage]) -> Iterator[Path]:
+    try:
+        yield from sorted(folder.iterdir())
+    except OSError as cause:
+        found.append(Damage(where=folder.name, problem=f"cannot be listed: {os.strerror(cause.errno or 0)}"))
+
+
+def _problem(folder: Path, file: Path) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", file.name) or folder.name != file.name[:2]:
+        return "a file that is no blob"
+    hasher = hashlib.sha256()
+    try:
+        # Looked at before it is opened: a planted pipe would block, a planted link would lead out of the store.
+        if not stat.S_ISREG(file.lstat().st_mode):
+            return "not a regular file"
+        with file.open("rb") as content:
+            while chunk := content.read(1 << 20):
+                hasher.update(chunk)
+    except FileNotFoundError:
+        return ""  # taken away while we looked; whether it was needed is for `check_references`
+    except OSError as cause:
+        return f"cannot be read: {os.strerror(cause.errno or 0)}"
+    return "" if hasher.hexdigest() == file.name else f"content hashes to {hasher.hexdigest()}"
 
 
 def check_references(root: Path, referenced: Iterable[tuple[str, str]]) -> list[Damage]:

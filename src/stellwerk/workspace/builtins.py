@@ -13,7 +13,7 @@ from stellwerk.pipelines.model import Builtin
 if TYPE_CHECKING:
     import polars as pl
 
-    from stellwerk.data.model import Contract
+    from stellwerk.data.model import Contract, Part
     from stellwerk.evidence.model import GateSet
     from stellwerk.models.tabular import TabularModel
 
@@ -21,6 +21,7 @@ BUILTINS = (
     Builtin(name="contract", version=1),
     Builtin(name="evaluate", version=1),
     Builtin(name="gate", version=1),
+    Builtin(name="split", version=1),
 )
 
 
@@ -41,7 +42,7 @@ def table(contracts: Callable[[str], Contract], seal: Callable[..., GateSet]) ->
             )
         return table
 
-    def gate(*, table: pl.DataFrame, name: str, target: str) -> dict[str, Any]:
+    def gate(*, table: pl.DataFrame, name: str, target: str, task: str = "") -> dict[str, Any]:
         """Seal a table as a gate set: features readable, labels encrypted."""
         from stellwerk.data.target import task_of
 
@@ -54,14 +55,54 @@ def table(contracts: Callable[[str], Contract], seal: Callable[..., GateSet]) ->
             labels=_parquet(labels),
             rows=table.height,
             target=target,
-            task=task_of(labels.get_column(target)),
+            task=task or task_of(labels.get_column(target)),
         )
         return {"gate": sealed.name, "version": sealed.version, "rows": sealed.rows, "features": sealed.features}
 
-    return {"contract": contract, "evaluate": evaluate, "gate": gate}
+    return {"contract": contract, "evaluate": evaluate, "gate": gate, "split": split}
 
 
-def evaluate(*, model: Any, table: pl.DataFrame) -> dict[str, Any]:
+SMALL = 2000
+FRACTIONS: dict[bool, dict[Part, float]] = {
+    True: {"train": 0.5, "select": 0.2, "gate": 0.3},
+    False: {"train": 0.6, "select": 0.15, "gate": 0.25},
+}
+"""Of small tables more goes to the gate, because proof is what they lack most."""
+
+
+def split(*, table: pl.DataFrame, target: str, time: str, entity: list[str], exclude: list[str]) -> dict[str, Any]:
+    """Cut a table into train, select and gate, look for leaks (`methods` 2.4), and refuse where one is certain."""
+    from stellwerk.data.leakage import leaks
+    from stellwerk.data.splits import hashed_split, time_split
+    from stellwerk.data.target import target_of, task_of
+
+    task = task_of(target_of(table, target))
+    fractions = FRACTIONS[table.height < SMALL]
+    if time:
+        parts = time_split(target_of(table, time), fractions=fractions)
+    else:
+        parts = hashed_split(
+            table.drop(target) if not entity else table, fractions=fractions, salt=target, keys=entity
+        )
+    features = [name for name in table.columns if name not in {target, time, *exclude, *entity}]
+    found = leaks(table, target=target, task=task, features=features, labels=parts, entity=tuple(entity), time=time)
+    certain = [finding.message for finding in found if finding.severity == "refuse"]
+    if certain:
+        raise Refused(
+            "the table leaks the answer:\n" + "\n".join(f"  {message}" for message in certain),
+            code="leakage",
+            hint="exclude these columns (--exclude), or name the entity or time that keeps rows apart",
+        )
+    report = {
+        "task": task,
+        "rows": {part: int((parts == part).sum()) for part in ("train", "select", "gate")},
+        "method": "time" if time else "hashed",
+        "findings": [finding.message for finding in found],
+    }
+    return {**{part: table.filter(parts == part) for part in ("train", "select", "gate")}, "report": report}
+
+
+def evaluate(*, model: Any, table: pl.DataFrame, baseline: Any = None) -> dict[str, Any]:
     """Measure models (one, or one per seed) on a selection table, beside a baseline, and choose the best by its loss.
 
     The chosen one's value is optimistic, because it was chosen here; only a gate set gives an unbiased one. Its
@@ -72,7 +113,9 @@ def evaluate(*, model: Any, table: pl.DataFrame) -> dict[str, Any]:
     from stellwerk.evidence.metrics import METRICS, PROPER, constant_scores
     from stellwerk.models.fitting import class_indices
 
-    models: list[TabularModel] = model if isinstance(model, list) else [model]
+    models: list[TabularModel] = [*(model if isinstance(model, list) else [model])]
+    seeds = len(models)
+    models += [] if baseline is None else [*(baseline if isinstance(baseline, list) else [baseline])]
     signature = models[0].signature
     labels = class_indices(signature, table.get_column(signature.target))
     scores = [scores_of(one, table) for one in models]
@@ -92,12 +135,19 @@ def evaluate(*, model: Any, table: pl.DataFrame) -> dict[str, Any]:
         "rows": table.height,
         "chosen": chosen,
         "metrics": measured[chosen],
-        "seeds": measured,
+        "seeds": measured[:seeds],
+        "simpler": measured[seeds:],
         "baseline": {loss: METRICS[loss].bounds(labels, baseline, 0.05).estimate},
-        "luck": (float(np.mean(losses)) - losses[chosen]) / float(np.std(losses, ddof=1))
-        if len(losses) > 2 and float(np.std(losses)) > 0
-        else 0.0,
+        "luck": _luck(losses[:seeds], chosen),
     }
+
+
+def _luck(losses: list[float], chosen: int) -> float:
+    """How many standard deviations of the seeds the chosen one is better than their mean."""
+    import numpy as np
+
+    spread = float(np.std(losses, ddof=1)) if len(losses) > 2 else 0.0
+    return (float(np.mean(losses)) - losses[chosen]) / spread if spread > 0 and chosen < len(losses) else 0.0
 
 
 def scores_of(model: TabularModel, frame: pl.DataFrame) -> Any:

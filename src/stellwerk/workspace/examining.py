@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, StellwerkError
 from stellwerk.evidence.adapters.sandbox import Sandbox
@@ -152,6 +153,22 @@ class SandboxExaminer:
                 f"; only drafted: {', '.join(sorted(set(names) - set(confirmed)))}"
                 if set(names) - set(confirmed)
                 else ""
+            ),
+        )
+
+    def leakage(self, model: Digest) -> tuple[CheckResult, ...]:
+        splits = [run for run in self._origin(model).runs if run.kind == "split" and "report" in run.outputs]
+        reports = [canonical.loads(self._rooms.blobs.get(run.outputs["report"])) for run in splits]
+        findings = [finding for report in reports for finding in report["findings"]]
+        return (
+            CheckResult(
+                name="leakage",
+                kind="requirement",
+                outcome="pass" if reports else "unproven",
+                text="training and gate were cut by a step that searched for leaks; "
+                + ("it warned: " + "; ".join(findings) if findings else "it found none")
+                if reports
+                else "no split step with leakage checks stands behind the model",
             ),
         )
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stellwerk.core.errors import Invalid
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
-from stellwerk.governance.comparing import Comparison
+from stellwerk.governance.comparing import Comparison, Duel
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
+from stellwerk.governance.story import StoryLine
 from stellwerk.models.model import Alias, ModelVersion
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
@@ -186,6 +187,10 @@ class Workspace:
         """Judge production by the log and the labels."""
         return _call(self._caller, ops.assess, endpoint=endpoint)
 
+    def duel(self, endpoint: str, first: str, second: str, *, since: datetime, until: datetime) -> Duel:
+        """Ask two models the questions production was asked, and compare their answers with the labels, paired."""
+        return _call(self._caller, ops.duel, endpoint=endpoint, first=first, second=second, since=since, until=until)
+
     def inbox(self, *, endpoint: str | None = None, limit: int = 50) -> tuple[Case, ...]:
         """Open cases, the most urgent first."""
         return _call(self._caller, ops.list_cases, status="open", endpoint=endpoint, limit=limit)
@@ -205,6 +210,10 @@ class Workspace:
     def trace(self, subject: str, *, down: bool = False) -> Trace:
         """From anything to its causes, or to everything it affects, re-verifying every digest."""
         return _call(self._caller, ops.trace, subject=subject, down=down)
+
+    def story(self, endpoint: str) -> tuple[StoryLine, ...]:
+        """What happened to an endpoint, when, with which numbers; all read from the ledger."""
+        return _call(self._caller, ops.story, endpoint=endpoint)
 
     def dossier(self, release: str) -> Dossier:
         """Everything behind a release, as a document."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from typing import Any, Literal
 
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.evidence.model import GateSet
-from stellwerk.governance.comparing import Comparison
+from stellwerk.governance.comparing import Comparison, Duel
 from stellwerk.governance.comparing import compare as compare_models
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.dossier import dossier as make_dossier
 from stellwerk.governance.model import Board, RunPage, Trace
+from stellwerk.governance.story import StoryLine
+from stellwerk.governance.story import story as tell_story
 from stellwerk.models.model import Alias, ModelVersion, Signature
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
@@ -290,6 +293,14 @@ def assess(rooms: Rooms, endpoint: str) -> Assessment:
     return watching.assess(rooms, endpoint)
 
 
+@operation("models.duel", "evidence:write", changes=True)
+def duel(rooms: Rooms, endpoint: str, first: str, second: str, since: datetime, until: datetime) -> Duel:
+    """Two models on the same production cases, with a paired bound; signed as evidence."""
+    from stellwerk.workspace.dueling import duel as compare_on_log  # numpy: only those who compare pay for it
+
+    return compare_on_log(rooms, endpoint, first, second, since, until)
+
+
 @operation("cases.list", "cases:read")
 def list_cases(
     rooms: Rooms, status: Literal["open", "decided"] = "open", endpoint: str | None = None, limit: int = 50
@@ -324,6 +335,12 @@ def trace(rooms: Rooms, subject: str, down: bool = False) -> Trace:
     """From a prediction, model, dataset, run, release or digest to its causes, or to everything it affects."""
     tracer = viewing.tracer(rooms)
     return tracer.down(subject) if down else tracer.up(subject)
+
+
+@operation("views.story", "ledger:read")
+def story(rooms: Rooms, endpoint: str) -> tuple[StoryLine, ...]:
+    """What happened to an endpoint, when, with which numbers; all read from the ledger."""
+    return tell_story(rooms.book, endpoint)
 
 
 @operation("views.dossier", "ledger:read")

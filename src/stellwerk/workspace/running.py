@@ -137,7 +137,9 @@ def _register(
     node = nodes[-1]
     result = next(task.result for task in report.tasks if task.node == node.id and task.result)
     evaluation: dict[str, Any] = canonical.loads(caller.blobs.get(result.outputs["value"].digest))
-    archive = book.made(node.inputs["model"])[evaluation["chosen"]]
+    made = book.made(node.inputs["model"])
+    made += book.made(node.inputs["baseline"]) if "baseline" in node.inputs else []
+    archive = made[evaluation["chosen"]]
     files = codecs.files(caller.blobs.get(archive))
     tree = trees.put_files(caller.blobs, files)
     described = canonical.loads(files["model.json"])
@@ -161,7 +163,7 @@ def _register(
             "signature": documents.load(Signature, described["signature"]),
             "layout": described["format"],
             "run": registering.id,
-            "seed": evaluation["chosen"] if len(evaluation["seeds"]) > 1 else None,
+            "seed": evaluation["chosen"] if 1 < len(evaluation["seeds"]) > evaluation["chosen"] else None,
         },
     )
     caller.call(ops.finish_run, {"run": registering.id, "outputs": {"model": tree}})

@@ -86,7 +86,9 @@ def _load(digests: Mapping[str, str], files: Mapping[str, Path]) -> TabularModel
             raise Invalid(f"the model's file {name!r} was not given", code="missing-file")
         contents[name] = files[name].read_bytes()
         if digest.of_bytes(contents[name]) != digest.parse(expected):
-            raise Corrupt(f"the model's file {name!r} has other content than its digest says", code="digest-mismatch")
+            raise Corrupt(
+                f"the model's file {name!r} has other content than its digest says", code="model-digest-mismatch"
+            )
     return skops_format.load(contents)
 
 

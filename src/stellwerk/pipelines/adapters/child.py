@@ -16,7 +16,8 @@ from typing import Any
 from stellwerk.core import canonical
 from stellwerk.pipelines import loading
 from stellwerk.pipelines.adapters import invocation
-from stellwerk.pipelines.model import Attempt, Encoded, Failure
+from stellwerk.pipelines.closure import closure, difference
+from stellwerk.pipelines.model import Attempt, Closure, Encoded, Failure
 from stellwerk.pipelines.values import STANDARD, codec_from
 
 _PR_SET_PDEATHSIG = 1
@@ -66,7 +67,9 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     try:
         codecs = STANDARD.with_first(*map(codec_from, request["codecs"]))
         function = loading.resolve(attempt.function, attempt.file)
-        outputs = invocation.invoke(function, attempt, codecs, folder)
+        if attempt.code is not None and (changed := difference(attempt.code, closure(function))):
+            return {"failure": _texts(_changed(attempt, changed))}
+        outputs = invocation.invoke(function, attempt, codecs, lambda name: _fresh(folder, name))
         written = {name: _write(value, folder / f"out-{n}") for n, (name, value) in enumerate(outputs.items())}
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # a user's code raises anything
         return _failed(error, attempt)
@@ -91,6 +94,7 @@ def _attempt(request: dict[str, Any], folder: Path) -> Attempt:
         node=request["node"],
         function=request["function"],
         file=request["file"],
+        code=_closure(request["code"]),
         inputs={
             argument: tuple(Encoded(media=media, data=(folder / name).read_bytes()) for media, name in values)
             for argument, values in request["inputs"].items()
@@ -101,6 +105,25 @@ def _attempt(request: dict[str, Any], folder: Path) -> Attempt:
         outputs=tuple(request["outputs"]),
         memory=request["memory"],
     )
+
+
+def _closure(code: list[Any] | None) -> Closure | None:
+    return None if code is None else Closure(digest=code[0], parts=tuple((name, digest) for name, digest in code[1]))
+
+
+def _changed(attempt: Attempt, changed: tuple[str, ...]) -> Failure:
+    """The key was made of other code than what would run here."""
+    return Failure(
+        code="source-changed",
+        message=f"step {attempt.node!r} is other code in its own process: {', '.join(changed[:5])}",
+        hint="its file was edited meanwhile, or a global was set after import, such as under `if __name__ == ...`",
+    )
+
+
+def _fresh(folder: Path, name: str) -> Path:
+    path = folder / f"file-{name}"
+    path.mkdir(mode=0o700)
+    return path
 
 
 def _write(value: Encoded, path: Path) -> list[str]:

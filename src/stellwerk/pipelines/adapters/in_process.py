@@ -40,14 +40,10 @@ class InProcess:
                 hint="use the subprocess executor",
             )
         printed, started = _Log(), monotonic()
-        with (
-            tempfile.TemporaryDirectory(prefix="stellwerk-step-") as folder,
-            contextlib.redirect_stdout(printed),
-            contextlib.redirect_stderr(printed),
-        ):
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), _Folder() as folder:
             try:
                 function = self._function(attempt)
-                outputs = invocation.invoke(function, attempt, self._codecs, Path(folder))
+                outputs = invocation.invoke(function, attempt, self._codecs, folder.fresh)
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a user's code raises anything
                 failed = invocation.failure(error, attempt)
                 return replace(failed, log=printed.text(), seconds=monotonic() - started)
@@ -60,6 +56,27 @@ class InProcess:
         if name not in self._builtins:
             raise NotFound(f"there is no built-in step {name!r} here", code="step-not-importable")
         return self._builtins[name]
+
+
+class _Folder:
+    """A private folder for file values, made when the first one comes and removed at the end."""
+
+    def __init__(self) -> None:
+        self._made: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> _Folder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._made is not None:
+            self._made.cleanup()
+
+    def fresh(self, name: str) -> Path:
+        if self._made is None:
+            self._made = tempfile.TemporaryDirectory(prefix="stellwerk-step-", ignore_cleanup_errors=True)
+        path = Path(self._made.name) / name
+        path.mkdir(mode=0o700)
+        return path
 
 
 class _Log(io.TextIOBase):

@@ -33,12 +33,18 @@ _OUT_OF_MEMORY = (
 )
 
 
-def invoke(function: Callable[..., Any], attempt: Attempt, codecs: Codecs, folder: Path) -> dict[str, Encoded]:
-    """Call the step's function. What the step raises goes through, to be judged by `failure`."""
+def invoke(
+    function: Callable[..., Any], attempt: Attempt, codecs: Codecs, fresh: Callable[[str], Path]
+) -> dict[str, Encoded]:
+    """Call the step's function. What the step raises goes through, to be judged by `failure`.
+
+    Args:
+        fresh: Makes a private folder of this name, for a value that is a file; two files may have one name.
+    """
     decoded = {
         name: [
-            codecs.decode(value, folder=_fresh(folder, value, f"{name}-{index}"))
-            for index, value in enumerate(values)
+            codecs.decode(value, folder=fresh(f"{name}-{n}") if value.media.startswith(FILE_MEDIA) else None)
+            for n, value in enumerate(values)
         ]
         for name, values in attempt.inputs.items()
     }
@@ -114,15 +120,6 @@ def _params(function: Callable[..., Any], attempt: Attempt) -> dict[str, Any]:
         for name, value in attempt.params.items()
     }
     return {**params, "seed": attempt.seed} if attempt.seed is not None and "seed" in declared else params
-
-
-def _fresh(folder: Path, value: Encoded, name: str) -> Path | None:
-    """A folder of its own for each file, because two may have one name."""
-    if not value.media.startswith(FILE_MEDIA):
-        return None
-    path = folder / name
-    path.mkdir(mode=0o700)
-    return path
 
 
 @contextlib.contextmanager

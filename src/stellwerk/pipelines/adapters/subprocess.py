@@ -70,6 +70,7 @@ class Subprocess:
                 "node": attempt.node,
                 "function": attempt.function,
                 "file": attempt.file,
+                "code": [attempt.code.digest, attempt.code.parts] if attempt.code else None,
                 "inputs": inputs,
                 "listed": sorted(attempt.listed),
                 "params": attempt.params,

@@ -1,0 +1,52 @@
+"""The table of commands: what each is called, where it is, and a line about it. Nothing is imported until it is used.
+
+A test holds these lines and the commands' own help in step.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """One command: `module:attribute`, and its short help."""
+
+    target: str
+    short: str
+
+
+SECTIONS: dict[str, dict[str, Entry]] = {
+    "Begin": {
+        "ship": Entry("stellwerk.cli.shipping:ship", "data file to governed endpoint in one command"),
+        "init": Entry("stellwerk.cli.beginning:init", "make a workspace in a folder"),
+        "up": Entry("stellwerk.cli.serving:up", "serve the board, the API and all endpoints"),
+        "next": Entry("stellwerk.cli.viewing:next_step", "the one sensible next step"),
+    },
+    "Data and models": {
+        "data": Entry("stellwerk.cli.data:data", "datasets and their contracts"),
+        "run": Entry("stellwerk.cli.running:run", "execute a pipeline"),
+        "runs": Entry("stellwerk.cli.running:runs", "what was executed, newest first"),
+        "models": Entry("stellwerk.cli.models:models", "registered model versions"),
+        "compare": Entry("stellwerk.cli.models:compare", "what two model versions share and where they differ"),
+    },
+    "From proof to signal": {
+        "prove": Entry("stellwerk.cli.releasing:prove", "compute whether a model may run"),
+        "release": Entry("stellwerk.cli.releasing:release", "let what is proven answer callers, for a limited time"),
+        "serve": Entry("stellwerk.cli.serving:serve", "answer callers of one endpoint, without the control plane"),
+        "renew": Entry("stellwerk.cli.releasing:renew", "extend a lease if labels prove fitness"),
+        "stop": Entry("stellwerk.cli.releasing:stop", "end an endpoint's release now"),
+    },
+    "Watch": {
+        "board": Entry("stellwerk.cli.viewing:board", "every endpoint with its signal, lease and quality"),
+        "inbox": Entry("stellwerk.cli.reviewing:inbox", "cases that wait for a person"),
+        "assess": Entry("stellwerk.cli.releasing:assess", "judge production by its log and its labels"),
+    },
+    "Account": {
+        "trace": Entry("stellwerk.cli.tracing:trace", "from anything back to its causes, re-verifying every digest"),
+        "dossier": Entry("stellwerk.cli.tracing:dossier", "everything behind a release, as a document"),
+        "verify": Entry("stellwerk.cli.checking:verify", "check the ledger by independent code"),
+        "fsck": Entry("stellwerk.cli.checking:fsck", "check every stored byte by independent code"),
+    },
+}
+
+COMMANDS: dict[str, Entry] = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

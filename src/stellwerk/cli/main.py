@@ -1,0 +1,95 @@
+"""The entry of the command line: one process, one answer on stdout, one exit code. Commands are in `catalogue`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from stellwerk._version import __version__
+from stellwerk.cli import exits
+from stellwerk.cli.command import Root
+from stellwerk.cli.session import Session
+
+SETTINGS = {"auto_envvar_prefix": "STELLWERK", "help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived. Like Ctrl-C it lets every open run be ended properly."""
+
+    def __str__(self) -> str:
+        return "terminated"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and answer its exit code."""
+    # Before anything heavy is loaded: OpenMP threads that wait for each other spin by default, and two such programs
+    # on a busy machine spin each other to a halt.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    session = Session()
+    try:
+        code = _perform(arguments, session)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _leave_pipe()
+    except click.Abort as aborted:
+        return _interrupted(aborted.__cause__)
+    except KeyboardInterrupt as interrupt:
+        return _interrupted(interrupt)
+    except Exception as error:  # noqa: BLE001 - the rim: every error becomes a message and an exit code here
+        return exits.report(error, as_json=session.as_json or _wants_json(arguments))
+
+
+def root() -> Root:
+    """The command line as click knows it."""
+    found = Root(
+        name="stellwerk",
+        context_settings=SETTINGS,
+        help="The whole ML software supply chain: from a data file to a model that may run, and until when.",
+    )
+    return click.version_option(__version__, message="%(prog)s %(version)s")(found)
+
+
+def _perform(arguments: list[str], session: Session) -> int:
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_terminate)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
+    answer: Any = root().main(arguments, prog_name="stellwerk", standalone_mode=False, obj=session)
+    return answer if isinstance(answer, int) else exits.DONE
+
+
+def _on_terminate(_number: int, _frame: object) -> None:
+    raise Terminated
+
+
+def _interrupted(cause: BaseException | None) -> int:
+    print("interrupted", file=sys.stderr)
+    return exits.TERMINATED if isinstance(cause, Terminated) else exits.INTERRUPTED
+
+
+def _leave_pipe() -> int:
+    """Whoever read our output has seen enough; say nothing, not even when Python flushes at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(null, stream.fileno())
+    return exits.CLOSED_PIPE
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether JSON was asked for on a line that could not be understood."""
+    said = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in said or os.environ.get("STELLWERK_JSON", "").lower() in ("1", "true", "yes", "on")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

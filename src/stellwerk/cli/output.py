@@ -1,0 +1,168 @@
+"""What commands show: data on stdout, talk on stderr. Colour and tables only on a terminal; else plain aligned text."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, Literal, NamedTuple, TypeAlias
+
+from stellwerk.cli.progress import Lines, plain_lines
+
+Tone = Literal["plain", "strong", "dim", "good", "warn", "bad"]
+_ANSI: dict[Tone, str] = {"plain": "", "strong": "1", "dim": "2", "good": "32", "warn": "33", "bad": "31"}
+TONES: dict[str, Tone] = {
+    "clear": "good", "pass": "good", "finished": "good", "active": "good", "confirmed": "good", "good": "good",
+    "caution": "warn", "unproven": "warn", "interrupted": "warn", "draft": "warn", "warn": "warn",
+    "stop": "bad", "fail": "bad", "failed": "bad", "stopped": "bad", "error": "bad", "bad": "bad",
+}  # fmt: skip
+"""How states are coloured, wherever they appear."""
+
+
+class Span(NamedTuple):
+    """A piece of text and how it should strike the eye."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+Line: TypeAlias = "str | Span | tuple[str | Span, ...]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of cells. Without header it is a list of facts.
+
+    Attributes:
+        right: Columns whose cells end at the right, such as numbers.
+    """
+
+    rows: tuple[tuple[Line, ...], ...]
+    header: tuple[str, ...] = ()
+    right: tuple[int, ...] = ()
+
+
+Block: TypeAlias = "Line | Table"
+
+
+def state(text: str) -> Span:
+    """A word such as `clear` or `failed` in its colour."""
+    return Span(text, TONES.get(text, "plain"))
+
+
+def dim(text: str) -> Span:
+    """A piece of text that may be overlooked."""
+    return Span(text, "dim")
+
+
+def strong(text: str) -> Span:
+    """A piece of text to look at first."""
+    return Span(text, "strong")
+
+
+def spans(line: Line) -> tuple[Span, ...]:
+    """The pieces of a line."""
+    if isinstance(line, (str, Span)):
+        line = (line,)
+    return tuple(piece if isinstance(piece, Span) else Span(piece) for piece in line)
+
+
+def visible(text: str) -> str:
+    """Text without anything that could steer a terminal; line breaks stay."""
+    text = text.replace("\t", "    ")
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def colourful(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal that shows colour, and nobody minds (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, tone: Tone, stream: IO[str]) -> str:
+    """Text in its colour, if the stream shows any."""
+    return f"\x1b[{_ANSI[tone]}m{text}\x1b[0m" if tone != "plain" and colourful(stream) else text
+
+
+class Screen:
+    """The two streams of a command."""
+
+    def __init__(self, *, as_json: bool, out: IO[str] | None = None, err: IO[str] | None = None) -> None:
+        # Kept, because steps run with `sys.stdout` and `sys.stderr` redirected into their logs.
+        self._out, self._err = out or sys.stdout, err or sys.stderr
+        self.as_json = as_json
+
+    @property
+    def lively(self) -> bool:
+        """Whether talk goes to a terminal on which lines can be redrawn."""
+        return self._err.isatty() and os.environ.get("TERM") != "dumb"
+
+    def show(self, value: Any, *blocks: Block) -> None:
+        """Put data on stdout: the value as JSON, or the blocks for people."""
+        if self.as_json:
+            from stellwerk.ledger import documents
+
+            text = json.dumps(documents.dump(value), indent=2, ensure_ascii=False, allow_nan=False)
+            self._out.write(text + "\n")
+        elif self._out.isatty():
+            from stellwerk.cli.terminal import draw
+
+            draw(self._out, blocks)
+        else:
+            for block in blocks:
+                self._out.writelines(text + "\n" for text in plain(block))
+        self._out.flush()
+
+    def say(self, *line: str | Span) -> None:
+        """Talk on stderr."""
+        words = "".join(paint(visible(piece.text), piece.tone, self._err) for piece in spans(line))
+        self._err.write(words + "\n")
+        self._err.flush()
+
+    def suggest(self, command: str) -> None:
+        """Say what to type next."""
+        if not self.as_json:
+            self.say(dim("next: "), command)
+
+    @contextmanager
+    def progress(self) -> Iterator[Lines]:
+        """Lines of long work: redrawn in place on a terminal, written once each elsewhere."""
+        if not self.lively:
+            yield plain_lines(lambda text: self.say(text))
+            return
+        from stellwerk.cli.terminal import live_lines
+
+        with live_lines(self._err) as lines:
+            yield lines
+
+    @contextmanager
+    def working(self, text: str) -> Iterator[None]:
+        """Show that something is being done, as long as it lasts; nothing where nobody watches."""
+        if not self.lively:
+            yield
+            return
+        from stellwerk.cli.terminal import spinning
+
+        with spinning(self._err, visible(text)):
+            yield
+
+
+def plain(block: Block) -> list[str]:
+    """A block as lines of plain text; columns are aligned, and no line ends in spaces."""
+    if not isinstance(block, Table):
+        return visible("".join(piece.text for piece in spans(block))).split("\n")
+    cells = [tuple(_cell(cell) for cell in row) for row in ((block.header,) if block.header else ()) + block.rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
+    return [
+        "  ".join(
+            text.rjust(width) if i in block.right else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _cell(cell: Line) -> str:
+    return " ".join(visible("".join(piece.text for piece in spans(cell))).split("\n"))

@@ -1,0 +1,132 @@
+"""Long work as lines, one per step. How they look on a terminal is in `terminal`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from stellwerk.cli import words
+from stellwerk.core.clock import monotonic
+
+if TYPE_CHECKING:
+    from stellwerk.pipelines.model import Event, Plan
+
+State = Literal["waiting", "running", "done", "cached", "failed", "skipped"]
+ENDED = ("done", "cached", "failed", "skipped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One line: what is done, how far it is, how long it took."""
+
+    name: str
+    state: State = "waiting"
+    note: str = ""
+    seconds: float = 0.0
+    since: float | None = None
+    """When it began, while it is running."""
+
+
+class Lines(Protocol):
+    """Where lines of progress are shown."""
+
+    def put(self, line: Progress) -> None:
+        """Show a line; one of the same name is replaced."""
+        ...
+
+
+class _Plain:
+    """Writes a line when it ends, once."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def put(self, line: Progress) -> None:
+        if line.state in ENDED:
+            note = f", {line.note}" if line.note else ""
+            time = f" in {words.took(line.seconds)}" if line.state in ("done", "failed") else ""
+            self._say(f"{line.name}: {line.state}{time}{note}")
+
+
+def plain_lines(say: Callable[[str], None]) -> Lines:
+    """Lines for people who read a log."""
+    return _Plain(say)
+
+
+class Phases:
+    """Work that says what it is doing: each phase ends when the next begins."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._current: Progress | None = None
+
+    def __call__(self, text: str) -> None:
+        self.end()
+        self._current = Progress(name=text, state="running", since=monotonic())
+        self._lines.put(self._current)
+
+    def end(self, state: State = "done") -> None:
+        """End the phase under way."""
+        if self._current is not None and self._current.since is not None:
+            seconds = monotonic() - self._current.since
+            self._lines.put(replace(self._current, state=state, seconds=seconds, since=None))
+        self._current = None
+
+
+@dataclass(slots=True)
+class _Step:
+    tasks: int
+    ended: list[State] = field(default_factory=list)
+    seconds: float = 0.0
+    since: float | None = None
+    note: str = ""
+
+
+class Steps:
+    """A plan under way: one line per step, however many seeds it runs with. Give it to `Workspace.run` as `watch`."""
+
+    def __init__(self, plan: Plan, lines: Lines) -> None:
+        self._lines = lines
+        self._steps = {node.id: _Step(tasks=max(1, node.seeds)) for node in plan.nodes}
+        self.tracebacks: list[str] = []
+        for name in self._steps:
+            lines.put(Progress(name=name))
+
+    def __call__(self, event: Event) -> None:
+        step = self._steps.get(event.node)
+        if step is None:
+            return
+        if event.kind == "node-started":
+            step.since = monotonic()
+        elif event.kind == "node-retried" and event.failure is not None:
+            step.note = f"trying again: {event.failure.message}"
+        elif event.kind in _ENDS:
+            step.ended.append(_ENDS[event.kind])
+            if step.since is not None and event.kind != "node-cached":
+                step.seconds += monotonic() - step.since
+            step.since, step.note = None, ""
+            if event.failure is not None and event.failure.traceback:
+                self.tracebacks.append(event.failure.traceback)
+        else:
+            return
+        self._lines.put(_line(event.node, step))
+
+
+_ENDS: dict[str, State] = {
+    "input-resolved": "done",
+    "node-finished": "done",
+    "node-cached": "cached",
+    "node-failed": "failed",
+    "node-skipped": "skipped",
+}
+
+
+def _line(name: str, step: _Step) -> Progress:
+    state: State = "running"
+    if len(step.ended) == step.tasks:
+        state = next(one for one in ("failed", "skipped", "done", "cached") if one in step.ended)  # type: ignore[assignment]
+    note = step.note
+    if not note and step.tasks > 1:
+        note = f"{step.tasks} seeds" if state != "running" else f"{len(step.ended)} of {step.tasks} seeds"
+    return Progress(name=name, state=state, note=note, seconds=step.seconds, since=step.since)

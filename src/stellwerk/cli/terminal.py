@@ -1,0 +1,116 @@
+"""Drawing on a terminal with rich: blocks, spinners, lines that are redrawn. Loaded only where there is a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.status import Status
+from rich.table import Table as Grid
+from rich.text import Text
+
+from stellwerk.cli import words
+from stellwerk.cli.output import Block, Line, Table, Tone, spans, visible
+from stellwerk.cli.progress import Lines, Progress
+from stellwerk.core.clock import monotonic
+
+STYLES: dict[Tone, str] = {
+    "plain": "", "strong": "bold", "dim": "dim", "good": "green", "warn": "yellow", "bad": "red",
+}  # fmt: skip
+MARKS: dict[str, tuple[str, str]] = {
+    "waiting": ("·", "dim"),
+    "done": ("✓", "green"),
+    "cached": ("✓", "cyan"),
+    "failed": ("✗", "red"),
+    "skipped": ("–", "dim"),
+}
+SPINNER, REFRESHES = "dots", 10
+
+
+def console(stream: IO[str]) -> Console:
+    """A console that shows text as it is."""
+    return Console(file=stream, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def draw(stream: IO[str], blocks: Iterable[Block]) -> None:
+    """Show blocks one below the other."""
+    screen = console(stream)
+    for block in blocks:
+        screen.print(_grid(block) if isinstance(block, Table) else text(block))
+
+
+def text(line: Line) -> Text:
+    """A line as rich text."""
+    return Text.assemble(*((visible(piece.text), STYLES[piece.tone]) for piece in spans(line)))
+
+
+def _grid(table: Table) -> Grid:
+    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=bool(table.header))
+    width = len(table.header) or max((len(row) for row in table.rows), default=0)
+    for index in range(width):
+        title = table.header[index] if table.header else ""
+        grid.add_column(
+            title, justify="right" if index in table.right else "left", overflow="fold", no_wrap=index in table.right
+        )
+    for row in table.rows:
+        grid.add_row(*map(text, row))
+    return grid
+
+
+@contextmanager
+def spinning(stream: IO[str], words: str) -> Iterator[None]:
+    """A spinner that vanishes."""
+    with Status(Text(words, "dim"), console=console(stream), spinner=SPINNER):
+        yield
+
+
+class _Live:
+    """Lines redrawn in place."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, Progress] = {}
+        self._spinner = Spinner(SPINNER, style="cyan")
+
+    def put(self, line: Progress) -> None:
+        self._lines[line.name] = line
+
+    def __rich__(self) -> RenderableType:
+        grid = Grid.grid(padding=(0, 2, 0, 0))
+        grid.add_column(width=1)
+        grid.add_column(min_width=24)
+        grid.add_column(justify="right", min_width=8)
+        grid.add_column()
+        for line in tuple(self._lines.values()):
+            grid.add_row(*self._row(line))
+        return grid
+
+    def _row(self, line: Progress) -> tuple[RenderableType, ...]:
+        name = visible(line.name)
+        if line.state == "running":
+            elapsed = line.seconds + (monotonic() - line.since if line.since is not None else 0.0)
+            return self._spinner, Text(name, "bold"), Text(words.took(elapsed)), Text(visible(line.note), "dim")
+        mark, style = MARKS[line.state]
+        time = words.took(line.seconds) if line.state in ("done", "failed") and line.seconds >= 0.05 else ""
+        note = "  ".join(part for part in (line.state if line.state != "done" else "", visible(line.note)) if part)
+        quiet = "dim" if line.state in ("waiting", "skipped") else ""
+        return Text(mark, style), Text(name, quiet), Text(time, "dim"), Text("" if quiet and not line.note else note, "dim")
+
+
+@contextmanager
+def live_lines(stream: IO[str]) -> Iterator[Lines]:
+    """Lines of progress that stay on the screen when the work is over."""
+    lines = _Live()
+    # Not redirected by rich: steps have their own streams, and what they print belongs into their logs.
+    with Live(
+        lines,
+        console=console(stream),
+        refresh_per_second=REFRESHES,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        vertical_overflow="crop",
+    ):
+        yield lines

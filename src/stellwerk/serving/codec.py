@@ -1,0 +1,61 @@
+"""Bytes of logged batches: one JSON object each. Framing them in a file is the spool's business.
+
+msgspec comes with `stellwerk[server]` and is loaded on first use, so that the room can be imported without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from stellwerk.core.errors import Corrupt, Invalid
+from stellwerk.serving.model import PredictionBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What sealing needs to know of a batch."""
+
+    id: str
+    endpoint: str
+    count: int
+
+
+def pack(batch: PredictionBatch) -> bytes:
+    """A batch as one line of JSON without the line's end; NaN becomes null."""
+    try:
+        data: bytes = _codec()[0].encode(batch)
+    except UnicodeEncodeError as cause:
+        raise Invalid("text contains a lone surrogate", code="invalid-json") from cause
+    return data
+
+
+def unpack(data: bytes) -> PredictionBatch:
+    """Read a batch. Raises `Corrupt`."""
+    batch: PredictionBatch = _decode(_codec()[1], data)
+    return batch
+
+
+def head(data: bytes) -> Head:
+    """Read only what names a batch. Raises `Corrupt`."""
+    found: Head = _decode(_codec()[2], data)
+    return found
+
+
+@cache
+def _codec() -> tuple[Any, Any, Any]:
+    import msgspec
+
+    return (
+        msgspec.json.Encoder(),
+        msgspec.json.Decoder(PredictionBatch),
+        msgspec.json.Decoder(Head),
+    )
+
+
+def _decode(decoder: Any, data: bytes) -> Any:
+    try:
+        return decoder.decode(data)
+    except ValueError as cause:
+        raise Corrupt(f"a logged prediction cannot be read: {cause}", code="corrupt-prediction") from cause

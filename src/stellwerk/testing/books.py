@@ -1,0 +1,452 @@
+"""What every database under the book must do: entries, transactions, shelves, and walls between workspaces.
+
+Subclass `BookContract` in a test module and give it a fixture `open_book(workspace, actor)`.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound
+from stellwerk.ledger.ports import Book
+from stellwerk.ledger.shelf import Shelf, evolve
+
+OpenBook = Callable[[str, str], Book]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thing:
+    """A value with one field of each kind that a shelf can hold."""
+
+    name: str
+    part: int = 0
+    group: str = ""
+    number: int | None = None
+    ratio: float | None = None
+    at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    done: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+    values: tuple[float, ...] = ()
+
+
+THINGS = Shelf("contract_things", Thing, key=("name", "part"), index=("group", "number", "ratio", "at", "done"))
+
+# Each example works in workspaces of its own, so that examples cannot disturb each other.
+shared = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    deadline=None,
+    max_examples=15,
+)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["insert", "put", "remove", "record", "fail"]),
+        st.sampled_from(["one", "two"]),
+        st.sampled_from(["a", "b", "A", "%", "é"]),
+        st.integers(0, 1),
+        st.integers(-5, 5),
+    ),
+    max_size=12,
+)
+
+
+class _Stopped(Exception):
+    """What a test raises in the middle of a transaction."""
+
+
+class BookContract:
+    """The promises of the `Book` port and of `Shelf`."""
+
+    @pytest.fixture
+    def book(self, open_book: OpenBook) -> Book:
+        return open_book("default", "anna")
+
+    def keep(self, book: Book, *things: Thing, body: Any = None, then: Exception | None = None) -> None:
+        with book.write() as tx:
+            for thing in things:
+                THINGS.insert(tx, thing)
+                tx.record("thing.made", f"thing:{thing.name}", body)
+            if then is not None:
+                raise then
+
+    def names(self, book: Book, **equal: Any) -> list[str]:
+        with book.read() as reader:
+            return [thing.name for thing in THINGS.select(reader, **equal)]
+
+    # entries
+
+    def test_entries_come_back(self, book: Book) -> None:
+        """An entry is read as it was recorded, with the actor and the time it was recorded with."""
+        body = {"x": 1, "y": [1.5, None, True], "z": {"ü": "ß"}, "large": 1e16}
+        with book.write() as tx:
+            first = tx.record("thing.made", "thing:a", body)
+            second = tx.record("thing.seen", "thing:a")
+
+        assert [first, second] == book.entries()
+        assert (0, 1) == (first.sequence, second.sequence)
+        assert ("default", "anna", "thing.made", "thing:a") == (
+            first.workspace,
+            first.actor,
+            first.kind,
+            first.subject,
+        )
+        assert (body, {}) == (first.body, second.body)
+        assert first.at.tzinfo is not None
+
+    def test_entries_are_filtered(self, book: Book) -> None:
+        """By exact kind, by kind prefix with a dot, by subject, from a position, up to a number; case matters."""
+        for kind in ("run.started", "run.finished", "runs.x", "Run.started", "run", "run/x"):
+            with book.write() as tx:
+                tx.record(kind, f"subject:{kind}")
+
+        def kinds(**filters: Any) -> list[str]:
+            return [entry.kind for entry in book.entries(**filters)]
+
+        assert ["run.started", "run.finished"] == kinds(kinds=["run."])
+        assert ["run.finished", "run"] == kinds(kinds=["run", "run.finished"])
+        assert [] == kinds(kinds=[])
+        assert [] == kinds(kinds=["%", "r_n.", "run.%"])
+        assert ["runs.x"] == kinds(subject="subject:runs.x")
+        assert ["run", "run/x"] == kinds(start=4)
+        assert ["run.started"] == kinds(limit=1)
+        assert [] == kinds(limit=0)
+        assert ["run.finished"] == kinds(kinds=["run."], start=1, limit=5)
+
+    @pytest.mark.parametrize(
+        ("filters", "code"),
+        [
+            ({"start": -1}, "invalid-number"),
+            ({"start": 2**63}, "invalid-number"),
+            ({"limit": -1}, "invalid-number"),
+            ({"limit": 2**63}, "invalid-number"),
+            ({"subject": "\ud800"}, "invalid-text"),
+            ({"subject": "a\x00"}, "invalid-text"),
+            ({"kinds": ["\ud800."]}, "invalid-text"),
+        ],
+    )
+    def test_bad_filters_are_invalid(self, book: Book, filters: dict[str, Any], code: str) -> None:
+        """A filter that no database understands alike is refused as such."""
+        with pytest.raises(Invalid) as caught:
+            book.entries(**filters)
+
+        assert code == caught.value.code
+
+    @pytest.mark.parametrize("body", [{"x": float("nan")}, {"x": object()}, {1: 2}, {"x": "\ud800"}, {"x": 2**60}])
+    def test_a_body_without_canonical_form_is_refused(self, book: Book, body: Any) -> None:
+        """Nothing of the transaction stays."""
+        with pytest.raises(Invalid):
+            self.keep(book, Thing(name="a"), body=body)
+
+        assert [] == self.names(book)
+        assert [] == book.entries()
+
+    @pytest.mark.parametrize("text", ["a\x00b", "\ud800"])
+    def test_entries_hold_plain_text_only(self, book: Book, text: str) -> None:
+        """NUL and lone surrogates are refused on the way in."""
+        for kind, subject in ((text, "x"), ("x.y", text)):
+            with pytest.raises(Invalid), book.write() as tx:
+                tx.record(kind, subject)
+
+        assert [] == book.entries()
+
+    # transactions
+
+    def test_rows_and_entries_come_together(self, book: Book) -> None:
+        """An exception takes back rows and entries alike, and passes through as it is."""
+        with pytest.raises(_Stopped):
+            self.keep(book, Thing(name="a"), then=_Stopped())
+
+        assert [] == self.names(book)
+        assert [] == book.entries()
+        self.keep(book, Thing(name="b"))
+        assert [0] == [entry.sequence for entry in book.entries()]
+
+    def test_an_error_of_the_caller_is_not_the_database(self, book: Book) -> None:
+        """A file that is missing inside a transaction is not reported as a database that is."""
+        with pytest.raises(FileNotFoundError), book.write():
+            raise FileNotFoundError("the caller's file")
+
+    def test_no_change_without_an_entry(self, book: Book) -> None:
+        """Law 7: rows changed without an entry are a `Bug`, and are rolled back."""
+        self.keep(book, Thing(name="a"))
+
+        changes: tuple[Callable[[Any], None], ...] = (
+            lambda tx: THINGS.insert(tx, Thing(name="b")),
+            lambda tx: THINGS.put(tx, Thing(name="a", group="changed")),
+            lambda tx: THINGS.remove(tx, "a", 0),
+        )
+        for change in changes:
+            with pytest.raises(Bug), book.write() as tx:
+                change(tx)
+
+        with book.read() as reader:
+            assert [Thing(name="a")] == THINGS.select(reader)
+        assert 1 == len(book.entries())
+
+    def test_looking_needs_no_entry(self, book: Book) -> None:
+        """A transaction that only reads, or does nothing, may end without one."""
+        with book.write() as tx:
+            assert [] == THINGS.select(tx)
+            assert THINGS.find(tx, "a", 0) is None
+
+        assert [] == book.entries()
+
+    def test_a_reader_cannot_write(self, book: Book) -> None:
+        """Writing through a snapshot is a `Bug`."""
+        with pytest.raises(Bug), book.read() as reader:
+            THINGS.put(reader, Thing(name="a"))  # type: ignore[arg-type]
+
+        assert [] == self.names(book)
+
+    def test_a_snapshot_stands_still(self, book: Book) -> None:
+        """What was committed after a reader's first look is not seen by it."""
+        self.keep(book, Thing(name="a"))
+        with book.read() as reader:
+            before = THINGS.select(reader)
+            self.keep(book, Thing(name="b"))
+
+            assert before == THINGS.select(reader)
+
+        assert ["a", "b"] == self.names(book)
+
+    def test_a_transaction_sees_its_own_changes(self, book: Book) -> None:
+        """Also before they are committed."""
+        with book.write() as tx:
+            THINGS.insert(tx, Thing(name="a"))
+            tx.record("thing.made", "thing:a")
+
+            assert Thing(name="a") == THINGS.get(tx, "a", 0)
+
+    def test_many_threads_append(self, open_book: OpenBook) -> None:
+        """Sequence numbers stay dense, and every acknowledged entry is there."""
+        acknowledged, start = [], threading.Barrier(8)
+
+        def append(number: int) -> None:
+            book = open_book(f"workspace{number % 2}", f"actor{number}")
+            start.wait()
+            for step in range(5):
+                with book.write() as tx:
+                    entry = tx.record("thing.made", f"thing:{number}/{step}")
+                acknowledged.append((entry.sequence, entry.subject))
+
+        threads = [threading.Thread(target=append, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        found = [
+            (entry.sequence, entry.subject)
+            for workspace in ("workspace0", "workspace1")
+            for entry in open_book(workspace, "reader").entries()
+        ]
+        assert list(range(40)) == sorted(sequence for sequence, _ in found)
+        assert sorted(acknowledged) == sorted(found)
+
+    # shelves
+
+    def test_values_come_back(self, book: Book) -> None:
+        """Every field is read as it was written."""
+        thing = Thing(
+            name="a",
+            part=3,
+            group="gruppe ü",
+            number=-(2**53) + 1,
+            ratio=0.1,
+            at=datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC),
+            done=True,
+            tags={"k": "v\n\u2028"},
+            values=(1e300, -0.5, 1e16),
+        )
+        self.keep(book, thing)
+
+        with book.read() as reader:
+            assert thing == THINGS.get(reader, "a", 3) == THINGS.find(reader, "a", 3)
+            assert [thing] == THINGS.select(reader, at=thing.at, done=True, ratio=0.1)
+
+    def test_a_key_is_taken_once(self, book: Book) -> None:
+        """`insert` says `Conflict` where the key is taken, and what was there stays."""
+        self.keep(book, Thing(name="a", group="first"), Thing(name="a", part=1))
+
+        with pytest.raises(Conflict) as caught:
+            self.keep(book, Thing(name="a", group="second"))
+
+        assert "already-exists" == caught.value.code
+        assert ["a"] == self.names(book, group="first")
+
+    def test_put_replaces(self, book: Book) -> None:
+        """`put` leaves one value under the key, the last, and its neighbours alone."""
+        self.keep(book, Thing(name="a", group="old"), Thing(name="a", part=1, group="old"))
+        with book.write() as tx:
+            THINGS.put(tx, evolve(THINGS.get(tx, "a", 0), group="new"))
+            tx.record("thing.changed", "thing:a")
+
+        with book.read() as reader:
+            assert ["new", "old"] == [thing.group for thing in THINGS.select(reader)]
+
+    def test_what_is_gone_is_not_found(self, book: Book) -> None:
+        """`get` raises `NotFound`, `find` says None, `remove` of nothing does nothing."""
+        self.keep(book, Thing(name="a"))
+        with book.write() as tx:
+            THINGS.remove(tx, "a", 0)
+            THINGS.remove(tx, "never", 0)
+            tx.record("thing.removed", "thing:a")
+
+        with book.read() as reader:
+            assert THINGS.find(reader, "a", 0) is None
+            assert 0 == THINGS.count(reader)
+            with pytest.raises(NotFound):
+                THINGS.get(reader, "a", 0)
+
+    def test_selection(self, book: Book) -> None:
+        """By equality (None included), ordered up or down with the key deciding ties, paged, and counted."""
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        self.keep(
+            book,
+            *(
+                Thing(name=name, group=group, number=number, at=moment + timedelta(days=number or 0))
+                for name, group, number in (("d", "x", 1), ("a", "x", 2), ("c", "y", None), ("b", "x", 1))
+            ),
+        )
+
+        assert ["a", "b", "c", "d"] == self.names(book)
+        assert ["a", "b", "d"] == self.names(book, group="x")
+        assert ["c"] == self.names(book, number=None)
+        assert ["a", "b", "d", "c"] == self.names(book, order="-number")
+        assert ["c", "b", "d", "a"] == self.names(book, order="at")
+        assert ["d", "c"] == self.names(book, order="-name", limit=2)
+        assert ["b", "a"] == self.names(book, order="-name", limit=5, offset=2)
+        assert [] == self.names(book, limit=0)
+        assert [] == self.names(book, group="' OR 1=1 --")
+        with book.read() as reader:
+            assert (4, 3, 0) == (
+                THINGS.count(reader),
+                THINGS.count(reader, group="x"),
+                THINGS.count(reader, group="X"),
+            )
+
+    @pytest.mark.parametrize(
+        ("query", "code"),
+        [
+            ({"order": "tags"}, "invalid-field"),
+            ({"order": "-document"}, "invalid-field"),
+            ({"order": "name; DROP TABLE meta"}, "invalid-field"),
+            ({"order": "workspace"}, "invalid-field"),
+            ({"workspace": "other"}, "invalid-field"),
+            ({"tags": "x"}, "invalid-field"),
+            ({"number": 2**63}, "invalid-number"),
+            ({"limit": -1}, "invalid-number"),
+            ({"offset": -1}, "invalid-number"),
+            ({"offset": 2**63}, "invalid-number"),
+            ({"group": "\udfff"}, "invalid-text"),
+            ({"group": "a\x00"}, "invalid-text"),
+            ({"at": datetime(2026, 1, 1)}, "invalid-time"),  # noqa: DTZ001 - that is the point
+        ],
+    )
+    def test_bad_queries_are_invalid(self, book: Book, query: dict[str, Any], code: str) -> None:
+        """A field that is no column, or a value that no column holds, is refused; no other error escapes."""
+        with pytest.raises(Invalid) as caught:
+            self.names(book, **query)
+
+        assert code == caught.value.code
+
+    @pytest.mark.parametrize(
+        "thing",
+        [
+            Thing(name="a\x00"),
+            Thing(name="\ud800"),
+            Thing(name="a", tags={"\ud800": ""}),
+            Thing(name="a", ratio=float("nan")),
+            Thing(name="a", values=(float("inf"),)),
+            Thing(name="a", number=2**63),
+            Thing(name="a", number=2**53),
+        ],
+        ids=lambda thing: ascii(thing)[:60],
+    )
+    def test_values_that_cannot_be_kept_exactly_are_refused(self, book: Book, thing: Thing) -> None:
+        """What would come back changed, or not at all, is `Invalid` on the way in."""
+        with pytest.raises(Invalid):
+            self.keep(book, thing)
+
+        assert [] == self.names(book)
+
+    def test_a_value_that_does_not_fit_its_table_is_a_bug(self, book: Book) -> None:
+        """A missing key is not reported as a taken one."""
+        with pytest.raises(Bug):
+            self.keep(book, Thing(name=None))  # type: ignore[arg-type]
+
+    def test_a_damaged_document_is_corrupt(self, book: Book) -> None:
+        """A document that is not the value its table promises is damage, not bad input of the reader."""
+        self.keep(book, Thing(name="a"))
+        with book.write() as tx:
+            tx.execute(THINGS.table.update().values(document='{"name": 5}'))
+            tx.record("thing.damaged", "thing:a")
+
+        with pytest.raises(Corrupt) as caught:
+            self.names(book)
+        assert "corrupt-document" == caught.value.code
+
+    # workspaces
+
+    @shared
+    @given(found=steps)
+    def test_workspaces_do_not_see_each_other(self, open_book: OpenBook, found: list[Any]) -> None:
+        """Law 10: whatever two workspaces do, each holds exactly its own values and entries."""
+        example = uuid.uuid4().hex
+        books = {name: open_book(f"{example}-{name}", name) for name in ("one", "two")}
+        model: dict[str, dict[tuple[str, int], Thing]] = {"one": {}, "two": {}}
+        recorded: dict[str, int] = {"one": 0, "two": 0}
+
+        for verb, where, name, part, number in found:
+            thing, known = Thing(name=name, part=part, number=number), model[where]
+            try:
+                with books[where].write() as tx:
+                    if verb in ("put", "fail"):
+                        THINGS.put(tx, thing)
+                    elif verb == "insert":
+                        THINGS.insert(tx, thing)
+                    elif verb == "remove":
+                        THINGS.remove(tx, name, part)
+                    tx.record(f"thing.{verb}", f"thing:{name}")
+                    if verb == "fail":
+                        raise _Stopped
+            except Conflict:
+                assert verb == "insert"
+                assert (name, part) in known
+                continue
+            except _Stopped:
+                continue
+            recorded[where] += 1
+            if verb in ("insert", "put"):
+                known[name, part] = thing
+            elif verb == "remove":
+                known.pop((name, part), None)
+
+        for where, book in books.items():
+            with book.read() as reader:
+                assert {(t.name, t.part): t for t in THINGS.select(reader)} == model[where]
+                assert len(model[where]) == THINGS.count(reader)
+            entries = book.entries()
+            assert recorded[where] == len(entries)
+            assert {where} >= {entry.actor for entry in entries}
+
+    def test_foreign_and_missing_look_the_same(self, open_book: OpenBook) -> None:
+        """Law 10: the error for another workspace's value is that for one nobody has."""
+        self.keep(open_book("one", "anna"), Thing(name="a"))
+
+        def error(book: Book, name: str) -> tuple[str, str, str]:
+            with pytest.raises(NotFound) as caught, book.read() as reader:
+                THINGS.get(reader, name, 0)
+            return caught.value.code, str(caught.value).replace(name, "…"), caught.value.hint
+
+        other = open_book("two", "ben")
+        assert error(other, "a") == error(other, "never")
+        assert [] == other.entries(subject="thing:a")

@@ -1,0 +1,68 @@
+"""Registration of routes. None exists without a permission, and none with a permission lacks a guard."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from stellwerk.access.model import PERMISSIONS
+from stellwerk.core.errors import Bug
+from stellwerk.web import errors
+
+OPEN = "none"
+"""The permission of routes that everybody may ask, such as health."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Guard = Callable[[Request, str], Awaitable[None]]
+"""Raises `Refused` (code `unauthenticated` for 401) unless the caller of a request has a permission."""
+
+
+class GuardedRoute(Route):
+    """A route that knows what it requires."""
+
+    requires: str
+
+
+def route(
+    path: str, endpoint: Endpoint, methods: Sequence[str], *, permission: str, guard: Guard | None = None
+) -> GuardedRoute:
+    """Make a route whose guard is asked before its endpoint, and whose errors become answers.
+
+    Args:
+        permission: One of the workspace's permissions, or `none`.
+        guard: Required for every permission but `none`.
+    """
+    if permission != OPEN and permission not in PERMISSIONS:
+        raise Bug(f"route {path} requires {permission!r}, which is no permission", code="unguarded-route")
+    if permission != OPEN and guard is None:
+        raise Bug(f"route {path} requires {permission!r}, but nothing checks it", code="unguarded-route")
+
+    async def guarded(request: Request) -> Response:
+        try:
+            if permission != OPEN and guard is not None:
+                await guard(request, permission)
+            return await endpoint(request)
+        except Exception as error:  # noqa: BLE001 - the rim: every error becomes an answer here
+            return errors.respond(error)
+
+    result = GuardedRoute(path, guarded, methods=list(methods), name=getattr(endpoint, "__name__", path))
+    result.requires = permission
+    return result
+
+
+def matrix(routes: Iterable[BaseRoute]) -> list[tuple[str, tuple[str, ...], str]]:
+    """Path, methods and permission of every route. Raises `Bug` for one without permission: call it at start."""
+    rows: list[tuple[str, tuple[str, ...], str]] = []
+    for item in routes:
+        path = str(getattr(item, "path", item))
+        required = getattr(item, "requires", None) or getattr(getattr(item, "endpoint", None), "requires", None)
+        if required is None and isinstance(item, Mount) and item.routes:
+            rows += [(path + inner, methods, permission) for inner, methods, permission in matrix(item.routes)]
+            continue
+        if required != OPEN and required not in PERMISSIONS:
+            raise Bug(f"route {path} declares no permission", code="unguarded-route")
+        rows.append((path, tuple(sorted(getattr(item, "methods", None) or ())), str(required)))
+    return rows

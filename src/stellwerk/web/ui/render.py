@@ -1,0 +1,162 @@
+"""Pages from view values: board, run, trace, dossier and error, and the static files that they load.
+
+Pure: the same value gives the same page. Every text passes `words.visible` and Jinja's escaping; no markup is built
+in Python. The pages need no inline script or style and so work under the strictest content security policy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from stellwerk.core.digest import short
+from stellwerk.governance.model import Board, EndpointCard, Graph, Node, RunPage, Trace
+from stellwerk.web.ui import charts, gauges, words
+from stellwerk.web.ui.graph import HEIGHT, WIDTH, lay_out
+
+if TYPE_CHECKING:  # the rooms behind it are heavy, and drawing needs only the value
+    from stellwerk.governance.dossier import Dossier
+
+_HERE = Path(__file__).parent
+_MEDIA = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_FAMILIES = {
+    "data": ("dataset", "file", "artifact", "segment"),
+    "work": ("run", "step", "code", "environment"),
+    "model": ("model",),
+    "proof": ("plan", "gate", "evidence", "verdict"),
+    "permit": ("release",),
+    "answer": ("prediction",),
+}
+_FAMILY = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds}
+_STATUS = {"finished": "good", "running": "busy", "failed": "bad", "interrupted": "warn"}
+_OUTCOME = {"pass": "good", "clear": "good", "fail": "bad", "stop": "bad", "unproven": "warn"}
+_RELEASE = {"active": "good", "superseded": "plain", "stopped": "bad"}
+
+
+def render_board(board: Board) -> str:
+    """The first page: every endpoint with its signal and why, recent runs, recent ledger entries."""
+    signals = [card.signal for card in board.endpoints]
+    counts = [(name, signals.count(name)) for name in ("stop", "caution", "clear") if name in signals]
+    return _page("board.html", board=board, counts=counts, simulated=board.now if board.simulated else None)
+
+
+def render_run(page: RunPage, *, simulated: datetime | None = None) -> str:
+    """One run with all that is known of it. `simulated` is the workspace's time where it replays history."""
+    log, left_out = words.tail(page.log)
+    return _page("run.html", page=page, run=page.run, log=log, left_out=left_out, simulated=simulated)
+
+
+def render_trace(trace: Trace, *, simulated: datetime | None = None) -> str:
+    """The graph from a thing to its causes or effects, what was verified, and what could not be proven."""
+    return _page("trace.html", trace=trace, subject=_subject(trace), simulated=simulated)
+
+
+def render_dossier(dossier: Dossier, *, simulated: datetime | None = None) -> str:
+    """The release dossier as a page that prints well."""
+    return _page("dossier.html", dossier=dossier, simulated=simulated)
+
+
+def render_error(status: int, title: str, hint: str) -> str:
+    """A small page for a refusal or a missing thing: what happened and what to do next."""
+    return _page("error.html", status=status, title=title, hint=hint, simulated=None)
+
+
+@cache
+def static_files() -> Mapping[str, tuple[bytes, str]]:
+    """Name to bytes and media type of everything served below `/static/`."""
+    files = sorted((_HERE / "static").iterdir())
+    return MappingProxyType({f.name: (f.read_bytes(), _MEDIA[f.suffix]) for f in files if f.suffix in _MEDIA})
+
+
+def _page(template: str, **values: Any) -> str:
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(
+        clip=words.clip,
+        count=words.count,
+        day=words.day,
+        figure=words.figure,
+        left=words.left,
+        local=words.local,
+        moment=words.moment,
+        prose=words.prose,
+        share=words.share,
+        short=short,
+        size=words.size,
+        stamp=words.stamp,
+        took=words.took,
+        wrap=words.wrap,
+    )
+    environment.globals.update(
+        address=words.page,
+        asset=_asset,
+        quality_chart=_quality_chart,
+        lease_bar=gauges.lease,
+        risk_gauge=gauges.risk,
+        drift_bars=gauges.drift,
+        timeline=gauges.timeline,
+        graph_layout=lay_out,
+        box=(WIDTH, HEIGHT),
+        causes=_causes,
+        family=lambda kind: _FAMILY.get(kind, "plain"),
+        status_tone=lambda status: _STATUS.get(status, "plain"),
+        cell_tone=lambda cell: _OUTCOME.get(cell, ""),
+        release_tone=lambda status: _RELEASE.get(status, "plain"),
+    )
+    return environment
+
+
+def _shown(value: object) -> object:
+    """What an expression in a template becomes before it is escaped: nothing invisible, `None` as nothing."""
+    if value is None:
+        return ""
+    if hasattr(value, "__html__"):
+        return value
+    return words.visible(str(value))
+
+
+@cache
+def _asset(name: str) -> str:
+    """The address of a static file, changing with its content so that caches never show an old one."""
+    return f"/static/{name}?v={hashlib.sha256(static_files()[name][0]).hexdigest()[:12]}"
+
+
+def _quality_chart(card: EndpointCard) -> charts.QualityChart | None:
+    names = {line.id: line.model for line in card.history}
+    return charts.quality(card.quality, names) if card.quality else None
+
+
+def _subject(trace: Trace) -> Node | None:
+    """The node that was asked about, however it was named: by id, by id without its kind, or by title."""
+    nodes, asked = trace.graph.nodes, trace.subject
+    ids = [node for node in nodes if node.id == asked] or [node for node in nodes if node.id.endswith(f":{asked}")]
+    return next(iter(ids or [node for node in nodes if node.title == asked]), None)
+
+
+def _causes(graph: Graph) -> dict[str, list[str]]:
+    """For each node the titles of what it was made from, for readers of the list instead of the drawing."""
+    titles = {node.id: node.title for node in graph.nodes}
+    result: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        source = titles.get(edge.source, edge.source)
+        result.setdefault(edge.target, []).append(f"{source} ({edge.label})" if edge.label else source)
+    return result

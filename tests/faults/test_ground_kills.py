@@ -1,0 +1,186 @@
+"""Law 7: whatever was acknowledged survives kill -9 at every durable step, at any moment, and a failing disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import stellwerk
+from stellwerk.core import failpoints
+from stellwerk.core.clock import SystemClock
+from stellwerk.core.digest import parse
+from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, create_key
+from stellwerk.ledger.database import Database
+from stellwerk.ledger.verify import verify_book
+from stellwerk.store.adapters.local import LocalFolder
+from stellwerk.store.fsck import check_blobs, check_references
+
+pytestmark = pytest.mark.faults
+
+WRITER = Path(__file__).with_name("ground_writer.py")
+ORIGIN = "example.com/faults"
+GROUND = sorted(name for name in failpoints.NAMES if name.startswith(("blob.", "ledger.")))
+
+
+@dataclass
+class Acknowledged:
+    """What the writer said, over all its lives."""
+
+    blobs: set[str] = field(default_factory=set)
+    entries: dict[int, tuple[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    finished: int = 0
+
+    def hear(self, output: str) -> None:
+        """Take in whole lines; a line that was cut off was not said."""
+        for line in output.splitlines(keepends=True):
+            word, _, rest = line.rstrip("\n").partition(" ")
+            if not line.endswith("\n"):
+                continue
+            if word == "blob":
+                self.blobs.add(rest)
+            elif word == "entry":
+                sequence, subject, digest = rest.split(" ")
+                self.entries[int(sequence)] = (subject, digest)
+            elif word == "note":
+                self.notes.append(json.loads(rest))
+            elif word == "refused":
+                self.refusals.append(rest)
+            elif word == "done":
+                self.finished += 1
+
+
+class Ground:
+    """A store and a book that many writers died over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said = Acknowledged()
+        self.lives = 0
+        create_key(folder / "key")
+
+    def start(self, *, rounds: int, fail: str = "") -> subprocess.Popen[str]:
+        self.lives += 1
+        return subprocess.Popen(
+            [sys.executable, str(WRITER), str(self.folder), f"life{self.lives}", str(rounds)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONPATH": str(Path(stellwerk.__file__).parents[1]), "STELLWERK_FAIL": fail},
+        )
+
+    def live(self, *, rounds: int, fail: str = "") -> int:
+        """One life of a writer; returns how it ended."""
+        child = self.start(rounds=rounds, fail=fail)
+        self.said.hear(child.communicate(timeout=60)[0])
+        return child.returncode
+
+    def check(self) -> None:
+        """Everything acknowledged is there, and what is there is whole."""
+        blobs = LocalFolder(self.folder / "blobs")
+        for digest in self.said.blobs:
+            assert digest == parse(digest)
+            assert blobs.get(parse(digest))
+        assert [] == [damage for damage in check_blobs(self.folder / "blobs") if damage.severity == "error"]
+
+        key = FileSigner(self.folder / "key").public_key
+        verifier = Ed25519Verifier()
+        count, findings = verify_book(
+            self.folder / "ledger.db",
+            ORIGIN,
+            lambda signature, message: verifier.verify(key, signature, message),
+            self.said.notes,
+            public_key=key,
+        )
+        assert [] == findings
+
+        database = Database(self.folder / "ledger.db", SystemClock())
+        kept = {entry.sequence: (entry.subject, entry.body["blob"]) for entry in database.entries("default")}
+        database.close()
+        assert count == len(kept)
+        assert self.said.entries == {sequence: kept.get(sequence) for sequence in self.said.entries}
+        # The blob is durable before the entry: also an entry nobody was told of has its blob and its row.
+        assert [] == check_references(self.folder / "blobs", [(digest, subject) for subject, digest in kept.values()])
+        with closing(sqlite3.connect(self.folder / "ledger.db")) as connection:
+            rows = {f"fact:{name}" for (name,) in connection.execute("SELECT name FROM fault_facts")}
+        assert rows == {subject for subject, _ in kept.values()}
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return Ground(tmp_path)
+
+
+def test_killed_at_every_failpoint(ground: Ground) -> None:
+    """A writer killed before and after each durable step, early and late, loses nothing it acknowledged."""
+    assert {
+        "blob.open",
+        "blob.write",
+        "blob.fsync",
+        "blob.link",
+        "blob.dirsync",
+        "ledger.record",
+        "ledger.commit",
+        "ledger.committed",
+    } == set(GROUND)
+
+    for nth in (1, 3):
+        for name in GROUND:
+            ended = ground.live(rounds=9, fail=f"{name}:kill:{nth}")
+            assert (name, -signal.SIGKILL) == (name, ended), "this failpoint was not hit"
+            ground.check()
+
+    assert 0 == ground.said.finished
+    assert len(ground.said.entries) >= len(GROUND)
+    assert 0 == ground.live(rounds=3)
+    ground.check()
+
+
+def test_killed_at_random(ground: Ground) -> None:
+    """A writer killed at any moment loses nothing it acknowledged; the next one goes on where it was."""
+    seed = int(os.environ.get("STELLWERK_SEED", random.SystemRandom().getrandbits(32)))
+    print(f"STELLWERK_SEED={seed}")
+    chance = random.Random(seed)
+
+    for _ in range(8):
+        child = ground.start(rounds=10_000)
+        assert child.stdout is not None
+        heard = [child.stdout.readline() for _ in range(chance.randrange(1, 40))]
+        for _ in range(chance.randrange(20_000)):
+            pass  # somewhere between two acknowledgements
+        child.kill()
+        ground.said.hear("".join(heard) + child.communicate(timeout=60)[0])
+        assert -signal.SIGKILL == child.returncode
+        ground.check()
+
+    assert ground.said.entries
+    LocalFolder(ground.folder / "blobs").sweep()
+    assert [] == check_blobs(ground.folder / "blobs")
+
+
+@pytest.mark.parametrize(
+    ("action", "codes"),
+    [("full", {"disk-full"}), ("eio", {"store-unavailable", "database-unavailable"})],
+)
+def test_a_failing_disk_is_refused_and_nothing_is_lost(ground: Ground, action: str, codes: set[str]) -> None:
+    """A full or failing disk at each durable step is `Unavailable`; the same process goes on afterwards."""
+    plan = ",".join(f"{name}:{action}:{nth}" for nth, name in enumerate(GROUND, start=2))
+
+    assert 0 == ground.live(rounds=30, fail=plan)
+
+    assert len(GROUND) == len(ground.said.refusals), "every failpoint refused once"
+    assert codes == set(ground.said.refusals)
+    assert 1 == ground.said.finished
+    assert len(ground.said.entries) >= 30 - len(GROUND)
+    ground.check()
+    assert [] == check_blobs(ground.folder / "blobs")

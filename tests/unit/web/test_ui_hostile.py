@@ -1,0 +1,214 @@
+"""Whatever stands in a field, it stays text."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import runpy
+import types
+import typing
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stellwerk.governance.model import Board, RunPage, Trace
+from stellwerk.web.ui import render, words
+
+samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
+
+ATTACKS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onfocus='alert(1)' x='",
+    "</title></style></textarea></noscript><svg onload=alert(1)>",
+    "{{ 7*7 }}{% raw %}",
+    "javascript:alert(1)",
+    "]]><!--",
+    "&lt;script&gt;&#60;b&#62;",
+    "\u202e\u2066evil\x00\x1b[31m\r\n\x7f\ufeff",
+    "עברית مرحبا",
+    "\ud800\udfff\uffff",
+    "W" * 5000,
+    "a b " * 1250,
+    "../../etc",
+    "//evil.example/",
+    "",
+)
+TEXT = st.sampled_from(ATTACKS) | st.text(alphabet=st.characters(exclude_categories=()), max_size=40)
+_LEAVES: dict[Any, st.SearchStrategy[Any]] = {
+    str: TEXT,
+    int: st.integers(-10, 10**12),
+    float: st.floats() | st.floats(0, 1),
+    bool: st.booleans(),
+    datetime: st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)),
+    type(None): st.none(),
+}
+
+
+def values_of(kind: Any) -> st.SearchStrategy[Any]:
+    """Any value of a view type, hostile in every text."""
+    if kind in _LEAVES:
+        return _LEAVES[kind]
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return st.sampled_from(arguments)
+    if origin is types.UnionType:
+        return st.one_of(*map(values_of, arguments))
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return st.lists(st.deferred(lambda: values_of(arguments[0])), max_size=3).map(tuple)
+    if origin is tuple:
+        return st.tuples(*map(values_of, arguments))
+    hints = typing.get_type_hints(kind)
+    return st.builds(kind, **{name: values_of(hint) for name, hint in hints.items()})
+
+
+_HTML = (
+    "a b bdi body br button caption code dd details dialog div dl dt figcaption figure footer form h1 h2 h3 h4 head"
+)
+_HTML += (
+    " header html input kbd label li link main meta nav noscript ol p pre script section span strong summary table"
+)
+_HTML += " tbody td th thead time title tr ul article"
+_SVG = "svg rect circle line path polygon polyline text title a"
+TAGS = set((_HTML + " " + _SVG).split())
+VOID = {"br", "input", "link", "meta"}
+_ATTRIBUTES = (
+    "class id href title lang charset name content rel type src tabindex role aria-label aria-labelledby aria-hidden "
+    "aria-haspopup aria-live hidden datetime scope method placeholder autocomplete spellcheck checked http-equiv "
+    "viewbox width height x y x1 x2 y1 y2 cx cy r rx d dx points text-anchor preserveaspectratio "
+    "data-live data-keep data-row data-filter data-filter-input data-copy data-needs-script data-theme-button "
+    "data-keys-button data-keys-switch data-since data-graph data-node data-from data-to data-peek"
+)
+ATTRIBUTES = set(_ATTRIBUTES.split())
+
+
+class Strict(HTMLParser):
+    """Fails on any element, attribute, address or nesting that the templates do not contain."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.skeleton: list[tuple[str, tuple[str, ...]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+        assert [] == self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS
+        names = [name for name, _ in attrs]
+        assert set() == set(names) - ATTRIBUTES
+        assert len(names) == len(set(names))
+        for name, value in attrs:
+            if name in ("href", "src"):
+                assert re.fullmatch(r"#[a-z0-9-]+|/(?!/)[\x21-\x5b\x5d-\x7e]*", value or "")
+            if name == "http-equiv":
+                assert "refresh" == value
+        if tag == "script":
+            assert {"src"} == set(names)
+        self.skeleton.append((tag, tuple(names)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert tag == self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        pytest.fail(f"a comment: {data[:40]}")
+
+    def unknown_decl(self, data: str) -> None:
+        pytest.fail(f"a declaration: {data[:40]}")
+
+    handle_pi = unknown_decl
+
+
+def check(page: str) -> Strict:
+    assert page.encode("utf-8")
+    assert [] == re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]", page)
+    return Strict(page)
+
+
+PATIENT = settings(
+    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@PATIENT
+@given(values_of(Board))
+def test_no_board_breaks_out(board: Board) -> None:
+    """Any board renders, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_board(board)).skeleton)
+
+
+@PATIENT
+@given(values_of(RunPage))
+def test_no_run_breaks_out(page: RunPage) -> None:
+    """Any run renders, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_run(page)).skeleton)
+
+
+@PATIENT
+@given(values_of(Trace))
+def test_no_trace_breaks_out(trace: Trace) -> None:
+    """Any trace renders, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_trace(trace)).skeleton)
+
+
+@PATIENT
+@given(TEXT, TEXT)
+def test_no_error_breaks_out(title: str, hint: str) -> None:
+    """An error page shows what a stranger typed, as text."""
+    assert "script" in dict(check(render.render_error(400, title, hint)).skeleton)
+
+
+def twisted(value: Any, text: str) -> Any:
+    """The same value with every free text replaced, ids of graphs kept so that the graph stays the same."""
+    if isinstance(value, str):
+        return text
+    if isinstance(value, tuple):
+        return tuple(twisted(item, text) for item in value)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    kept = {"signal", "state", "tone", "direction", "source", "target", "subject", "link"}
+    kept |= {"id"} if type(value).__name__ == "Node" else set()
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return type(value)(**{n: v if n in kept else twisted(v, text) for n, v in fields.items()})
+
+
+@pytest.mark.parametrize("attack", ["<b>", "<a>", '"">', "&lt;", "</p", "'='"])
+@pytest.mark.parametrize("sample", ["board", "run_page", "trace"])
+def test_text_never_changes_the_structure(sample: str, attack: str) -> None:
+    """A page full of markup has exactly the elements of the same page full of letters."""
+    draws: dict[str, Any] = {
+        "board": render.render_board,
+        "run_page": render.render_run,
+        "trace": render.render_trace,
+    }
+    draw = draws[sample]
+    value = getattr(samples, sample)()
+
+    plain, hostile = draw(twisted(value, "abcd"[: len(attack)])), draw(twisted(value, attack))
+
+    assert check(plain).skeleton == check(hostile).skeleton
+
+
+@pytest.mark.parametrize("attack", [a for a in ATTACKS if a and len(a) < 60])
+def test_hostile_text_is_shown_as_it_is(attack: str) -> None:
+    """Escaping loses nothing: the reader sees the attack."""
+    shown = "".join(check(render.render_error(400, attack, "")).text)
+
+    assert words.visible(attack) in shown
