@@ -25,11 +25,11 @@ def features(flights: pl.DataFrame, weather: pl.DataFrame, planes: pl.DataFrame,
 
 @sw.step(kind="features", outputs=("train", "select", "gate"))
 def prepare(flights: pl.DataFrame, weather: pl.DataFrame, planes: pl.DataFrame, airports: pl.DataFrame,
-            train_until: str, gate_until: str) -> dict[str, pl.DataFrame]:  # fmt: skip
+            train_until: str, gate_from: str, gate_until: str) -> dict[str, pl.DataFrame]:  # fmt: skip
     """Cut by time: the gate set is the future of the training set; the last tenth of training selects the seed."""
     rows = features(flights, weather, planes, airports).drop_nulls("late").sort("departure")
-    end, last = (pl.lit(day).str.to_datetime(time_zone="UTC") for day in (train_until, gate_until))
-    past, gate = rows.filter(pl.col("departure") < end), rows.filter(pl.col("departure").is_between(end, last))
+    end, first, last = (pl.lit(d).str.to_datetime(time_zone="UTC") for d in (train_until, gate_from, gate_until))
+    past, gate = rows.filter(pl.col("departure") < end), rows.filter(pl.col("departure").is_between(first, last))
     cut = int(past.height * 0.9)
     return {"train": past[:cut], "select": past[cut:], "gate": gate}
 
@@ -45,9 +45,10 @@ def train(table: pl.DataFrame, seed: int, depth: int = 6) -> sw.Model:
 
 
 @sw.pipeline
-def delay(train_until: str = "2013-03-01", gate_until: str = "2013-04-01", depth: int = 6):
+def delay(train_until: str = "2013-03-01", gate_from: str = "2013-03-01", gate_until: str = "2013-04-01"):
     """Contract, features, training, evaluation, and a sealed gate set."""
     flights = sw.contract("flights", changes=CONTRACT)(sw.dataset("flights"))
-    tables = prepare(flights, sw.dataset("weather"), sw.dataset("planes"), sw.dataset("airports"), train_until, gate_until)
+    others = [sw.dataset(name) for name in ("weather", "planes", "airports")]
+    tables = prepare(flights, *others, train_until, gate_from, gate_until)
     sw.gate(tables["gate"], name="delay", target="late")
-    return sw.evaluate(train(tables["train"], depth=depth), tables["select"])
+    return sw.evaluate(train(tables["train"]), tables["select"])

@@ -70,14 +70,9 @@ class Group(click.Group):
     command_class = Command
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, invoke_without_command=True, no_args_is_help=False, **kwargs)
+        super().__init__(*args, **{**kwargs, "invoke_without_command": True, "no_args_is_help": False})
+        self.callback = _help_if_alone
         self.params += shared()
-
-    def invoke(self, ctx: click.Context) -> Any:
-        if not ctx._protected_args and not ctx.args:
-            click.echo(ctx.get_help())
-            return 0
-        return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -86,6 +81,27 @@ class Group(click.Group):
         if found is None:
             raise unknown(ctx, args[0], self.list_commands(ctx))
         return args[0], found, args[1:]
+
+    def lines(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """The commands below, with a line about each."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        return [(name, line(command)) for name, command in found if command is not None]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(self.lines(ctx))
+
+
+def line(command: click.Command) -> str:
+    """The first sentence of a command's help, as it stands in a list."""
+    first = (command.help or "").partition("\n\n")[0].strip().rstrip(".")
+    return first[:1].lower() + first[1:]
+
+
+@click.pass_context
+def _help_if_alone(context: click.Context) -> None:
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def unknown(context: click.Context, name: str, known: Iterable[str]) -> Invalid:
@@ -103,7 +119,7 @@ class Root(Group):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(epilog=EPILOG, **kwargs)
-        self.params = [item for item in self.params if item.name not in ("workspace", "json")] + shared(envvars=True)
+        self.params = shared(envvars=True)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -118,6 +134,7 @@ class Root(Group):
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, COMMANDS))
         for title, section in SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, entry.short) for name, entry in section.items()])
+                formatter.write_dl([(name.ljust(width), entry.short) for name, entry in section.items()])

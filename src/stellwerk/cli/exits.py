@@ -13,7 +13,8 @@ import click
 from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound, Refused, StellwerkError, Unavailable
 
 DONE, STOP, UNPROVEN, CORRUPT = 0, 1, 3, 7
-INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
+SIGNALLED = 128
+"""Plus the number of the signal, as shells count."""
 
 BY_CLASS: tuple[tuple[type[StellwerkError], int], ...] = (
     (Invalid, 2),
@@ -35,6 +36,13 @@ _ENVIRONMENT = {
 """What the machine refuses is no bug of ours."""
 
 
+_EXTRAS = {
+    "polars": "data", "numpy": "stats", "scipy": "stats", "sklearn": "sklearn", "skops": "sklearn",
+    "fastapi": "server", "starlette": "server", "uvicorn": "server", "jinja2": "server", "msgspec": "server",
+}  # fmt: skip
+"""Packages that are installed only when asked for."""
+
+
 def code_of(error: StellwerkError) -> int:
     """The exit code of an error."""
     return next(code for kind, code in BY_CLASS if isinstance(error, kind))
@@ -50,6 +58,13 @@ def described(error: BaseException) -> StellwerkError:
         return Invalid(_sentence(error.format_message()), code="usage")
     if isinstance(error, OSError) and error.errno in _ENVIRONMENT:
         return Unavailable(f"the machine refuses: {error.strerror}", code="machine-refuses")
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        return Unavailable(
+            f"this needs the package {package!r}, which is not installed",
+            code="missing-package",
+            hint=f"`pip install 'stellwerk[{_EXTRAS[package]}]'`",
+        )
     first = (str(error).splitlines() or [""])[0][:200]
     return Bug(
         f"unexpected {type(error).__name__}" + (f": {first}" if first else ""),

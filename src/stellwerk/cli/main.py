@@ -19,10 +19,11 @@ SETTINGS = {"auto_envvar_prefix": "STELLWERK", "help_option_names": ["-h", "--he
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived. Like Ctrl-C it lets every open run be ended properly."""
+    """SIGTERM or SIGHUP arrived. Like Ctrl-C it lets every open run be ended properly."""
 
-    def __str__(self) -> str:
-        return "terminated"
+    def __init__(self, number: int) -> None:
+        super().__init__(f"terminated by {signal.Signals(number).name}")
+        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,21 +58,22 @@ def root() -> Root:
 
 
 def _perform(arguments: list[str], session: Session) -> int:
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _on_terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` and whoever embeds us decided otherwise
+            signal.signal(number, _on_terminate)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character gets a question mark
     answer: Any = root().main(arguments, prog_name="stellwerk", standalone_mode=False, obj=session)
     return answer if isinstance(answer, int) else exits.DONE
 
 
-def _on_terminate(_number: int, _frame: object) -> None:
-    raise Terminated
+def _on_terminate(number: int, _frame: object) -> None:
+    raise Terminated(number)
 
 
 def _interrupted(cause: BaseException | None) -> int:
     print("interrupted", file=sys.stderr)
-    return exits.TERMINATED if isinstance(cause, Terminated) else exits.INTERRUPTED
+    return exits.SIGNALLED + (cause.number if isinstance(cause, Terminated) else signal.SIGINT)
 
 
 def _leave_pipe() -> int:
@@ -82,7 +84,7 @@ def _leave_pipe() -> int:
             stream.flush()
         except BrokenPipeError:
             os.dup2(null, stream.fileno())
-    return exits.CLOSED_PIPE
+    return exits.SIGNALLED + signal.SIGPIPE
 
 
 def _wants_json(arguments: list[str]) -> bool:

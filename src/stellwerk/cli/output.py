@@ -1,4 +1,4 @@
-"""What commands show: data on stdout, talk on stderr. Colour and tables only on a terminal; else plain aligned text."""
+"""What commands show: data on stdout, talk on stderr. Colour and tables only on a terminal; else aligned text."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ class Screen:
     def suggest(self, command: str) -> None:
         """Say what to type next."""
         if not self.as_json:
-            self.say(dim("next: "), command)
+            if self.lively:
+                self.say("")
+            self.say(dim("next: "), strong(command))
 
     @contextmanager
     def progress(self) -> Iterator[Lines]:

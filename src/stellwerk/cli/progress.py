@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from stellwerk.pipelines.model import Event, Plan
 
 State = Literal["waiting", "running", "done", "cached", "failed", "skipped"]
+BRIEF = 0.05
+"""Seconds below which nobody wants to know how long it took."""
 ENDED = ("done", "cached", "failed", "skipped")
 
 
@@ -45,7 +47,7 @@ class _Plain:
     def put(self, line: Progress) -> None:
         if line.state in ENDED:
             note = f", {line.note}" if line.note else ""
-            time = f" in {words.took(line.seconds)}" if line.state in ("done", "failed") else ""
+            time = f" in {words.took(line.seconds)}" if line.seconds >= BRIEF else ""
             self._say(f"{line.name}: {line.state}{time}{note}")
 
 
@@ -55,11 +57,17 @@ def plain_lines(say: Callable[[str], None]) -> Lines:
 
 
 class Phases:
-    """Work that says what it is doing: each phase ends when the next begins."""
+    """Work that says what it is doing: each phase ends when the next begins, or when its `with` statement ends."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self._current: Progress | None = None
+
+    def __enter__(self) -> Phases:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.end("done" if kind is None else "failed")
 
     def __call__(self, text: str) -> None:
         self.end()
@@ -84,7 +92,11 @@ class _Step:
 
 
 class Steps:
-    """A plan under way: one line per step, however many seeds it runs with. Give it to `Workspace.run` as `watch`."""
+    """A plan under way: one line per step, however many seeds it runs with. Give it to `Workspace.run` as `watch`.
+
+    Attributes:
+        tracebacks: Of the steps that failed, the frames of the user's own code.
+    """
 
     def __init__(self, plan: Plan, lines: Lines) -> None:
         self._lines = lines
@@ -92,6 +104,15 @@ class Steps:
         self.tracebacks: list[str] = []
         for name in self._steps:
             lines.put(Progress(name=name))
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for name, step in self._steps.items():
+            if kind is not None and step.since is not None:
+                seconds = step.seconds + monotonic() - step.since
+                self._lines.put(Progress(name=name, state="failed", note="interrupted", seconds=seconds))
 
     def __call__(self, event: Event) -> None:
         step = self._steps.get(event.node)
@@ -125,7 +146,7 @@ _ENDS: dict[str, State] = {
 def _line(name: str, step: _Step) -> Progress:
     state: State = "running"
     if len(step.ended) == step.tasks:
-        state = next(one for one in ("failed", "skipped", "done", "cached") if one in step.ended)  # type: ignore[assignment]
+        state = next(one for one in ("failed", "skipped", "done", "cached") if one in step.ended)
     note = step.note
     if not note and step.tasks > 1:
         note = f"{step.tasks} seeds" if state != "running" else f"{len(step.ended)} of {step.tasks} seeds"

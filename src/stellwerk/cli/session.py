@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from stellwerk.core.errors import Invalid, NotFound
 if TYPE_CHECKING:
     from stellwerk.cli.output import Screen
     from stellwerk.releases.declaration import Project
+    from stellwerk.releases.ports import Progress
     from stellwerk.workspace.facade import Workspace
     from stellwerk.workspace.layout import Layout
     from stellwerk.workspace.rooms import Rooms
@@ -49,7 +50,9 @@ class Session:
 
         if self.remote:
             raise Invalid(
-                "this command needs the workspace's folder, not its address", code="needs-folder", hint="--workspace PATH"
+                "this command needs the workspace's folder, not its address",
+                code="needs-folder",
+                hint="--workspace PATH",
             )
         return find(self.folder())
 
@@ -61,7 +64,7 @@ class Session:
         return folder
 
     @contextmanager
-    def workspace(self, say: Callable[[str], None] | None = None) -> Iterator[Workspace]:
+    def workspace(self, say: Progress | None = None) -> Iterator[Workspace]:
         """Open the workspace.
 
         Args:
@@ -78,7 +81,7 @@ class Session:
                 yield Workspace(LocalCaller(rooms))
 
     @contextmanager
-    def rooms(self, say: Callable[[str], None] | None = None) -> Iterator[Rooms]:
+    def rooms(self, say: Progress | None = None) -> Iterator[Rooms]:
         """Open the rooms of a workspace in a folder."""
         from stellwerk.workspace.rooms import Rooms
         from stellwerk.workspace.settings import read

@@ -1,4 +1,4 @@
-"""Drawing on a terminal with rich: blocks, spinners, lines that are redrawn. Loaded only where there is a terminal."""
+"""Drawing on a terminal with rich: blocks, spinners, lines that are redrawn. Loaded only where there is one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 
 from stellwerk.cli import words
 from stellwerk.cli.output import Block, Line, Table, Tone, spans, visible
-from stellwerk.cli.progress import Lines, Progress
+from stellwerk.cli.progress import BRIEF, Lines, Progress
 from stellwerk.core.clock import monotonic
 
 STYLES: dict[Tone, str] = {
@@ -94,10 +94,15 @@ class _Live:
             elapsed = line.seconds + (monotonic() - line.since if line.since is not None else 0.0)
             return self._spinner, Text(name, "bold"), Text(words.took(elapsed)), Text(visible(line.note), "dim")
         mark, style = MARKS[line.state]
-        time = words.took(line.seconds) if line.state in ("done", "failed") and line.seconds >= 0.05 else ""
+        time = words.took(line.seconds) if line.seconds >= BRIEF else ""
         note = "  ".join(part for part in (line.state if line.state != "done" else "", visible(line.note)) if part)
         quiet = "dim" if line.state in ("waiting", "skipped") else ""
-        return Text(mark, style), Text(name, quiet), Text(time, "dim"), Text("" if quiet and not line.note else note, "dim")
+        return (
+            Text(mark, style),
+            Text(name, quiet),
+            Text(time, "dim"),
+            Text("" if quiet and not line.note else note, "dim"),
+        )
 
 
 @contextmanager
@@ -105,12 +110,17 @@ def live_lines(stream: IO[str]) -> Iterator[Lines]:
     """Lines of progress that stay on the screen when the work is over."""
     lines = _Live()
     # Not redirected by rich: steps have their own streams, and what they print belongs into their logs.
-    with Live(
+    live = Live(
         lines,
         console=console(stream),
         refresh_per_second=REFRESHES,
         redirect_stdout=False,
         redirect_stderr=False,
         vertical_overflow="crop",
-    ):
-        yield lines
+    )
+    try:
+        with live:
+            yield lines
+    finally:
+        stream.write("\n")
+        stream.flush()

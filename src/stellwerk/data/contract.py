@@ -59,7 +59,7 @@ def refine(
     rules = {rule.name: rule for rule in contract.columns}
     for column, wanted in changes.items():
         if column not in rules:
-            raise _unknown("column", column, rules)
+            raise _unknown("column", column, rules, code="unknown-column")
         rules[column] = _changed(rules[column], wanted)
     given = {"unique": unique, "min_rows": min_rows, "extra_columns": extra_columns, "note": note}
     table = {field: _table_value(field, value, rules) for field, value in given.items() if value is not None}
@@ -188,7 +188,7 @@ def _changed(rule: ColumnRule, wanted: Mapping[str, object]) -> ColumnRule:
 def _value(column: str, field: str, value: object) -> Any:
     """One field of a rule, checked; it is never repaired."""
     if field not in _FIELDS:
-        raise _unknown("field", field, _FIELDS, where=f" of column {column!r}")
+        raise _unknown("field", field, _FIELDS, code="unknown-field")
     match field:
         case "kind":
             return _one_of(column, field, value, get_args(Kind))
@@ -246,7 +246,7 @@ def _table_value(field: str, value: Any, rules: Collection[str]) -> Any:
             raise _refused("", field, repr(value)[:80], "a list of lists of columns")
         for column in (column for key in keys for column in key):
             if column not in rules:
-                raise _unknown("column", column, rules)
+                raise _unknown("column", column, rules, code="unknown-column")
         return keys
     if field == "min_rows" and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise _refused("", field, repr(value), "a whole number from 0")
@@ -260,5 +260,5 @@ def _refused(column: str, field: str, got: str, expected: str) -> Invalid:
     return Invalid(f"contract field {field!r} {where}cannot be {got} (expected {expected})", code="invalid-contract")
 
 
-def _unknown(what: str, name: str, known: Collection[str], *, where: str = "") -> Invalid:
-    return Invalid(f"the contract has no {what} {name!r}{where}", code=f"unknown-{what}", hint=nearest(name, known))
+def _unknown(what: str, name: str, known: Collection[str], *, code: str) -> Invalid:
+    return Invalid(f"the contract has no {what} {name!r}", code=code, hint=nearest(name, known))

@@ -18,7 +18,7 @@ def target_of(frame: pl.DataFrame, name: str) -> pl.Series:
     """The target column; a name that does not exist is `Invalid` with the nearest names."""
     if name not in frame.columns:
         raise Invalid(
-            f"there is no column {name!r} to predict among {frame.width:,} columns",
+            f"there is no column {name!r} among {frame.width:,} columns",
             code="unknown-column",
             hint=nearest(name, frame.columns),
         )
@@ -66,18 +66,23 @@ def _complete(name: str, target: pl.Series) -> None:
         number = target.cast(pl.Float64)
         missing = missing | number.is_nan().fill_null(value=False)
         infinite = number.is_infinite().fill_null(value=False)
-    for rows, code, what, hint in (
-        (missing, "target-null", "unknown", "drop these rows or find their labels; a guessed label is no label"),
-        (infinite, "target-infinite", "infinite", "drop these rows or cap the values"),
-    ):
-        count = int(rows.sum())
-        if count:
-            raise Invalid(
-                f"target {name!r} is {what} in {count:,} of {len(target):,} rows: "
-                f"row {listed(row_numbers(rows))}{' …' if count > 5 else ''}",
-                code=code,
-                hint=hint,
-            )
+    if missing.any():
+        raise Invalid(
+            f"target {name!r} is unknown in {_where(missing)}",
+            code="target-null",
+            hint="drop these rows or find their labels; a guessed label is no label",
+        )
+    if infinite.any():
+        raise Invalid(
+            f"target {name!r} is infinite in {_where(infinite)}",
+            code="target-infinite",
+            hint="drop these rows or cap the values",
+        )
+
+
+def _where(rows: pl.Series) -> str:
+    count = int(rows.sum())
+    return f"{count:,} of {len(rows):,} rows: row {listed(row_numbers(rows))}{' …' if count > 5 else ''}"
 
 
 def _classes(name: str, distinct: int) -> Task:

@@ -27,8 +27,8 @@ class GateSet:
     commitment: Digest
     """Digest of the plain labels' Parquet with a secret salt, so that a later exchange would show."""
     rows: int
-    sources: dict[str, Digest]
-    """The artifacts it was made from."""
+    marks: Digest
+    """Eight bytes of hash per case, sorted: shows which cases two gate sets share."""
     sealed_at: datetime
 
 

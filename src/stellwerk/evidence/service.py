@@ -17,7 +17,7 @@ from stellwerk.evidence.model import CheckResult, Evidence, GateSet, Opening, Pl
 from stellwerk.evidence.ports import Sealer
 from stellwerk.evidence.shelves import EVIDENCE, GATES, OPENINGS, PLANS, FrozenPlan
 from stellwerk.ledger import documents, rules
-from stellwerk.ledger.ports import Book, Signer
+from stellwerk.ledger.ports import Book, Reader, Signer
 from stellwerk.store.ports import Blobs
 
 failpoints.declare("plan.frozen", "gate.opened", "evidence.signed")
@@ -25,6 +25,9 @@ failpoints.declare("plan.frozen", "gate.opened", "evidence.signed")
 PREDICATE = "https://stellwerk.dev/evidence/v1"
 PLAN_PREDICATE = "https://stellwerk.dev/plan/v1"
 SALT_BYTES = 32
+MARK = 8
+SHARED = 0.01
+"""Gate sets that share more than this part of their cases wear out together."""
 
 
 class Gates:
@@ -34,17 +37,13 @@ class Gates:
         self._book, self._blobs, self._clock, self._sealer = book, blobs, clock, sealer
 
     def seal(
-        self,
-        *,
-        name: str,
-        features: bytes,
-        labels: bytes,
-        rows: int,
-        target: str,
-        task: Any,
-        sources: Mapping[str, Digest],
+        self, *, name: str, features: bytes, labels: bytes, rows: int, target: str, task: Any, marks: bytes
     ) -> GateSet:
-        """Keep gate cases under a name; equal cases are the version that exists already."""
+        """Keep gate cases under a name; equal cases are the version that exists already.
+
+        Args:
+            marks: `MARK` bytes of hash per case, so that shared cases of two versions show.
+        """
         checked_name(name, what="gate set")
         salt = secrets.token_bytes(SALT_BYTES)
         commitment = of_bytes(salt + labels)
@@ -64,7 +63,7 @@ class Gates:
             labels=sealed,
             commitment=commitment,
             rows=rows,
-            sources=dict(sources),
+            marks=self._blobs.put(marks),
             sealed_at=self._clock.now(),
         )
         with self._book.write() as tx:
@@ -72,7 +71,7 @@ class Gates:
             tx.record(
                 "gate.sealed",
                 f"gate:{name}@{gate.version}",
-                {"features": kept, "labels": sealed, "commitment": commitment, "rows": rows, "sources": gate.sources},
+                {"features": kept, "labels": sealed, "commitment": commitment, "rows": rows},
             )
         return gate
 
@@ -118,7 +117,7 @@ class Gates:
                 )
             opening = OPENINGS.find(tx, gate.name, gate.version, plan)
             if opening is None:
-                attempt = 1 + OPENINGS.count(tx, gate=gate.name, gate_version=gate.version)
+                attempt = 1 + self._worn(tx, gate)
                 opening = Opening(
                     gate=gate.name,
                     gate_version=gate.version,
@@ -131,11 +130,29 @@ class Gates:
         failpoints.hit("gate.opened")
         return opening, self._open(gate)
 
+    def _worn(self, reader: Reader, gate: GateSet) -> int:
+        """How often cases of this gate set were opened before, under this version or any that shares cases with it.
+
+        Sealing the same cases anew does not make them fresh (law 6).
+        """
+        versions = {version.version: version for version in GATES.select(reader, name=gate.name)}
+        mine = _marks(self._blobs.get(gate.marks))
+        opened = OPENINGS.select(reader, gate=gate.name)
+        shared = {
+            number: len(mine & _marks(self._blobs.get(versions[number].marks)))
+            for number in {opening.gate_version for opening in opened}
+        }
+        return sum(shared[opening.gate_version] > SHARED * len(mine) for opening in opened)
+
     def _open(self, gate: GateSet) -> bytes:
         plain = self._sealer.open(self._blobs.get(gate.labels))
         if of_bytes(plain) != gate.commitment:
             raise Corrupt(f"the labels of gate set {gate.name!r} are not those committed to", code="corrupt-gate")
         return plain[SALT_BYTES:]
+
+
+def _marks(data: bytes) -> set[bytes]:
+    return {data[at : at + MARK] for at in range(0, len(data), MARK)}
 
 
 class Notary:

@@ -50,7 +50,7 @@ def asof(
     new = [f"{prefix}{name}" for name in values] + ([matched_at] if matched_at else [])
     _no_clash(left.columns, new)
     for name in by:
-        _same_type(left.schema[name], right.schema[name], f"entity column {name!r}", "entity-type-mismatch")
+        _same_type(left.schema[name], right.schema[name], f"entity column {name!r}", code="entity-type-mismatch")
     # Columns are renamed inside, because polars reads some names as patterns.
     ours, theirs = _comparable(left.get_column(on), right.get_column(time))
     keys = [f"k{at}" for at in range(len(by))]
@@ -110,7 +110,7 @@ def _comparable(left: pl.Series, right: pl.Series) -> tuple[pl.Series, pl.Series
         )
     if left.dtype.is_integer() and right.dtype.is_integer():
         return _cast(left, pl.Int64()), _cast(right, pl.Int64())
-    _same_type(left.dtype, right.dtype, f"times {left.name!r} and {right.name!r}", "time-type-mismatch")
+    _same_type(left.dtype, right.dtype, f"times {left.name!r} and {right.name!r}", code="time-type-mismatch")
     return left, right
 
 
@@ -161,7 +161,7 @@ def _no_clash(known: Sequence[str], new: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _same_type(left: pl.DataType, right: pl.DataType, what: str, code: str) -> None:
+def _same_type(left: pl.DataType, right: pl.DataType, what: str, *, code: str) -> None:
     if left != right:
         raise Invalid(
             f"{what} cannot be compared: {left} on the left, {right} on the right",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from stellwerk.core import failpoints
-from stellwerk.core.clock import Clock, format_instant
+from stellwerk.core.clock import Clock, format_instant, monotonic
 from stellwerk.core.errors import Bug, Corrupt, NotFound, Unavailable
 from stellwerk.ledger import rules
 from stellwerk.ledger.model import Checkpoint, Entry
@@ -324,8 +325,8 @@ class WorkspaceBook:
 
 
 def _configure(connection: Any, _record: Any) -> None:
+    _use_wal(connection)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         f"busy_timeout={BUSY_MILLISECONDS}",
@@ -334,6 +335,21 @@ def _configure(connection: Any, _record: Any) -> None:
         "wal_autocheckpoint=1000",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _use_wal(connection: Any) -> None:
+    # While several processes make one book, SQLite answers "locked" here at once, whatever the timeout.
+    deadline = monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            break
+        except sqlite3.OperationalError as cause:
+            if cause.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+    if mode != "wal":
+        raise _unusable(f"its file system does not carry a write-ahead log (journal mode {mode!r})")
 
 
 def _failpoint(name: str) -> None:

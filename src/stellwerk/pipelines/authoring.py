@@ -332,4 +332,6 @@ def _builtin(
                 code="wrong-type",
             )
     plain = constants(step, None, params)
-    return builder.add(Node(id="", step=step, kind=kind, function=BUILTIN + name, params=plain, inputs=dict(inputs)))
+    return builder.add(
+        Node(id="", step=step, kind=kind, function=BUILTIN + name, params=plain, inputs=dict(inputs), outputs=outputs)
+    )

@@ -150,6 +150,8 @@ class Release:
     supersedes: str | None = None
     ended_at: datetime | None = None
     ended_why: str = ""
+    harmful: bool = False
+    """It was stopped because harm was proven: its verdict permits nothing any more."""
     caution: str = ""
     """Why the signal is at caution; empty when it is not."""
 

@@ -133,7 +133,7 @@ class Prover:
         )
         self._say(f"testing {len(plan.goals)} goals and the slices of {', '.join(plan.slice_by) or 'nothing'}")
         results = (*quality(plan, cases, alpha), *_latency(plan, answers, alpha))
-        measured = {r.metric: (r.estimate, r.lower, r.upper) for r in results if r.kind in ("floor", "ceiling")}
+        measured = {r.metric: (r.estimate, r.lower, r.upper) for r in results if _of_goal(r)}
         return once(results), {name: numbers for name, numbers in measured.items() if name}
 
     def _sign(
@@ -215,6 +215,11 @@ def _latency(plan: Plan, answers: Answers, alpha: float) -> list[CheckResult]:
         for goal in goals
         for result in absolute(goal, None, quantile_bounds(answers.seconds * 1000, 0.99, alpha=alpha), plan.power)
     ]
+
+
+def _of_goal(result: CheckResult) -> bool:
+    """Whether a result measures one of the owner's goals, and not the duel with the baseline."""
+    return result.kind in ("floor", "ceiling") and result.name != "floor:baseline"
 
 
 def _goal(goal: Goal) -> PlannedGoal:

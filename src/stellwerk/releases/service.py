@@ -120,11 +120,8 @@ class Interlocking:
 
     def _grant(self, tx: Transaction, release: Release, verdict: Verdict) -> Release:
         _frozen_before_opened(tx, verdict)
-        used = RELEASES.select(tx, endpoint=release.endpoint)
-        if any(known.verdict == verdict.id for known in used):
-            raise Conflict(
-                "this verdict was used for a release already", code="verdict-used", hint="prove on fresh gate cases"
-            )
+        if any(spent(known, verdict) for known in RELEASES.select(tx, endpoint=release.endpoint)):
+            raise Conflict("this verdict was used for a release already", code="verdict-used", hint="prove anew")
         former = _active(tx, release.endpoint)
         if former is not None:
             release = evolve(release, supersedes=former.id)
@@ -190,8 +187,11 @@ class Interlocking:
             tx.record("signal.caution", f"endpoint:{endpoint}", {"release": release.id, "why": why})
         return warned
 
-    def stop(self, endpoint: str, why: str) -> tuple[Release, Release | None]:
+    def stop(self, endpoint: str, why: str, *, harmful: bool = False) -> tuple[Release, Release | None]:
         """End the active release now. With `fallback = "previous"` the one before takes over while its lease holds.
+
+        Args:
+            harmful: Harm was proven; otherwise the same verdict may be released again while its evidence is valid.
 
         Returns:
             The stopped release, and the one that runs instead, if any.
@@ -202,9 +202,9 @@ class Interlocking:
         declared = self.endpoint(endpoint)
         with self._book.write() as tx:
             release = self._must(tx, endpoint)
-            stopped = evolve(release, status="stopped", ended_at=now, ended_why=why)
+            stopped = evolve(release, status="stopped", ended_at=now, ended_why=why, harmful=harmful)
             RELEASES.put(tx, stopped)
-            tx.record("release.stopped", f"release:{release.id}", {"endpoint": endpoint, "why": why})
+            tx.record("release.stopped", f"release:{release.id}", {"endpoint": endpoint, "why": why, "harmful": harmful})
             previous = self._previous(tx, stopped, now) if declared.fallback == "previous" else None
             if previous is not None:
                 RELEASES.put(tx, previous)
@@ -245,6 +245,11 @@ class Interlocking:
         del predicate["release"]["statement"]
         statement = ledger_rules.statement({release.model_name: release.model}, PREDICATE, predicate)
         return self._blobs.put(canonical.dumps(ledger_rules.seal(statement, self._signer)))
+
+
+def spent(known: Release, verdict: Verdict) -> bool:
+    """Whether a release has used up a verdict: all do, but one that a person stopped without proof of harm."""
+    return known.verdict == verdict.id and (known.status != "stopped" or known.harmful)
 
 
 def _active(reader: Reader, endpoint: str) -> Release | None:

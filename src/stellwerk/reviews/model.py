@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from stellwerk.core.digest import Digest
+
 CaseKind = Literal["audit", "slice", "caution", "alarm"]
 
 
@@ -32,3 +34,13 @@ class Case:
     reason: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     """Digests and numbers only; the inputs stay in the prediction log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A sealed piece of the prediction log whose steered answers have become cases."""
+
+    source: Digest
+    endpoint: str
+    cases: int
+    taken_at: datetime

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from stellwerk.core import canonical
 from stellwerk.core.clock import Clock
+from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Invalid
 from stellwerk.ledger.ports import Book
 from stellwerk.ledger.shelf import evolve
-from stellwerk.reviews.model import Case
-from stellwerk.reviews.shelves import CASES
+from stellwerk.reviews.model import Case, Taken
+from stellwerk.reviews.shelves import CASES, TAKEN
 
 
 class Inbox:
@@ -19,23 +20,31 @@ class Inbox:
     def __init__(self, book: Book, clock: Clock) -> None:
         self._book, self._clock = book, clock
 
-    def open(self, cases: Sequence[Case]) -> int:
-        """Open cases together; those that exist already stay as they are. Returns how many are new."""
+    def take(self, endpoint: str, source: Digest, cases: Sequence[Case]) -> int:
+        """Open the cases of a sealed piece of the log, once, however often a crash makes one ask."""
         with self._book.write() as tx:
-            fresh = [case for case in cases if CASES.find(tx, case.id) is None]
-            if not fresh:
+            if TAKEN.find(tx, source) is not None:
                 return 0
+            fresh = [case for case in cases if CASES.find(tx, case.id) is None]
             for case in fresh:
                 CASES.insert(tx, case)
-            counts = {kind: sum(case.kind == kind for case in fresh) for kind in sorted({c.kind for c in fresh})}
-            for endpoint in sorted({case.endpoint for case in fresh}):
-                ids = [case.id for case in fresh if case.endpoint == endpoint]
-                tx.record(
-                    "cases.opened",
-                    f"endpoint:{endpoint}",
-                    {"count": len(ids), "kinds": counts, "ids": canonical.digest(ids)},
-                )
+            TAKEN.insert(tx, Taken(source=source, endpoint=endpoint, cases=len(fresh), taken_at=self._clock.now()))
+            tx.record(
+                "cases.opened",
+                f"endpoint:{endpoint}",
+                {
+                    "count": len(fresh),
+                    "kinds": {kind: sum(c.kind == kind for c in fresh) for kind in sorted({c.kind for c in fresh})},
+                    "ids": canonical.digest([case.id for case in fresh]),
+                    "source": source,
+                },
+            )
         return len(fresh)
+
+    def taken(self) -> set[Digest]:
+        """The pieces of the log whose cases are open or decided."""
+        with self._book.read() as reader:
+            return {item.source for item in TAKEN.select(reader)}
 
     def list(self, *, status: str = "open", endpoint: str | None = None, limit: int = 50) -> list[Case]:
         """Cases, the most urgent first."""

@@ -208,14 +208,15 @@ def seal_gate(
     task: Literal["binary", "multiclass", "regression"],
 ) -> GateSet:
     """Seal gate cases: Parquet of features and labels, each as base64."""
+    cases = base64.b64decode(features)
     return rooms.gates.seal(
         name=name,
-        features=base64.b64decode(features),
+        features=cases,
         labels=base64.b64decode(labels),
         rows=rows,
         target=target,
         task=task,
-        sources={},
+        marks=tables.marks(tables.read(cases)),
     )
 
 

@@ -52,10 +52,12 @@ class Predictions:
         """Seal the open log into the ledger, and open the cases that its predictions were steered to."""
         rooms = self._rooms
         sealed = segments.seal(self.spool(endpoint), rooms.blobs, rooms.book, rooms.clock, endpoint)
-        for info in sealed:
-            cases = [case for batch in self._of(info) for case in self._cases(batch)]
-            if cases:
-                rooms.inbox.open(cases)
+        # Not only what was sealed just now: a crash may have come between sealing and opening the cases.
+        taken = rooms.inbox.taken()
+        with rooms.book.read() as reader:
+            waiting = [info for info in SEGMENTS.select(reader, endpoint=endpoint) if info.digest not in taken]
+        for info in waiting:
+            rooms.inbox.take(endpoint, info.digest, [case for batch in self._of(info) for case in self._cases(batch)])
         return sealed
 
     def answered(self, prediction: str) -> Answered:

@@ -16,6 +16,7 @@ from stellwerk.ledger import documents
 from stellwerk.monitoring.model import Assessment, RenewalDecision, Settings
 from stellwerk.releases import policies, rules
 from stellwerk.releases.model import EndpointSpec, Release, Verdict
+from stellwerk.releases.service import spent
 from stellwerk.workspace.rooms import Rooms
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def release(rooms: Rooms, endpoint: str) -> Release:
             code="not-clear",
             hint="`stellwerk next` says what to do",
         )
-    if any(known.verdict == verdict.id for known in rooms.interlocking.history(endpoint)):
+    if any(spent(known, verdict) for known in rooms.interlocking.history(endpoint)):
         raise Conflict(
             f"the newest verdict of {endpoint!r} was used for a release already",
             code="verdict-used",
@@ -160,7 +161,7 @@ def assess(rooms: Rooms, endpoint: str) -> Assessment:
     )
     worst = {alarm.severity: alarm.text for alarm in reversed(found.alarms)}
     if "stop" in worst:
-        rooms.interlocking.stop(endpoint, worst["stop"])
+        rooms.interlocking.stop(endpoint, worst["stop"], harmful=True)
     elif "caution" in worst:
         rooms.interlocking.caution(endpoint, worst["caution"])
     return found

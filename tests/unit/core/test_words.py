@@ -271,7 +271,7 @@ def test_instants_come_back(instant: datetime) -> None:
     """A time written and read is the same instant, in UTC, always 27 characters long."""
     text = clock.format_instant(instant)
 
-    assert instant == clock.parse_instant(text)
+    assert instant.astimezone(UTC) == clock.parse_instant(text)
     assert UTC == clock.parse_instant(text).tzinfo
     assert (27, "Z") == (len(text), text[-1])
 

@@ -279,7 +279,10 @@ def test_all_checks_together(table: pl.DataFrame) -> None:
     )
     adapter = TypeAdapter(tuple[LeakageFinding, ...])
 
-    assert [("entity-overlap", "who", "refuse"), ("time-order", "t", "refuse")] == named(found)
+    assert [("entity-overlap", "who", "warn"), ("time-order", "t", "refuse")] == named(found)
+    assert [("entity-overlap", "who", "refuse")] == named(
+        leaks(frame, target="late", task="binary", features=["noise"], labels=labels, entity=["who"])
+    )
     assert found == adapter.validate_json(adapter.dump_json(found))
 
 

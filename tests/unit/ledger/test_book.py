@@ -21,6 +21,7 @@ from stellwerk.ledger import database as module
 from stellwerk.ledger import rules
 from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, create_key
 from stellwerk.ledger.database import Database, WorkspaceBook
+from stellwerk.ledger.model import Entry
 from stellwerk.ledger.verify import verify_book
 from stellwerk.testing.books import BookContract, OpenBook
 from stellwerk.testing.fakes import StandingClock
@@ -263,16 +264,24 @@ def test_a_writer_that_waits_too_long_is_told(
     database.close()
 
 
-def test_a_full_disk_loses_nothing(tmp_path: Path, database: Database, signer: FileSigner) -> None:
-    """When SQLite can take no more pages the error says so, and everything acknowledged stays."""
+@pytest.mark.parametrize("large", ["row", "entry"])
+def test_a_full_disk_loses_nothing(tmp_path: Path, database: Database, signer: FileSigner, large: str) -> None:
+    """When SQLite can take no more pages the error says so, and everything acknowledged stays.
+
+    At a row SQLite rolls the whole transaction back by itself, at an entry only the statement.
+    """
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute("CREATE TABLE large_rows (id INTEGER PRIMARY KEY, value BLOB NOT NULL)")
     database.close()
     sa.event.listen(database._engine, "connect", _limit_pages)
-    acknowledged = []
+    acknowledged: list[Entry] = []
 
     def record_until_it_fails() -> None:
         while True:
             with database.write("default", "anna") as tx:
-                entry = tx.record("thing.made", "thing:x", {"large": "x" * 2000})
+                for _ in range(20 if large == "row" else 0):
+                    tx.execute(sa.text("INSERT INTO large_rows (value) VALUES (zeroblob(900))"))
+                entry = tx.record("thing.made", "thing:x", {"large": "x" * 2000} if large == "entry" else {})
             acknowledged.append(entry)
 
     with pytest.raises(Unavailable) as caught:
@@ -283,6 +292,9 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, database: Database, signer: F
     assert acknowledged == database.entries("default")
     database.close()
     assert (len(acknowledged), []) == verify(tmp_path / "ledger.db", signer)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        (rows,) = connection.execute("SELECT COUNT(*) FROM large_rows").fetchone()
+    assert (20 * len(acknowledged) if large == "row" else 0) == rows
 
 
 def _limit_pages(connection: sqlite3.Connection, _record: object) -> None:

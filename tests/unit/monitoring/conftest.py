@@ -126,8 +126,8 @@ class World:
                 id=f"b{len(self.log.kept):06d}",
                 at=at + apart * (start // size),
                 count=len(scores),
-                columns={name: values[rows] for name, values in cases.columns.items()},
-                scores=scores,
+                columns={name: tuple(values[rows]) for name, values in cases.columns.items()},
+                scores=tuple(scores),
             )
             self.log.kept.append(batch)
             fresh = [f"{batch.id}-{row}" for row in range(batch.count)]

@@ -100,9 +100,11 @@ def test_decay_raises_caution_and_a_broken_floor_asks_for_a_stop(world: Any, cas
     live(world, cases, 6000, decay=0.4)
 
     [slow] = assessed(world, baseline, since, evolve(QUIET, goals=())).alarms
+    [near] = assessed(world, baseline, since, evolve(QUIET, goals=(Goal(metric="auroc", floor=0.67),))).alarms
     [stop] = assessed(world, baseline, since, evolve(QUIET, goals=(Goal(metric="auroc", floor=0.79),))).alarms
 
     assert ("risk", "caution") == (slow.kind, slow.severity)
+    assert ("risk", "caution") == (near.kind, near.severity)
     assert ("risk", "stop") == (stop.kind, stop.severity)
     assert "auroc is at most" in stop.text
     assert slow.numbers["evidence"] >= 100
@@ -306,6 +308,18 @@ def test_what_people_decided_is_no_risk_of_the_model(world: Any, cases: Any) -> 
     found = assessed(world, baseline, since)
 
     assert (1000, 300, 700, 700) == (found.predictions, found.withheld, found.matured, found.labelled)
+
+
+def test_only_recent_labels_prove_anything(world: Any, cases: Any) -> None:
+    """With a look-back, what is older than it still counts for the alarm, but no longer for a renewal."""
+    since, baseline = world.clock.instant, world.baseline()
+    live(world, cases, 3000, days=30)
+
+    found = assessed(world, baseline, since, evolve(QUIET, lookback=12 * DAY))
+
+    # 100 cases a day: ten days of them, and the hour at which the last twelve days begin.
+    assert found.proof is not None
+    assert (3000, 1000, 1000) == (found.risk.labels, found.proof.n, found.measures[0].n)
 
 
 def test_windows_are_months_or_as_wide_as_asked(world: Any, cases: Any) -> None:

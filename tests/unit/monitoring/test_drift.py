@@ -54,6 +54,21 @@ def test_chance_is_not_drift(draw: Draw, now: int) -> None:
     assert reported <= 8
 
 
+def test_rare_categories_are_not_drift() -> None:
+    """Where hardly a case is expected, single cases must not add up to an alarm."""
+    rng = np.random.default_rng(17)
+    shares = 1 / np.arange(1, 26) ** 2.5
+    shares /= shares.sum()
+
+    significant = 0
+    for _ in range(100):
+        before, now = (rng.choice(25, n, p=shares).tolist() for n in (20_000, 300))
+        significant += judged(described(before, kind="category"), now).significant
+
+    # At the rate of 5 % more than 12 of 100 have probability 0.002.
+    assert significant <= 12
+
+
 def test_a_single_column_is_judged_by_the_calibrated_limit() -> None:
     """PSI and its limit are those of the evidence room, with the missing bin where it is needed."""
     rng = np.random.default_rng(4)

@@ -14,6 +14,7 @@ from stellwerk.core.errors import Corrupt, Invalid
 from stellwerk.ledger.shelf import evolve
 from stellwerk.monitoring.model import Outcome
 from stellwerk.monitoring.outcomes import class_tokens, decode, encode, place, sift, token, unknown
+from stellwerk.monitoring.shelves import OUTCOMES
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 LABELS = st.one_of(st.text(max_size=20), st.booleans(), st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6))
@@ -179,6 +180,19 @@ def test_processes_take_turns(world: Any) -> None:
     assert (1, 1) == (report.accepted, report.conflicts)
     assert ["no", "yes"] == [label for _, (label, _) in sorted(world.monitoring.outcomes("delay").items())]
     assert [0, 1] == [batch.number for batch in world.monitoring.outcome_batches("delay")]
+
+
+def test_of_two_batches_the_earlier_one_wins(world: Any) -> None:
+    """Should two labels of one prediction ever lie in the store, readers agree on which of them counts."""
+    world.monitoring.record_outcomes("delay", [outcome("a-0", "yes")])
+    [first] = world.monitoring.outcome_batches("delay")
+    with world.monitoring._book.write() as tx:
+        digest = world.blobs.put(encode({"a-0": ("no", 1), "a-1": ("no", 1)}))
+        OUTCOMES.insert(tx, evolve(first, number=1, id="second", digest=digest))
+        tx.record("outcomes.recorded", "endpoint:delay")
+
+    for reader in (world.monitoring, world.other()):
+        assert {"a-0": "yes", "a-1": "no"} == {name: label for name, (label, _) in reader.outcomes("delay").items()}
 
 
 def test_workspaces_and_endpoints_do_not_mix(world: Any) -> None:

@@ -280,14 +280,12 @@ def board() -> Board:
             event(
                 1841, at(11, 3, 4), "alarm", "temperature moved by 0.41, limit 0.12, with a material effect.", "warn"
             ),
-            event(1840, at(11, 3, 2), "labels", "4,118 labels arrived for delay.", actor="stellwerk"),
-            event(1836, at(11, 1, 4), "lease", "The lease of delay@2 ends in 7 days.", "warn", "stellwerk"),
-            event(1702, at(8, 20, 9), "release", "delay@2 was released until 8 November.", "good"),
-            event(1699, at(8, 20, 8), "verdict", "The verdict on delay@2 is clear (attempt 2).", "good", "stellwerk"),
-            event(
-                1698, at(8, 20, 8), "gate", "The gate set flights-gate was opened under a frozen plan.", actor="ben"
-            ),
-            event(902, at(7, 28, 14), "stop", "churn fell to stop: harm is proven.", "bad", "stellwerk"),
+            event(1840, at(11, 3, 2), "labels", "4,118 outcomes recorded", actor="stellwerk"),
+            event(1836, at(11, 1, 4), "lease", "the lease ends in 7 days", "warn", "stellwerk"),
+            event(1702, at(8, 20, 9), "release", "delay@2 released until 8 November", "good"),
+            event(1699, at(8, 20, 8), "verdict", "verdict clear (attempt 2)", "good", "stellwerk"),
+            event(1698, at(8, 20, 8), "gate", "gate set opened, attempt 2", actor="ben"),
+            event(902, at(7, 28, 14), "stop", "churn@4 stopped: harm is proven", "bad", "stellwerk"),
         ),
         entries=1841,
     )

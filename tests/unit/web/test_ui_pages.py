@@ -93,8 +93,8 @@ def test_the_board_shows_quality_risk_drift_and_history() -> None:
 
     assert "floor 0.620" in text
     assert "delay@2 released 0.697 [0.685–0.709]" in text
-    assert "No alarm: the lower bound 0.165 is below the limit 0.181." in text
-    assert "Alarm: the lower bound 0.214 is above the limit 0.200: harm is proven." in text
+    assert "No alarm: the lower bound 0.1652 is below the limit 0.1810." in text
+    assert "Alarm: the lower bound 0.2140 is above the limit 0.2000: harm is proven." in text
     assert "2 of 6 material" in text
     assert "superseded by delay@2" in text
     assert "1,841 entries" in text

@@ -23,9 +23,7 @@ def group_codes(groups: ArrayLike) -> NDArray[np.int64]:
     return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
 
 
-def clustered_mean(
-    values: ArrayLike, groups: ArrayLike, *, alpha: float, support: tuple[float, float]
-) -> Bounds:
+def clustered_mean(values: ArrayLike, groups: ArrayLike, *, alpha: float, support: tuple[float, float]) -> Bounds:
     """Mean over all cases with one-sided bounds from the spread between groups.
 
     The linearised ratio estimator with t on groups − 1 degrees of freedom (Cochran 1977, 6.13; Cameron & Miller 2015).

@@ -90,8 +90,8 @@ def prose(text: str) -> tuple[tuple[Literal["text", "code", "strong"], str], ...
     return tuple(part for part in parts if part[1])
 
 
-def figure(value: float | None) -> str:
-    """A number with about three telling digits; NaN and infinities are written as such."""
+def figure(value: float | None, extra: int = 0) -> str:
+    """A number with about three telling digits, or some more; NaN and infinities are written as such."""
     if value is None:
         return "–"
     if math.isnan(value):
@@ -104,7 +104,7 @@ def figure(value: float | None) -> str:
     elif size >= 1000 or value == int(value):
         text = f"{value:,.0f}"
     else:
-        text = f"{value:.{3 if size < 10 else 2 if size < 100 else 1}f}"
+        text = f"{value:.{extra + (3 if size < 10 else 2 if size < 100 else 1)}f}"
     return text.replace("-", "−")
 
 

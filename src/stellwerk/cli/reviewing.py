@@ -1,0 +1,87 @@
+"""`inbox`: cases that wait for a person, and their decisions."""
+
+from __future__ import annotations
+
+import click
+
+from stellwerk.cli import words
+from stellwerk.cli.command import Command, Group
+from stellwerk.cli.output import Span, Table, dim, strong
+from stellwerk.cli.session import Session
+
+_TAKES_VALUE = ("-w", "--workspace")
+
+
+class _Inbox(Group):
+    """`inbox delay` means `inbox list delay`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = [word for before, word in zip(["", *args], args, strict=False) if before not in _TAKES_VALUE]
+        named = next((word for word in words if not word.startswith("-")), "")
+        if named not in self.commands and not set(args) & {"-h", "--help"}:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Inbox)
+def inbox() -> None:
+    """Cases that wait for a person.
+
+    Without a command it lists them, as `inbox list` does.
+
+    \b
+    Example:
+      stellwerk inbox delay
+      stellwerk inbox decide 01kc4v3n0w5x8y2z6q7r9s1t3v-17 late --reason "crew was missing"
+    """
+
+
+@inbox.command("list")
+@click.argument("endpoint", required=False)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
+@click.pass_obj
+def list_cases(session: Session, endpoint: str | None, limit: int) -> None:
+    """List open cases, the most urgent first.
+
+    \b
+    Example:
+      stellwerk inbox list delay --limit 10
+    """
+    with session.workspace() as workspace:
+        cases = workspace.inbox(endpoint=endpoint, limit=limit)
+        now = workspace.now()
+    table = Table(
+        header=("case", "endpoint", "kind", "due", "why"),
+        rows=tuple(
+            (
+                strong(case.id),
+                case.endpoint,
+                case.kind,
+                Span(words.moment(case.due_at), "warn" if case.due_at < now else "plain"),
+                case.why,
+            )
+            for case in cases
+        ),
+    )
+    session.screen.show(cases, table if cases else dim("no open case"))
+    if cases:
+        session.screen.suggest(f"stellwerk trace {cases[0].subject.removeprefix('prediction:')}")
+
+
+@inbox.command(cls=Command)
+@click.argument("case")
+@click.argument("decision")
+@click.option("--reason", default="", help="Why it was decided so.")
+@click.pass_obj
+def decide(session: Session, case: str, decision: str, reason: str) -> None:
+    """Decide a case, once.
+
+    \b
+    Example:
+      stellwerk inbox decide 01kc4v3n0w5x8y2z6q7r9s1t3v-17 late
+    """
+    with session.workspace() as workspace:
+        decided = workspace.decide(case, decision, reason=reason)
+    session.screen.show(
+        decided, (strong(decided.id), "  decided as ", strong(decided.decision), f" by {decided.decided_by}")
+    )

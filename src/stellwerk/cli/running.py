@@ -1,0 +1,175 @@
+"""`run` and `runs`: executing pipelines, and what was executed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stellwerk.cli import parameters, words
+from stellwerk.cli.command import Command
+from stellwerk.cli.output import Block, Screen, Table, dim, state, strong
+from stellwerk.cli.progress import Steps
+from stellwerk.cli.session import Session
+from stellwerk.core.digest import short
+
+if TYPE_CHECKING:
+    from stellwerk.governance.model import RunLine, RunPage
+    from stellwerk.pipelines.model import Plan
+    from stellwerk.tracking.model import Run
+    from stellwerk.workspace.facade import Workspace
+    from stellwerk.workspace.running import Ran
+
+
+@click.command(cls=Command)
+@click.argument("pipeline", required=False, default="")
+@click.option(
+    "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
+)
+@click.option("--file", type=click.Path(path_type=Path), help="The pipeline file, instead of the project's.")
+@click.pass_obj
+def run(session: Session, pipeline: str, param: tuple[str, ...], file: Path | None) -> None:
+    """Execute a pipeline.
+
+    PIPELINE is needed where the file defines several. Steps whose code, parameters and inputs are known are not
+    executed again. The model that the pipeline evaluates is registered under the pipeline's name.
+
+    \b
+    Example:
+      stellwerk run
+      stellwerk run delay -p train_until=2013-04-01 -p depth=8
+    """
+    project = session.project()
+    file = file or session.home() / (project.pipeline if project else "pipeline.py")
+    plan = parameters.plan(parameters.find(file, pipeline), param)
+    with session.workspace() as workspace:
+        ran = execute(workspace, plan, session.screen)
+    tasks = ran.report.tasks
+    session.screen.show(
+        {
+            "run": ran.run,
+            "cached": ran.cached,
+            "model": ran.model,
+            "evaluation": ran.evaluation,
+            "report": ran.report,
+        },
+        _summary(ran),
+    )
+    if ran.cached and tasks:
+        session.screen.say(dim("nothing had to be executed: every step was known"))
+    if ran.model is not None and project is not None and ran.model.name in project.endpoints:
+        session.screen.suggest(f"stellwerk prove {ran.model.name}")
+
+
+def execute(workspace: Workspace, plan: Plan, screen: Screen) -> Ran:
+    """Execute a plan with its steps as lines of progress; the tracebacks of failed steps are shown."""
+    steps: Steps | None = None
+    try:
+        with screen.progress() as lines, Steps(plan, lines) as steps:
+            return workspace.run(plan, watch=steps)
+    finally:
+        for text in steps.tracebacks if steps else ():
+            screen.say(dim(text))
+
+
+def _summary(ran: Ran) -> Table:
+    cached = ran.report.count("cached")
+    took = (ran.report.ended - ran.report.started).total_seconds()
+    rows: list[tuple[Any, ...]] = [
+        (dim("run"), (ran.run.id, "  ", state(ran.run.status), dim(f"  {words.took(took)}, {cached} of "
+         f"{words.count(len(ran.report.tasks), 'task')} cached"))),
+    ]  # fmt: skip
+    if ran.model is not None:
+        rows.append(
+            (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.digest))))
+        )
+    rows += [(dim(name), words.figure(number)) for name, number in sorted(ran.run.metrics.items())]
+    return Table(rows=tuple(rows))
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="[RUN]", required=False, default="")
+@click.option("--experiment", help="Only runs of this experiment (a pipeline's name).")
+@click.option("--steps", is_flag=True, help="The steps of pipelines as well.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
+@click.pass_obj
+def runs(session: Session, run_id: str, experiment: str | None, steps: bool, limit: int) -> None:
+    """List what was executed, newest first, or show one run with its steps and log.
+
+    \b
+    Example:
+      stellwerk runs --experiment delay --limit 5
+      stellwerk runs 01kc4v3n0w5x8y2z6q7r9s1t3v
+    """
+    with session.workspace() as workspace:
+        if run_id:
+            page = workspace.run_page(run_id)
+            session.screen.show(page, *_page(page))
+            return
+        # Steps are runs too, and cannot be left out where they are looked up.
+        found = workspace.runs(experiment=experiment, limit=limit if steps else 10_000)
+    shown = found[:limit] if steps else tuple(one for one in found if one.parent is None)[:limit]
+    session.screen.show(shown, _runs(shown) if shown else dim("no run yet"))
+
+
+def _runs(found: tuple[Run, ...]) -> Table:
+    return Table(
+        header=("run", "name", "kind", "status", "started", "took", "metrics"),
+        right=(5,),
+        rows=tuple(
+            (
+                dim(one.id),
+                strong(one.name) if one.parent is None else f"  {one.name}",
+                one.kind,
+                state("cached" if one.cached else one.status),
+                words.moment(one.started_at),
+                words.took(one.cost.wall_seconds),
+                words.pairs(one.metrics) or one.error.partition("\n")[0],
+            )
+            for one in found
+        ),
+    )
+
+
+def _page(page: RunPage) -> list[Block]:
+    run = page.run
+    facts: list[tuple[Any, ...]] = [
+        (dim("run"), (strong(run.name), f"  {run.kind}  ", state("cached" if run.cached else run.status))),
+        (dim("experiment"), page.experiment),
+        (dim("started"), f"{words.moment(run.started_at)} by {page.started_by}, took {words.took(run.seconds)}"),
+    ]
+    if page.parent is not None:
+        facts.append((dim("part of"), f"{page.parent.name}  {page.parent.id}"))
+    facts += [(dim("parameter"), f"{name} = {text}") for name, text in page.params]
+    facts += [(dim("metric"), f"{name} = {words.figure(number)}") for name, number in run.metrics]
+    for label, links in (("input", page.inputs), ("output", page.outputs)):
+        facts += [(dim(label), (f"{name}  ", dim(digest))) for name, digest in links]
+    for label, digest in (("code", page.code), ("environment", page.environment), ("step key", page.step_key)):
+        facts += [(dim(label), dim(digest))] if digest else []
+    blocks: list[Block] = [Table(rows=tuple(facts))]
+    if page.children:
+        blocks += ["", _children(page.children)]
+    if page.error:
+        blocks += ["", (strong("error"),), page.error]
+    if page.log:
+        blocks += ["", (strong("log"),), page.log.rstrip("\n")]
+    return blocks
+
+
+def _children(children: tuple[RunLine, ...]) -> Table:
+    return Table(
+        header=("step", "kind", "status", "took", "metrics", "run"),
+        right=(3,),
+        rows=tuple(
+            (
+                child.name,
+                child.kind,
+                state("cached" if child.cached else child.status),
+                words.took(child.seconds),
+                words.pairs(child.metrics),
+                dim(child.id),
+            )
+            for child in children
+        ),
+    )
