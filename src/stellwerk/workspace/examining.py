@@ -18,13 +18,16 @@ from stellwerk.models.fitting import class_indices
 from stellwerk.releases.ports import Answers
 from stellwerk.store import service as trees
 from stellwerk.workspace import tasks
-from stellwerk.workspace.tables import read
+from stellwerk.workspace.frames import read
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from stellwerk.workspace.rooms import Rooms
+    from stellwerk.data.service import Datasets
+    from stellwerk.models.service import Registry
+    from stellwerk.store.adapters.local import LocalFolder
+    from stellwerk.tracking.service import Runs
 
 LATENCY_SAMPLES = 1000
 LIMITS = Limits(wall_seconds=300.0, cpu_seconds=300, memory_bytes=4 << 30, output_bytes=256 << 20)
@@ -34,13 +37,11 @@ ROWS = "rows.parquet"
 class SandboxExaminer:
     """Implements `releases.ports.Examiner`. Answers are kept while the process lives."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
-        self._worker = Sandbox(
-            tasks=tasks.TASKS,
-            unscreened=tasks.UNSCREENED,
-            allow_unsandboxed=rooms.settings.allow_unsandboxed,
-        )
+    def __init__(
+        self, *, blobs: LocalFolder, registry: Registry, datasets: Datasets, runs: Runs, allow_unsandboxed: bool
+    ) -> None:
+        self._blobs, self._registry, self._datasets, self._runs = blobs, registry, datasets, runs
+        self._worker = Sandbox(tasks=tasks.TASKS, unscreened=tasks.UNSCREENED, allow_unsandboxed=allow_unsandboxed)
         self._answers: dict[tuple[Digest, Digest], Answers] = {}
         self._frames: dict[Digest, pl.DataFrame] = {}
 
@@ -48,7 +49,7 @@ class SandboxExaminer:
         known = self._answers.get((model, features))
         if known is not None:
             return known
-        blobs = self._rooms.blobs
+        blobs = self._blobs
         files = trees.files(blobs, model)
         answer = self._worker.run(
             "predict",
@@ -62,7 +63,7 @@ class SandboxExaminer:
         return made
 
     def scan(self, model: Digest) -> tuple[CheckResult, ...]:
-        blobs = self._rooms.blobs
+        blobs = self._blobs
         files = {name: blobs.path(digest) for name, digest in trees.files(blobs, model).items()}
         report = self._worker.run("scan", {}, files, LIMITS)
         found = "; ".join(f"{item['path']}: {item['reason']}" for item in report["findings"][:5])
@@ -79,7 +80,7 @@ class SandboxExaminer:
         )
 
     def labels(self, model: Digest, gate: GateSet, plain: bytes) -> NDArray[Any]:
-        signature = self._rooms.registry.by_digest(model).signature
+        signature = self._registry.by_digest(model).signature
         return class_indices(signature, read(plain).get_column(gate.target))
 
     def truth(self, gate: GateSet, plain: bytes) -> list[Any]:
@@ -89,7 +90,7 @@ class SandboxExaminer:
     def frame(self, features: Digest) -> pl.DataFrame:
         """The gate cases as a table."""
         if features not in self._frames:
-            self._frames[features] = read(self._rooms.blobs.get(features))
+            self._frames[features] = read(self._blobs.get(features))
         return self._frames[features]
 
     def columns(self, features: Digest, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
@@ -114,7 +115,7 @@ class SandboxExaminer:
         return frame.get_column(times[0]).dt.strftime("%G-W%V").to_list()
 
     def contract(self, model: Digest, gate: GateSet) -> tuple[CheckResult, ...]:
-        signature = self._rooms.registry.by_digest(model).signature
+        signature = self._registry.by_digest(model).signature
         frame = self.frame(gate.features)
         missing = [column.name for column in signature.inputs if column.name not in frame.columns]
         leaks = [gate.target] if gate.target in [column.name for column in signature.inputs] else []
@@ -136,12 +137,11 @@ class SandboxExaminer:
         )
 
     def _data_contract(self, model: Digest) -> CheckResult:
-        rooms = self._rooms
         found = self._origin(model)
-        names = sorted({version.name for d in found.datasets if (version := rooms.datasets.by_digest(d))})
+        names = sorted({version.name for d in found.datasets if (version := self._datasets.by_digest(d))})
         confirmed = []
         for name in names:
-            contract = rooms.datasets.contract(name)
+            contract = self._datasets.contract(name)
             if contract is not None and contract.status == "confirmed":
                 confirmed.append(name)
         return CheckResult(
@@ -158,7 +158,7 @@ class SandboxExaminer:
 
     def leakage(self, model: Digest) -> tuple[CheckResult, ...]:
         splits = [run for run in self._origin(model).runs if run.kind == "split" and "report" in run.outputs]
-        reports = [canonical.loads(self._rooms.blobs.get(run.outputs["report"])) for run in splits]
+        reports = [canonical.loads(self._blobs.get(run.outputs["report"])) for run in splits]
         findings = [finding for report in reports for finding in report["findings"]]
         return (
             CheckResult(
@@ -174,10 +174,9 @@ class SandboxExaminer:
 
     def provenance(self, model: Digest) -> tuple[CheckResult, ...]:
         try:
-            return provenance(model, self._origin(model), self._rooms.blobs.has)
+            return provenance(model, self._origin(model), self._blobs.has)
         except StellwerkError as problem:
             return (CheckResult(name="provenance", kind="requirement", outcome="fail", text=str(problem)),)
 
     def _origin(self, model: Digest) -> Any:
-        rooms = self._rooms
-        return origin(model, rooms.runs.makers, lambda digest: rooms.datasets.by_digest(digest) is not None)
+        return origin(model, self._runs.makers, lambda digest: self._datasets.by_digest(digest) is not None)

@@ -23,7 +23,7 @@ from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
 from stellwerk.reviews.model import Case
 from stellwerk.store.model import Damage
 from stellwerk.tracking.model import Cost, Run, Status, StepMemory
-from stellwerk.workspace import checking, tables, viewing, watching
+from stellwerk.workspace import checking, frames, tables, viewing, watching
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.checking import BookReport
 from stellwerk.workspace.rooms import Rooms
@@ -216,7 +216,7 @@ def seal_gate(
         rows=rows,
         target=target,
         task=task,
-        marks=tables.marks(tables.read(cases)),
+        marks=frames.marks(frames.read(cases)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stellwerk.core.clock import format_instant
@@ -17,14 +18,21 @@ from stellwerk.serving.model import PredictionBatch, SegmentInfo
 from stellwerk.serving.shelves import SEGMENTS
 
 if TYPE_CHECKING:
-    from stellwerk.workspace.rooms import Rooms
+    from stellwerk.core.clock import Clock
+    from stellwerk.ledger.ports import Book
+    from stellwerk.releases.service import Interlocking
+    from stellwerk.reviews.service import Inbox
+    from stellwerk.store.ports import Blobs
 
 
 class Predictions:
     """All predictions of a workspace, sealed or not. Implements `monitoring.ports.PredictionSource`."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+    def __init__(
+        self, *, folder: Path, book: Book, blobs: Blobs, clock: Clock, inbox: Inbox, interlocking: Interlocking
+    ) -> None:
+        self._folder, self._book, self._blobs, self._clock = folder, book, blobs, clock
+        self._inbox, self._interlocking = inbox, interlocking
         self._spools: dict[str, Spool] = {}
         self._lock = threading.Lock()
 
@@ -32,7 +40,7 @@ class Predictions:
         """The open log of an endpoint."""
         with self._lock:
             if endpoint not in self._spools:
-                self._spools[endpoint] = Spool(self._rooms.layout.predictions / endpoint)
+                self._spools[endpoint] = Spool(self._folder / endpoint)
             return self._spools[endpoint]
 
     def batches(self, endpoint: str, since: datetime, until: datetime) -> Iterator[PredictionBatch]:
@@ -45,24 +53,23 @@ class Predictions:
 
     def count(self, endpoint: str) -> int:
         """How many predictions are sealed."""
-        with self._rooms.book.read() as reader:
+        with self._book.read() as reader:
             return sum(segment.predictions for segment in SEGMENTS.select(reader, endpoint=endpoint))
 
     def seal(self, endpoint: str) -> tuple[SegmentInfo, ...]:
         """Seal the open log into the ledger, and open the cases that its predictions were steered to."""
-        rooms = self._rooms
-        sealed = segments.seal(self.spool(endpoint), rooms.blobs, rooms.book, rooms.clock, endpoint)
+        sealed = segments.seal(self.spool(endpoint), self._blobs, self._book, self._clock, endpoint)
         # Not only what was sealed just now: a crash may have come between sealing and opening the cases.
-        taken = rooms.inbox.taken()
-        with rooms.book.read() as reader:
+        taken = self._inbox.taken()
+        with self._book.read() as reader:
             waiting = [info for info in SEGMENTS.select(reader, endpoint=endpoint) if info.digest not in taken]
         for info in waiting:
-            rooms.inbox.take(endpoint, info.digest, [case for batch in self._of(info) for case in self._cases(batch)])
+            self._inbox.take(endpoint, info.digest, [case for batch in self._of(info) for case in self._cases(batch)])
         return sealed
 
     def answered(self, prediction: str) -> Answered:
         """One answer as the log has it. Raises `NotFound`."""
-        known = [endpoint.name for endpoint in self._rooms.interlocking.endpoints()]
+        known = [endpoint.name for endpoint in self._interlocking.endpoints()]
         found = self._log(*known).find(prediction)
         batch, row = found.batch, found.row
         steer = batch.steered.get(row)
@@ -82,7 +89,7 @@ class Predictions:
 
     def segments_of(self, endpoint: str, release: str) -> list[tuple[Digest, int]]:
         """Sealed segments, with how many answers a release gave in each."""
-        with self._rooms.book.read() as reader:
+        with self._book.read() as reader:
             infos = SEGMENTS.select(reader, endpoint=endpoint)
         counted = [
             (info.digest, sum(batch.count for batch in self._of(info) if batch.release == release)) for info in infos
@@ -91,14 +98,14 @@ class Predictions:
 
     def _log(self, *endpoints: str) -> segments.PredictionLog:
         return segments.PredictionLog(
-            self._rooms.book, self._rooms.blobs, {endpoint: self.spool(endpoint) for endpoint in endpoints}
+            self._book, self._blobs, {endpoint: self.spool(endpoint) for endpoint in endpoints}
         )
 
     def _of(self, info: SegmentInfo) -> Iterator[PredictionBatch]:
-        return map(codec.unpack, self._rooms.blobs.get(info.digest).splitlines())
+        return map(codec.unpack, self._blobs.get(info.digest).splitlines())
 
     def _cases(self, batch: PredictionBatch) -> Iterator[Case]:
-        steering = {endpoint.name: endpoint.steering for endpoint in self._rooms.interlocking.endpoints()}
+        steering = {endpoint.name: endpoint.steering for endpoint in self._interlocking.endpoints()}
         rule = steering.get(batch.endpoint)
         for row, steer in batch.steered.items():
             if not steer.to_people or rule is None:

@@ -81,7 +81,13 @@ class Rooms:
     def examiner(self) -> SandboxExaminer:
         from stellwerk.workspace.examining import SandboxExaminer
 
-        return SandboxExaminer(self)
+        return SandboxExaminer(
+            blobs=self.blobs,
+            registry=self.registry,
+            datasets=self.datasets,
+            runs=self.runs,
+            allow_unsandboxed=self.settings.allow_unsandboxed,
+        )
 
     @cached_property
     def prover(self) -> Prover:
@@ -93,7 +99,14 @@ class Rooms:
     def predictions(self) -> Predictions:
         from stellwerk.workspace.predictions import Predictions
 
-        return Predictions(self)
+        return Predictions(
+            folder=self.layout.predictions,
+            book=self.book,
+            blobs=self.blobs,
+            clock=self.clock,
+            inbox=self.inbox,
+            interlocking=self.interlocking,
+        )
 
     @cached_property
     def monitoring(self) -> Monitoring:

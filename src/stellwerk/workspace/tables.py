@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-from typing import TYPE_CHECKING
 
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.data.model import DatasetVersion, TableDiff
-from stellwerk.evidence.service import MARK
-from stellwerk.store import service as trees
 from stellwerk.tracking.model import StepMemory
+from stellwerk.workspace import frames
 from stellwerk.workspace.rooms import Rooms
-
-if TYPE_CHECKING:
-    import polars as pl
 
 PARQUET = "application/vnd.apache.parquet"
 
 
 def add(rooms: Rooms, name: str, blob: Digest, *, partition: str, source: str, replace: bool) -> DatasetVersion:
     """Add the rows of a Parquet blob; a dataset without a contract gets a draft of one."""
-    frame = read(rooms.blobs.get(blob))
+    frame = frames.read(rooms.blobs.get(blob))
     version = rooms.datasets.add(name, frame, partition=partition, source=source, replace=replace)
     if rooms.datasets.contract(name) is None:
         rooms.datasets.infer(name, frame)
     return version
-
-
-def read(data: bytes) -> pl.DataFrame:
-    """The table of Parquet bytes."""
-    from stellwerk.data.reading import frame_from_parquet
-
-    return frame_from_parquet(data)
 
 
 def diff(rooms: Rooms, name: str, old: int, new: int) -> TableDiff:
@@ -89,14 +76,3 @@ def _record(rooms: Rooms, found: DatasetVersion, blob: Digest, key: Digest) -> N
         created_at=rooms.clock.now(),
     )
     rooms.runs.finish(run.id, outputs={"table": blob}, memory=memory)
-
-
-def marks(frame: pl.DataFrame) -> bytes:
-    """Eight bytes of hash per row, sorted and distinct: two tables share the rows whose marks they share."""
-    lines = frame.select(sorted(frame.columns)).write_csv(include_header=False).encode().split(b"\n")
-    return b"".join(sorted({hashlib.sha256(line).digest()[:MARK] for line in lines if line}))
-
-
-def files_of(rooms: Rooms, digest: Digest) -> dict[str, Digest]:
-    """Paths and digests of a tree."""
-    return trees.files(rooms.blobs, digest)

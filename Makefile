@@ -1,0 +1,51 @@
+# The same commands on a laptop and in CI. Everything happens in .venv; only Python ≥ 3.11, git and make are needed.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
+RUN := .venv/bin/python
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench kills lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## install everything into .venv (uv where present, else venv and pip)
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 2; }
+	if command -v uv >/dev/null; then \
+		uv venv -q --allow-existing --python "$(PYTHON)" .venv && uv pip install -q --python $(RUN) -r requirements.lock -e . --no-deps; \
+	else \
+		"$(PYTHON)" -m venv .venv && $(RUN) -m pip install -q --disable-pip-version-check --no-deps -r requirements.lock -e .; \
+	fi
+	touch $(STAMP)
+
+demo: setup ## the whole life of a model on real data (about three minutes)
+	$(RUN) examples/demo.py
+
+test: setup ## all tests
+	$(RUN) -m pytest -q
+
+check: setup ## lint, types, import contract
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: setup ## reformat the code
+	.venv/bin/ruff check --fix-only -q .
+	.venv/bin/ruff format -q .
+
+bench: setup ## measure start-up, sizes and limits; prints ratios
+	$(RUN) bench/run.py
+
+kills: setup ## 200 random kills over the chain
+	STELLWERK_KILLS=200 $(RUN) -m pytest -q -m faults tests/faults
+
+lock: ## renew requirements.lock (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --group dev --extra examples pyproject.toml --no-emit-package stellwerk -o requirements.lock
+
+clean: ## remove what was made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build examples/flights/.stellwerk examples/flights/dossier
