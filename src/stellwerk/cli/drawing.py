@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from stellwerk.cli.output import Span, Tone, dim, strong
+from stellwerk.cli.output import Drawing, Span, Tone, dim, strong
 from stellwerk.core.digest import short
 
 if TYPE_CHECKING:
@@ -19,12 +19,16 @@ MARKS: dict[str, tuple[str, Tone]] = {
 }
 
 
-def tree(graph: Graph, *, down: bool = False) -> Iterator[tuple[Span, ...]]:
+def tree(graph: Graph, *, down: bool = False) -> Drawing:
     """One line per use of a node; what stands below a node is drawn once.
 
     Args:
         down: Draw effects below causes; else causes below effects.
     """
+    return Drawing(lines=tuple(_lines(graph, down=down)))
+
+
+def _lines(graph: Graph, *, down: bool) -> Iterator[tuple[Span, ...]]:
     nodes = {node.id: node for node in graph.nodes}
     below: dict[str, list[tuple[str, str]]] = {name: [] for name in nodes}
     inner: set[str] = set()
@@ -73,5 +77,5 @@ def _rest(node: Node, beside: list[Node]) -> tuple[Span, ...]:
     pieces += [dim(f"  {short(node.digest)}")] if node.digest and short(node.digest) != node.title else []
     for one in beside:
         mark, tone = MARKS[one.state]
-        pieces += [Span(f"  {mark}", tone), dim(f" {one.kind} {short(one.digest)}")]
+        pieces += [Span(f"  {mark}", tone), dim(f" {one.kind}")]
     return tuple(pieces)

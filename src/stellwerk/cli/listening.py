@@ -23,6 +23,7 @@ BACKLOG = 2048
 GRACE_SECONDS = 2
 """For requests under way when the end is asked for; what follows must fit into five seconds with them."""
 
+
 class _NoTraces(logging.Filter):
     """A request that was cut off at the end is one line, not a trace."""
 

@@ -76,7 +76,8 @@ def compare(session: Session, first: str, second: str, every: bool) -> None:
             )
         )
     if not every:
-        blocks += ["", dim(f"{words.count(equal, 'fact')} equal (--all shows them)")]
+        blocks += [""] if rows else ["no difference"]
+        blocks += [dim(f"{words.count(equal, 'fact')} equal (--all shows them)")]
     blocks += (
         ["", strong("Paired on the same cases"), *(f"  {line}" for line in found.paired)] if found.paired else []
     )

@@ -38,14 +38,23 @@ class Table:
 
     Attributes:
         right: Columns whose cells end at the right, such as numbers.
+        firm: Columns that a narrow terminal must not wrap, such as times; those in `right` never are.
     """
 
     rows: tuple[tuple[Line, ...], ...]
     header: tuple[str, ...] = ()
     right: tuple[int, ...] = ()
+    firm: tuple[int, ...] = ()
 
 
-Block: TypeAlias = "Line | Table"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """Lines that lose their meaning when they are wrapped: a narrow terminal cuts them off."""
+
+    lines: tuple[Line, ...]
+
+
+Block: TypeAlias = "Line | Table | Drawing"
 
 
 def state(text: str) -> Span:
@@ -153,6 +162,8 @@ class Screen:
 
 def plain(block: Block) -> list[str]:
     """A block as lines of plain text; columns are aligned, and no line ends in spaces."""
+    if isinstance(block, Drawing):
+        return [text for line in block.lines for text in plain(line)]
     if not isinstance(block, Table):
         return visible("".join(piece.text for piece in spans(block))).split("\n")
     cells = [tuple(_cell(cell) for cell in row) for row in ((block.header,) if block.header else ()) + block.rows]

@@ -117,6 +117,7 @@ def _runs(found: tuple[Run, ...]) -> Table:
     return Table(
         header=("run", "name", "kind", "status", "started", "took", "metrics"),
         right=(5,),
+        firm=(3, 4),
         rows=tuple(
             (
                 dim(one.id),

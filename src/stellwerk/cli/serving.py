@@ -63,8 +63,8 @@ def up(session: Session, port: int, host: str, browse: bool) -> int:
     layout = session.layout()
     with _known(layout, server_lock), bound(name, port) as (listener, url), session.rooms() as rooms:
         served = application(rooms, Servers(rooms), hosts=tuple({*LOOPBACK, _host(url)}))
-        with _announced(layout, url), _sealing(rooms, ""), _caretaker(session, rooms):
-            listen(served, listener, lambda: _ready(session, url, browse=browse))
+        with _announced(layout, url), _sealing(rooms, ""), _caretaker(rooms):
+            listen(served, listener, lambda: _ready(session, url, layout, browse=browse))
     return leave(exits.DONE)
 
 
@@ -101,7 +101,7 @@ def serve(session: Session, endpoint: str, port: int, host: str) -> int:
         servers[endpoint].check_log()
         served = Wall(inference.application(servers, guard=_guard(rooms)), hosts={*LOOPBACK, _host(url)})
         with _sealing(rooms, endpoint):
-            listen(served, listener, lambda: _ready(session, url))
+            listen(served, listener, lambda: _ready(session, url, rooms.layout))
     return leave(exits.DONE)
 
 
@@ -120,10 +120,12 @@ def _host(url: str) -> str:
     return url.removeprefix("http://").rpartition(":")[0]
 
 
-def _ready(session: Session, url: str, *, browse: bool = False) -> None:
+def _ready(session: Session, url: str, layout: Layout, *, browse: bool = False) -> None:
     if session.as_json:
         session.screen.show({"url": url, "pid": os.getpid()})
     session.screen.say("serving on ", strong(url), dim("  (Ctrl-C ends it)"))
+    if layout.clock == "replay":
+        session.screen.say(dim("time is simulated: nothing is judged or renewed by itself"))
     if browse:
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
@@ -168,13 +170,12 @@ def _replace(file: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _caretaker(session: Session, rooms: Rooms) -> Iterator[None]:
+def _caretaker(rooms: Rooms) -> Iterator[None]:
     """Look after the endpoints, unless time is simulated: then whoever moves the clock does it."""
     from stellwerk.cli.listening import within
     from stellwerk.workspace.caretaking import Caretaker
 
     if rooms.layout.clock == "replay":
-        session.screen.say(dim("simulated time: nothing is judged or renewed by itself"))
         yield
         return
     caretaker = Caretaker(rooms)

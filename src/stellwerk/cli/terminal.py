@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from stellwerk.cli import words
-from stellwerk.cli.output import Block, Line, Table, Tone, spans, visible
+from stellwerk.cli.output import Block, Drawing, Line, Table, Tone, spans, visible
 from stellwerk.cli.progress import BRIEF, Lines, Progress
 from stellwerk.core.clock import monotonic
 
@@ -40,7 +40,11 @@ def draw(stream: IO[str], blocks: Iterable[Block]) -> None:
     """Show blocks one below the other."""
     screen = console(stream)
     for block in blocks:
-        screen.print(_grid(block) if isinstance(block, Table) else text(block))
+        if isinstance(block, Drawing):
+            for line in block.lines:
+                screen.print(text(line), no_wrap=True, overflow="ellipsis")
+        else:
+            screen.print(_grid(block) if isinstance(block, Table) else text(block))
 
 
 def text(line: Line) -> Text:
@@ -53,8 +57,9 @@ def _grid(table: Table) -> Grid:
     width = len(table.header) or max((len(row) for row in table.rows), default=0)
     for index in range(width):
         title = table.header[index] if table.header else ""
+        right = index in table.right
         grid.add_column(
-            title, justify="right" if index in table.right else "left", overflow="fold", no_wrap=index in table.right
+            title, justify="right" if right else "left", overflow="fold", no_wrap=right or index in table.firm
         )
     for row in table.rows:
         grid.add_row(*map(text, row))

@@ -46,7 +46,7 @@ def _trace(found: Trace) -> list[Block]:
     blocks: list[Block] = []
     if found.facts:
         blocks += [Table(rows=tuple((dim(name), text) for name, text in found.facts)), ""]
-    blocks += list(tree(found.graph, down=found.direction == "down"))
+    blocks.append(tree(found.graph, down=found.direction == "down"))
     verified = (Span("✓", "good"), f" {words.count(found.verified, 'blob')} read again and verified")
     blocks += ["", verified]
     blocks += [(Span("✗", "bad"), f" {sentence}") for sentence in found.failed]

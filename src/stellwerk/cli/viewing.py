@@ -57,26 +57,26 @@ def _board(found: Board, events: int) -> list[Block]:
 def _card(card: EndpointCard) -> list[Block]:
     tone = TONES[card.signal]
     head: Line = (Span(f"● {card.signal}", tone), "  ", strong(card.name), f"  {card.purpose}")
-    facts: list[tuple[Line, ...]] = [(dim("  why"), card.why)]
+    facts: list[tuple[Line, ...]] = [(dim("why"), card.why)]
     if card.release is not None:
         until = f"until {words.moment(card.release.expires_at)}, {words.left(card.lease_left_days)}"
-        facts.append((dim("  release"), (strong(card.release.model), f"  granted by {card.release.granted_by}")))
-        facts.append((dim("  lease"), (*_bar(card.lease_used or 0.0), f"  {until}")))
+        facts.append((dim("release"), (strong(card.release.model), f"  granted by {card.release.granted_by}")))
+        facts.append((dim("lease"), (*_bar(card.lease_used or 0.0), f"  {until}")))
     if card.quality is not None:
-        facts.append((dim(f"  {card.quality.metric}"), _quality(card)))
+        facts.append((dim(f"{card.quality.metric}"), _quality(card)))
     if card.risk is not None:
         risk = card.risk
         text = f"{words.interval(risk.estimate, risk.lower, risk.upper)}, limit {words.figure(risk.limit)}"
-        facts.append((dim("  mean loss"), Span(text, "bad" if risk.alarm else "plain")))
+        facts.append((dim("mean loss"), Span(text, "bad" if risk.alarm else "plain")))
     moved = [line.column for line in card.drift if line.material]
-    facts += [(dim("  drift"), Span(", ".join(moved), "warn"))] if moved else []
-    facts.append((dim("  traffic"), _traffic(card)))
-    facts += [(dim("  to people"), ", ".join(card.routed))] if card.routed else []
-    facts += [(dim("  alarm"), Span(alarm.text, TONES.get(alarm.tone, "plain"))) for alarm in card.alarms]
+    facts += [(dim("drift"), Span(", ".join(moved), "warn"))] if moved else []
+    facts.append((dim("traffic"), _traffic(card)))
+    facts += [(dim("to people"), ", ".join(card.routed))] if card.routed else []
+    facts += [(dim("alarm"), Span(alarm.text, TONES.get(alarm.tone, "plain"))) for alarm in card.alarms]
     facts.append(
-        (dim("  next"), (card.next_step, *((strong(f"  {card.next_command}"),) if card.next_command else ())))
+        (dim("next"), (card.next_step, *((strong(f"  {card.next_command}"),) if card.next_command else ())))
     )
-    return [head, Table(rows=tuple(facts))]
+    return [head, Table(rows=tuple(("", *fact) for fact in facts), firm=(1,))]
 
 
 def _bar(used: float) -> tuple[Span, Span]:
@@ -111,7 +111,8 @@ def _runs(lines: tuple[RunLine, ...]) -> Table:
     return Table(
         rows=tuple(
             (
-                dim(f"  {words.moment(line.started_at)}"),
+                "",
+                dim(words.moment(line.started_at)),
                 line.name,
                 state("cached" if line.cached else line.status),
                 words.took(line.seconds),
@@ -119,16 +120,18 @@ def _runs(lines: tuple[RunLine, ...]) -> Table:
             )
             for line in lines
         ),
-        right=(3,),
+        right=(4,),
+        firm=(1, 3),
     )
 
 
 def _events(lines: tuple[EventLine, ...]) -> Table:
     return Table(
         rows=tuple(
-            (dim(f"  {words.moment(line.at)}"), line.subject, Span(line.text, TONES.get(line.tone, "plain")))
+            ("", dim(words.moment(line.at)), line.subject, Span(line.text, TONES.get(line.tone, "plain")))
             for line in lines
-        )
+        ),
+        firm=(1,),
     )
 
 

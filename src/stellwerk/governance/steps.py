@@ -37,7 +37,7 @@ def next_step(
             )
         return f"The last verdict was {verdict.outcome}: train on newer data and prove it.", "stellwerk run"
     if active.caution:
-        return f"{active.caution} Retrain on newer data and prove the challenger.", "stellwerk run"
+        return "Quality is falling: retrain on newer data, then prove the challenger.", "stellwerk run"
     if due_for_renewal(active.granted_at, active.expires_at, now):
         return "The lease is in its last fifth: renew it with fresh proof.", f"stellwerk renew {name}"
     if latest is not None and latest.coverage is not None and latest.coverage < 0.2:

@@ -30,6 +30,7 @@ MIN_BLOCK = 50
 MIN_BLOCKS = 4
 LISTED = 30
 """So many categories, the most frequent ones, have a bin of their own."""
+_RARE = 0.01
 _EXPECTED = 5.0
 _QUANTILES = 200
 _SMALLEST_P = 1e-300
@@ -120,12 +121,13 @@ def describe(name: str, kind: Kind, values: Any, blocks: Sequence[Any] | None = 
     else:
         column = np.array(_listed(values), dtype=object)
         found = categories(column)
-        common = sorted((name for name in found if name is not None), key=lambda value: (-found[value], value))
-        if not common:
+        present = [value for value in found if value is not None]
+        if not present:
             return None
-        empty = ColumnBaseline(
-            name=name, kind=kind, rows=len(column), counts=(), values=tuple(sorted(common[:LISTED]))
-        )
+        # Rare ones stay with those never seen, or whatever is new later would always look like too much.
+        common = [value for value in present if found[value] >= max(_EXPECTED, _RARE * len(column))]
+        common = sorted(common, key=lambda value: (-found[value], value))[:LISTED]
+        empty = ColumnBaseline(name=name, kind=kind, rows=len(column), counts=(), values=tuple(sorted(common)))
     counts = count(empty, column)
     past = _past([count(empty, column[rows]) for rows in rows_of(blocks)]) if blocks is not None else ()
     return replace(empty, counts=tuple(counts.tolist()), past=past)
