@@ -85,6 +85,8 @@ def _versions(versions: tuple[DatasetVersion, ...]) -> Table:
     return Table(
         header=("dataset", "rows", "columns", "parts", "made", "by", "source", "digest"),
         right=(1, 2, 3),
+        firm=(0, 4, 7),
+        spare=(6, 7, 5, 3),
         rows=tuple(
             (
                 strong(f"{version.name}@{version.version}"),
@@ -185,6 +187,8 @@ def contract(session: Session, name: str, confirm: bool) -> None:
 def _rules(found: Contract) -> Table:
     return Table(
         header=("column", "kind", "type", "values", "allowed"),
+        firm=(1,),
+        spare=(2,),
         rows=tuple(
             (strong(rule.name), rule.kind, dim(rule.dtype), _presence(rule), _allowed(rule)) for rule in found.columns
         ),

@@ -25,6 +25,8 @@ def models(session: Session) -> None:
     table = Table(
         header=("model", "task", "target", "inputs", "seed", "made", "run", "digest"),
         right=(3, 4),
+        firm=(0, 5, 6, 7),
+        spare=(4, 5, 7, 1, 3),
         rows=tuple(
             (
                 strong(f"{model.name}@{model.version}"),

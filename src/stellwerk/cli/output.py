@@ -39,12 +39,14 @@ class Table:
     Attributes:
         right: Columns whose cells end at the right, such as numbers.
         firm: Columns that a narrow terminal must not wrap, such as times; those in `right` never are.
+        spare: Columns that a narrow terminal leaves out, the first one first.
     """
 
     rows: tuple[tuple[Line, ...], ...]
     header: tuple[str, ...] = ()
     right: tuple[int, ...] = ()
     firm: tuple[int, ...] = ()
+    spare: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

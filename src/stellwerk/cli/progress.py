@@ -127,7 +127,8 @@ class Steps:
             if step.since is not None and event.kind != "node-cached":
                 step.seconds += monotonic() - step.since
             step.since, step.note = None, ""
-            if event.failure is not None and event.failure.traceback:
+            # Without frames of the user's own code it would only repeat the error.
+            if event.failure is not None and event.failure.traceback.startswith("Traceback"):
                 self.tracebacks.append(event.failure.traceback)
         else:
             return
@@ -148,6 +149,6 @@ def _line(name: str, step: _Step) -> Progress:
     if len(step.ended) == step.tasks:
         state = next(one for one in ("failed", "skipped", "done", "cached") if one in step.ended)
     note = step.note
-    if not note and step.tasks > 1:
+    if not note and step.tasks > 1 and state != "skipped":
         note = f"{step.tasks} seeds" if state != "running" else f"{len(step.ended)} of {step.tasks} seeds"
     return Progress(name=name, state=state, note=note, seconds=step.seconds, since=step.since)

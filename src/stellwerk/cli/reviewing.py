@@ -52,6 +52,8 @@ def list_cases(session: Session, endpoint: str | None, limit: int) -> None:
         now = workspace.now()
     table = Table(
         header=("case", "endpoint", "kind", "due", "why"),
+        firm=(0, 3),
+        spare=(2,),
         rows=tuple(
             (
                 strong(case.id),

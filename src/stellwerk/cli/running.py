@@ -117,7 +117,8 @@ def _runs(found: tuple[Run, ...]) -> Table:
     return Table(
         header=("run", "name", "kind", "status", "started", "took", "metrics"),
         right=(5,),
-        firm=(3, 4),
+        firm=(0, 3, 4),
+        spare=(2, 6, 5),
         rows=tuple(
             (
                 dim(one.id),
@@ -162,6 +163,8 @@ def _children(children: tuple[RunLine, ...]) -> Table:
     return Table(
         header=("step", "kind", "status", "took", "metrics", "run"),
         right=(3,),
+        firm=(2, 5),
+        spare=(1, 4),
         rows=tuple(
             (
                 child.name,

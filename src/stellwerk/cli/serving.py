@@ -65,6 +65,7 @@ def up(session: Session, port: int, host: str, browse: bool) -> int:
         served = application(rooms, Servers(rooms), hosts=tuple({*LOOPBACK, _host(url)}))
         with _announced(layout, url), _sealing(rooms, ""), _caretaker(rooms):
             listen(served, listener, lambda: _ready(session, url, layout, browse=browse))
+        _ended(session)
     return leave(exits.DONE)
 
 
@@ -102,6 +103,7 @@ def serve(session: Session, endpoint: str, port: int, host: str) -> int:
         served = Wall(inference.application(servers, guard=_guard(rooms)), hosts={*LOOPBACK, _host(url)})
         with _sealing(rooms, endpoint):
             listen(served, listener, lambda: _ready(session, url, rooms.layout))
+        _ended(session)
     return leave(exits.DONE)
 
 
@@ -118,6 +120,11 @@ def _guard(rooms: Rooms) -> Any:
 def _host(url: str) -> str:
     """The host of an address as requests name it, without port."""
     return url.removeprefix("http://").rpartition(":")[0]
+
+
+def _ended(session: Session) -> None:
+    # Where there is a terminal, it has written ^C on this line.
+    session.screen.say("\n" if session.screen.lively else "", dim("ended"))
 
 
 def _ready(session: Session, url: str, layout: Layout, *, browse: bool = False) -> None:

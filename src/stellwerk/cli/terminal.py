@@ -29,6 +29,8 @@ MARKS: dict[str, tuple[str, str]] = {
     "skipped": ("–", "dim"),
 }
 SPINNER, REFRESHES = "dots", 10
+GAP, WRAPPED = 2, 16
+"""Space between columns, and how narrow a column of words may become before others are left out."""
 
 
 def console(stream: IO[str]) -> Console:
@@ -44,7 +46,7 @@ def draw(stream: IO[str], blocks: Iterable[Block]) -> None:
             for line in block.lines:
                 screen.print(text(line), no_wrap=True, overflow="ellipsis")
         else:
-            screen.print(_grid(block) if isinstance(block, Table) else text(block))
+            screen.print(_grid(block, screen.width) if isinstance(block, Table) else text(block))
 
 
 def text(line: Line) -> Text:
@@ -52,18 +54,31 @@ def text(line: Line) -> Text:
     return Text.assemble(*((visible(piece.text), STYLES[piece.tone]) for piece in spans(line)))
 
 
-def _grid(table: Table) -> Grid:
-    grid = Grid(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=bool(table.header))
-    width = len(table.header) or max((len(row) for row in table.rows), default=0)
-    for index in range(width):
-        title = table.header[index] if table.header else ""
+def _grid(table: Table, width: int) -> Grid:
+    rows = [tuple(map(text, row)) for row in table.rows]
+    titles = table.header or ("",) * max(map(len, rows), default=0)
+    grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim", show_header=bool(table.header))
+    kept = _fitting(
+        table, [max([len(title), *(row[i].cell_len for row in rows)]) for i, title in enumerate(titles)], width
+    )
+    for index in kept:
         right = index in table.right
-        grid.add_column(
-            title, justify="right" if right else "left", overflow="fold", no_wrap=right or index in table.firm
-        )
-    for row in table.rows:
-        grid.add_row(*map(text, row))
+        firm = right or index in table.firm
+        grid.add_column(titles[index], justify="right" if right else "left", overflow="fold", no_wrap=firm)
+    for row in rows:
+        grid.add_row(*(row[index] for index in kept))
     return grid
+
+
+def _fitting(table: Table, widths: list[int], width: int) -> list[int]:
+    """The columns that are shown: without the spare ones where it is too wide. Those that may wrap count for less."""
+    kept = list(range(len(widths)))
+    firm = {*table.right, *table.firm}
+    for spare in table.spare:
+        needed = sum(widths[i] if i in firm else min(widths[i], WRAPPED) for i in kept) + GAP * (len(kept) - 1)
+        if needed > width:
+            kept.remove(spare)
+    return kept
 
 
 @contextmanager

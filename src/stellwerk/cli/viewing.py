@@ -73,9 +73,7 @@ def _card(card: EndpointCard) -> list[Block]:
     facts.append((dim("traffic"), _traffic(card)))
     facts += [(dim("to people"), ", ".join(card.routed))] if card.routed else []
     facts += [(dim("alarm"), Span(alarm.text, TONES.get(alarm.tone, "plain"))) for alarm in card.alarms]
-    facts.append(
-        (dim("next"), (card.next_step, *((strong(f"  {card.next_command}"),) if card.next_command else ())))
-    )
+    facts.append((dim("next"), (card.next_step, *((strong(f"  {card.next_command}"),) if card.next_command else ()))))
     return [head, Table(rows=tuple(("", *fact) for fact in facts), firm=(1,))]
 
 

@@ -220,8 +220,10 @@ class Tracer:
         dataset = self._dataset(digest)
         if dataset is not None:
             for name, part in trees.files(self._blobs, digest).items():
-                walk.nodes.setdefault(part, self._checked(walk, part, "file", name))
-                _edge(walk, part, digest, "part of")
+                # The table of a version of one part is that part: drawing it twice would close a circle.
+                if part not in walk.nodes:
+                    walk.nodes[part] = self._checked(walk, part, "file", name)
+                    _edge(walk, part, digest, "part of")
             return
         real = first_makers(self._runs.makers(digest), digest)
         if not real:

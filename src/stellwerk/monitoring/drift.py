@@ -30,8 +30,8 @@ MIN_BLOCK = 50
 MIN_BLOCKS = 4
 LISTED = 30
 """So many categories, the most frequent ones, have a bin of their own."""
-_RARE = 0.01
-_EXPECTED = 5.0
+RARE = 0.01
+"""Categories with a smaller share do not: PSI is far from χ² where hardly a case is expected."""
 _QUANTILES = 200
 _SMALLEST_P = 1e-300
 
@@ -124,8 +124,7 @@ def describe(name: str, kind: Kind, values: Any, blocks: Sequence[Any] | None = 
         present = [value for value in found if value is not None]
         if not present:
             return None
-        # Rare ones stay with those never seen, or whatever is new later would always look like too much.
-        common = [value for value in present if found[value] >= max(_EXPECTED, _RARE * len(column))]
+        common = [value for value in present if found[value] >= RARE * len(column)]
         common = sorted(common, key=lambda value: (-found[value], value))[:LISTED]
         empty = ColumnBaseline(name=name, kind=kind, rows=len(column), counts=(), values=tuple(sorted(common)))
     counts = count(empty, column)
@@ -152,11 +151,10 @@ def compare(column: ColumnBaseline, values: Any) -> Compared | None:
     if min(len(current), column.rows) < MIN_ROWS:
         return None
     before, now = np.array(column.counts, dtype=np.int64), count(column, current)
-    pooled_before, pooled_now = _pool(before, now)
     return Compared(
         column=column.name,
-        statistic=measures.psi(pooled_before, pooled_now),
-        bins=int(((pooled_before + pooled_now) > 0).sum()),
+        statistic=measures.psi(before, now),
+        bins=int(((before + now) > 0).sum()),
         past=max(0.0, float(np.mean(column.past))) if column.past else 0.0,
         blocks=len(column.past),
         effect=_effect(column, before, now, current),
@@ -205,20 +203,9 @@ def _past(blocks: list[Counts]) -> tuple[float, ...]:
     whole = table.sum(axis=0)
     result = []
     for block in table:
-        before, now = _pool(whole - block, block)
-        bins = int(((before + now) > 0).sum())
-        chance = (bins - 1) * (1 / before.sum() + 1 / now.sum())
-        result.append(measures.psi(before, now) - float(chance))
+        chance = (int((whole > 0).sum()) - 1) * (1 / (whole - block).sum() + 1 / block.sum())
+        result.append(measures.psi(whole - block, block) - float(chance))
     return tuple(result)
-
-
-def _pool(before: Counts, now: Counts) -> tuple[Counts, Counts]:
-    """Put bins together in which the smaller sample can expect hardly any case: PSI is far from χ² in them."""
-    large, small = (before, now) if before.sum() >= now.sum() else (now, before)
-    rare = large * (small.sum() / large.sum()) < _EXPECTED
-    if rare.sum() < 2:
-        return before, now
-    return np.append(before[~rare], before[rare].sum()), np.append(now[~rare], now[rare].sum())
 
 
 def _effect(column: ColumnBaseline, before: Counts, now: Counts, current: Any) -> float:

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
 from stellwerk.web.ui import render, words
 
@@ -83,7 +84,7 @@ _ATTRIBUTES = (
     "aria-haspopup aria-live hidden datetime scope method placeholder autocomplete spellcheck checked http-equiv "
     "viewbox width height x y x1 x2 y1 y2 cx cy r rx d dx points text-anchor preserveaspectratio "
     "data-live data-keep data-row data-filter data-filter-input data-copy data-needs-script data-theme-button "
-    "data-keys-button data-keys-switch data-since data-graph data-node data-from data-to data-peek"
+    "data-keys-button data-keys-switch data-since colspan data-graph data-node data-from data-to data-peek"
 )
 ATTRIBUTES = set(_ATTRIBUTES.split())
 
@@ -142,8 +143,12 @@ def check(page: str) -> Strict:
     return Strict(page)
 
 
+# No shrinking: it takes minutes with values this large, and the small cases at the end of this file say the same.
 PATIENT = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    deadline=None,
+    max_examples=40,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
@@ -166,6 +171,13 @@ def test_no_run_breaks_out(page: RunPage) -> None:
 def test_no_trace_breaks_out(trace: Trace) -> None:
     """Any trace renders, and only with the elements and attributes of the templates."""
     assert "script" in dict(check(render.render_trace(trace)).skeleton)
+
+
+@PATIENT
+@given(values_of(Dossier))
+def test_no_dossier_breaks_out(dossier: Dossier) -> None:
+    """Any dossier renders, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_dossier(dossier)).skeleton)
 
 
 @PATIENT

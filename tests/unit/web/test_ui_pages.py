@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from stellwerk.governance.dossier import Dossier, Section
 from stellwerk.governance.model import Graph
 from stellwerk.web.ui import render
 
@@ -193,6 +194,35 @@ def test_a_proven_trace_says_so_and_an_empty_one_does_not_fail() -> None:
 
     assert "Every link of this trace was proven." in render.render_trace(proven)
     assert "Nothing is known of it." in render.render_trace(empty)
+
+
+def test_the_dossier_is_a_document() -> None:
+    """Numbered sections, emphasis, outcomes as words, digests in full, and empty tables said to be empty."""
+    digest = samples.digest("model 2")
+    document = Dossier(
+        release=samples.SECOND,
+        title="Release dossier: delay@2 on delay",
+        subtitle="Will this flight be late?",
+        made_at=samples.NOW,
+        sections=(
+            Section(
+                title="Decision", text="Computed as **clear**.", header=("fact", "value"), rows=(("model", digest),)
+            ),
+            Section(
+                title="Tests", header=("check", "outcome"), rows=(("floor <auroc>", "pass"), ("slice", "unproven"))
+            ),
+            Section(title="Alarms", header=("when", "what")),
+        ),
+    )
+    page = render.render_dossier(document, simulated=samples.NOW)
+
+    assert "<strong>clear</strong>" in page
+    assert f'data-copy="{digest}"' in page
+    assert '<span class="chip warn">unproven</span>' in page
+    assert "floor &lt;auroc&gt;" in page
+    titles = ["".join(found) for found in re.findall(r'<h2>(\d\. )<bdi class="name">(\w+)', page)]
+    assert ["1. Decision", "2. Tests", "3. Alarms"] == titles
+    assert "none" in _Reader(page).text
 
 
 def test_rendering_is_pure() -> None:
