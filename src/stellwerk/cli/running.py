@@ -95,7 +95,9 @@ def _summary(ran: Ran) -> Table:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
 @click.pass_obj
 def runs(session: Session, run_id: str, experiment: str | None, steps: bool, limit: int) -> None:
-    """List what was executed, newest first, or show one run with its steps and log.
+    """List what was executed, newest first, or show one run.
+
+    With RUN: its parameters, inputs, outputs, steps, error and log.
 
     \b
     Example:

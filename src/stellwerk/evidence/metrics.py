@@ -1,6 +1,7 @@
 """The metrics a goal may name: each with bounds on one model and bounds on the difference of two.
 
-Labels are class indices (n,) or numbers (n,); scores are class probabilities (n, k) or predicted values (n,).
+Labels are class indices (n,) or numbers (n,); scores are class probabilities (n, k) or predicted values (n,). Groups,
+where given (n,), name what shares more than chance, such as the day: then bounds come from the spread between groups.
 Differences are challenger − champion in the direction "larger is better" (`methods` 2.1).
 """
 
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from stellwerk.core.errors import Invalid
 from stellwerk.evidence.statistics.auc import auc_bounds, paired_delong
 from stellwerk.evidence.statistics.bounds import clopper_pearson, mean_bounds
+from stellwerk.evidence.statistics.clusters import clustered_auc, clustered_auc_difference, clustered_mean
 from stellwerk.evidence.statistics.paired import paired_mean_difference, tango_bounds
 from stellwerk.evidence.statistics.resampling import bca
 from stellwerk.evidence.statistics.samples import Bounds
 
 Array = NDArray[Any]
+Groups = Array | None
 Task = Literal["binary", "multiclass", "regression"]
 
 LOG_FLOOR = 1e-6
@@ -33,16 +36,16 @@ class Metric:
     """A way to measure predictions.
 
     Attributes:
-        bounds: (labels, scores, alpha) → `Bounds` of the metric itself.
-        difference: (labels, challenger scores, champion scores, alpha) → `Bounds` of the improvement.
+        bounds: (labels, scores, alpha, groups or None) → `Bounds` of the metric itself.
+        difference: (labels, challenger scores, champion scores, alpha, groups or None) → `Bounds` of the improvement.
     """
 
     name: str
     title: str
     larger_is_better: bool
     tasks: tuple[Task, ...]
-    bounds: Callable[[Array, Array, float], Bounds]
-    difference: Callable[[Array, Array, Array, float], Bounds]
+    bounds: Callable[[Array, Array, float, Groups], Bounds]
+    difference: Callable[[Array, Array, Array, float, Groups], Bounds]
 
 
 def losses(name: str, labels: Array, scores: Array) -> Array:
@@ -69,31 +72,49 @@ def _mean_loss(name: str, title: str, tasks: tuple[Task, ...]) -> Metric:
     support = _SUPPORT[name]
     span = None if support is None else (support[0] - support[1], support[1] - support[0])
 
-    def bounds(labels: Array, scores: Array, alpha: float) -> Bounds:
-        return mean_bounds(losses(name, labels, scores), alpha=alpha, support=support)
+    def bounds(labels: Array, scores: Array, alpha: float, groups: Groups = None) -> Bounds:
+        values = losses(name, labels, scores)
+        if groups is not None:
+            return clustered_mean(values, groups, alpha=alpha, support=support or (0.0, float("inf")))
+        return mean_bounds(values, alpha=alpha, support=support)
 
-    def difference(labels: Array, challenger: Array, champion: Array, alpha: float) -> Bounds:
-        return paired_mean_difference(
-            losses(name, labels, champion), losses(name, labels, challenger), alpha=alpha, support=span
-        )
+    def difference(labels: Array, challenger: Array, champion: Array, alpha: float, groups: Groups = None) -> Bounds:
+        old, new = losses(name, labels, champion), losses(name, labels, challenger)
+        if groups is not None:
+            return clustered_mean(old - new, groups, alpha=alpha, support=span or (-float("inf"), float("inf")))
+        return paired_mean_difference(old, new, alpha=alpha, support=span)
 
     return Metric(name=name, title=title, larger_is_better=False, tasks=tasks, bounds=bounds, difference=difference)
 
 
-def _auroc_bounds(labels: Array, scores: Array, alpha: float) -> Bounds:
+def _auroc_bounds(labels: Array, scores: Array, alpha: float, groups: Groups = None) -> Bounds:
+    if groups is not None:
+        return clustered_auc(labels == 1, scores[:, 1], groups, alpha=alpha)
     return auc_bounds(labels == 1, scores[:, 1], alpha=alpha)
 
 
-def _auroc_difference(labels: Array, challenger: Array, champion: Array, alpha: float) -> Bounds:
+def _auroc_difference(
+    labels: Array, challenger: Array, champion: Array, alpha: float, groups: Groups = None
+) -> Bounds:
+    if groups is not None:
+        return clustered_auc_difference(labels == 1, challenger[:, 1], champion[:, 1], groups, alpha=alpha)
     return paired_delong(labels == 1, challenger[:, 1], champion[:, 1]).bounds(alpha)
 
 
-def _accuracy_bounds(labels: Array, scores: Array, alpha: float) -> Bounds:
-    return clopper_pearson(int((scores.argmax(axis=1) == labels).sum()), len(labels), alpha=alpha)
+def _accuracy_bounds(labels: Array, scores: Array, alpha: float, groups: Groups = None) -> Bounds:
+    right = scores.argmax(axis=1) == labels
+    if groups is not None:
+        return clustered_mean(right.astype(np.float64), groups, alpha=alpha)
+    return clopper_pearson(int(right.sum()), len(labels), alpha=alpha)
 
 
-def _accuracy_difference(labels: Array, challenger: Array, champion: Array, alpha: float) -> Bounds:
+def _accuracy_difference(
+    labels: Array, challenger: Array, champion: Array, alpha: float, groups: Groups = None
+) -> Bounds:
     new, old = challenger.argmax(axis=1) == labels, champion.argmax(axis=1) == labels
+    if groups is not None:
+        gain = new.astype(np.float64) - old.astype(np.float64)
+        return clustered_mean(gain, groups, alpha=alpha, support=(-1.0, 1.0))
     return tango_bounds(int((new & ~old).sum()), int((old & ~new).sum()), len(labels), alpha=alpha)
 
 
@@ -109,10 +130,10 @@ def _rmse(labels: Array, scores: Array) -> float:
 def _resampled(name: str, title: str, value: Callable[[Array, Array], float], larger: bool) -> Metric:
     sign = 1.0 if larger else -1.0
 
-    def bounds(labels: Array, scores: Array, alpha: float) -> Bounds:
+    def bounds(labels: Array, scores: Array, alpha: float, groups: Groups = None) -> Bounds:
         return bca(value, [labels, scores], alpha=alpha, resamples=RESAMPLES)
 
-    def difference(labels: Array, challenger: Array, champion: Array, alpha: float) -> Bounds:
+    def difference(labels: Array, challenger: Array, champion: Array, alpha: float, groups: Groups = None) -> Bounds:
         return bca(
             lambda y, a, b: sign * (value(y, a) - value(y, b)),
             [labels, challenger, champion],

@@ -41,6 +41,8 @@ class Judged:
     """Scores of the constant baseline."""
     slices: Mapping[str, Sequence[str]]
     """Slice column → value of each case."""
+    groups: Array | None = None
+    """What cases share, such as their day; None where they are independent."""
 
 
 def quality(plan: Plan, cases: Judged, alpha: float) -> tuple[CheckResult, ...]:
@@ -50,9 +52,11 @@ def quality(plan: Plan, cases: Judged, alpha: float) -> tuple[CheckResult, ...]:
         if goal.metric in SERVICE_METRICS:
             continue
         measure = metric(goal.metric, cases.task)
-        results += absolute(goal, measure, measure.bounds(cases.labels, cases.scores, alpha), plan.power)
+        results += absolute(
+            goal, measure, measure.bounds(cases.labels, cases.scores, alpha, cases.groups), plan.power
+        )
         if cases.champion is not None:
-            gain = measure.difference(cases.labels, cases.scores, cases.champion, alpha)
+            gain = measure.difference(cases.labels, cases.scores, cases.champion, alpha, cases.groups)
             results += _guardrail(goal, measure, gain, plan.power)
     results += _success(plan, cases, alpha)
     for column in plan.slice_by:
@@ -109,7 +113,7 @@ def _success(plan: Plan, cases: Judged, alpha: float) -> list[CheckResult]:
     """Better than the champion in one metric (at a share of the level), and than the constant baseline."""
     name = PROPER[cases.task]
     proper = metric(name, cases.task)
-    gain = proper.difference(cases.labels, cases.scores, cases.baseline, alpha)
+    gain = proper.difference(cases.labels, cases.scores, cases.baseline, alpha, cases.groups)
     results = [
         _result(
             "floor:baseline",
@@ -128,7 +132,7 @@ def _success(plan: Plan, cases: Judged, alpha: float) -> list[CheckResult]:
         return results
     for goal in goals:
         measure = metric(goal.metric, cases.task)
-        gain = measure.difference(cases.labels, cases.scores, cases.champion, alpha / len(goals))
+        gain = measure.difference(cases.labels, cases.scores, cases.champion, alpha / len(goals), cases.groups)
         results.append(
             _result(
                 f"success:{goal.metric}",
@@ -159,6 +163,7 @@ def _slice(
 ) -> CheckResult:
     measure = metric(goal.metric, cases.task)
     labels, scores = cases.labels[rows], cases.scores[rows]
+    groups = None if cases.groups is None else cases.groups[rows]
     name = f"slice:{column}={value}:{goal.metric}"
     limit = goal.floor if goal.floor is not None else goal.ceiling
     single = cases.task != "regression" and len(set(labels.tolist())) < 2
@@ -175,7 +180,7 @@ def _slice(
             n_needed=max(1, MIN_SLICE - len(rows)),
             slice=(column, value),
         )
-    found = absolute(goal, measure, measure.bounds(labels, scores, alpha), power)[0]
+    found = absolute(goal, measure, measure.bounds(labels, scores, alpha, groups), power)[0]
     return CheckResult(
         name=name,
         kind="slice",

@@ -131,18 +131,19 @@ class Gates:
         return opening, self._open(gate)
 
     def _worn(self, reader: Reader, gate: GateSet) -> int:
-        """How often cases of this gate set were opened before, under this version or any that shares cases with it.
+        """How often cases of this gate set were opened before, in this version or any set that shares cases with it.
 
-        Sealing the same cases anew does not make them fresh (law 6).
+        Sealing the same cases anew, or under another name, does not make them fresh (law 6).
         """
-        versions = {version.version: version for version in GATES.select(reader, name=gate.name)}
-        mine = _marks(self._blobs.get(gate.marks))
-        opened = OPENINGS.select(reader, gate=gate.name)
-        shared = {
-            number: len(mine & _marks(self._blobs.get(versions[number].marks)))
-            for number in {opening.gate_version for opening in opened}
+        sets = {
+            (known.name, known.version): known
+            for known in GATES.select(reader)
+            if known.name == gate.name or known.target == gate.target
         }
-        return sum(shared[opening.gate_version] > SHARED * len(mine) for opening in opened)
+        opened = [(opening.gate, opening.gate_version) for opening in OPENINGS.select(reader)]
+        mine = _marks(self._blobs.get(gate.marks))
+        shared = {key: len(mine & _marks(self._blobs.get(sets[key].marks))) for key in {*opened} & sets.keys()}
+        return sum(shared.get(key, 0) > SHARED * len(mine) for key in opened)
 
     def _open(self, gate: GateSet) -> bytes:
         plain = self._sealer.open(self._blobs.get(gate.labels))

@@ -203,7 +203,7 @@ class Database:
             query = query.where(sa.or_(sa.false(), *map(_of_kind, kinds)))
         with self._begin("DEFERRED") as connection:
             rows = connection.execute(query.order_by(entries.c.sequence).limit(position(limit))).all()
-        return [rules.parse_entry(row.bytes) for row in rows]
+        return [rules.stored_entry(row.bytes) for row in rows]
 
     def size(self) -> int:
         """How many entries the book has."""
@@ -291,7 +291,7 @@ class Writing:
             nodes.insert(), [{"level": level, "index": index, "hash": value} for level, index, value in fresh]
         )
         self._recorded = True
-        return rules.parse_entry(data)
+        return rules.stored_entry(data)
 
     def check(self) -> None:
         """Law 7: no change without an entry."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stellwerk.core.errors import NotFound
+from stellwerk.core.errors import NotFound, Unavailable
 from stellwerk.ledger.model import Finding
 
 Check = Callable[[bytes, bytes], bool]
@@ -41,7 +41,8 @@ def verify_book(
     """Verify every entry, the tree, and all checkpoints (those kept in the database and copies from elsewhere).
 
     With `public_key`, the key hash that each checkpoint names is verified too. Returns the number of entries and
-    the findings; no findings means the book is whole. Raises `NotFound` where there is no file.
+    the findings; no findings means the book is whole. Raises `NotFound` where there is no file, and `Unavailable`
+    where it may not be opened.
     """
     if not database.is_file():
         raise NotFound("there is no book to verify", code="not-found")
@@ -63,9 +64,15 @@ def _open(database: Path) -> sqlite3.Connection:
         connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as cause:
         connection.close()
-        if cause.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN:
-            raise
-        # Where not even SQLite's side files can be made, nobody writes.
+        log = database.with_name(f"{database.name}-wal")
+        sealed = not log.exists() or log.stat().st_size == 0
+        if not sealed or cause.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise Unavailable(
+                f"the book cannot be opened for reading: {cause}",
+                code="database-unavailable",
+                hint="copy it, with its -wal file, to a folder that you may write to",
+            ) from cause
+        # A closed book in a folder where SQLite may not make its side files: all of it is in the one file.
         connection = sqlite3.connect(f"{location}&immutable=1", uri=True, isolation_level=None)
     # Bytes that are no text are for the comparison to find.
     connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")

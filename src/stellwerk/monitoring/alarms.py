@@ -31,6 +31,7 @@ class Changes:
 def alarms(assessment: Assessment, settings: Settings, broken: Mapping[str, str]) -> tuple[Alarm, ...]:
     """The alarms that hold, at most one of a kind."""
     found = (
+        _quality(assessment, settings),
         _risk(assessment, settings),
         _drift(assessment),
         _contract(assessment, broken),
@@ -63,6 +64,27 @@ def breached(assessment: Assessment, goals: Iterable[Goal]) -> list[str]:
             if goal.ceiling is not None and measure.lower is not None and measure.lower > goal.ceiling:
                 result.append(f"{goal.metric} is at least {measure.lower:.4g}, wanted at most {goal.ceiling:g}")
     return result
+
+
+def _quality(assessment: Assessment, settings: Settings) -> Alarm | None:
+    decline = assessment.decline
+    if decline is None or not decline.proven:
+        return None
+    now = decline.now
+    bound = now.upper if now.upper is not None and now.upper < decline.at_release else now.lower
+    broken = breached(assessment, settings.goals)
+    text = (
+        f"{now.metric} is {now.estimate:.4f} since the release (at best {bound:.4f} over {now.n:,} labels, with "
+        f"confidence {1 - settings.delta:.4g} over all looks): proven worse than the {decline.at_release:.4f} that was "
+        f"promised at release, by more than the margin of {decline.margin:g}"
+    )
+    return Alarm(
+        kind="quality",
+        severity="stop" if broken else "caution",
+        text="; ".join([text, *broken]),
+        at=assessment.at,
+        numbers={"estimate": now.estimate, "at_release": decline.at_release, "look": float(decline.look)},
+    )
 
 
 def _risk(assessment: Assessment, settings: Settings) -> Alarm | None:

@@ -11,6 +11,7 @@ import numpy as np
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
 from stellwerk.evidence.statistics.bounds import mean_bounds
+from stellwerk.evidence.statistics.clusters import clustered_mean
 from stellwerk.models.model import Signature
 from stellwerk.monitoring import drift, risk
 from stellwerk.monitoring.model import SCORE, Baseline, ColumnBaseline
@@ -31,6 +32,7 @@ def baseline(
     labels: Sequence[Any],
     goals: Sequence[Goal] = (),
     blocks: Sequence[Any] | None = None,
+    groups: Any = None,
     scale: float | None = None,
     delta: float = 0.01,
     alpha: float = 0.05,
@@ -41,6 +43,7 @@ def baseline(
         scores: As the model answers them; see `ports.Batch.scores`.
         labels: The truth in the words of the target column.
         blocks: The past period, such as a month, of each case: lets drift know what usually moves.
+        groups: What cases share, such as their day: then bounds come from the spread between groups.
         scale: Absolute error that counts as loss 1, for regression.
         delta: δ_S, level of the upper bound of the mean loss.
         alpha: Level of the bounds of the metrics.
@@ -59,9 +62,13 @@ def baseline(
         )
     answers, truth = _usable(scores, labels, signature)
     span = scale or (risk.error_scale(answers, truth) if task == "regression" else 1.0)
-    bounds = mean_bounds(risk.loss_values(task, answers, truth, span), alpha=delta, support=(0.0, 1.0))
+    losses = risk.loss_values(task, answers, truth, span)
+    if groups is None:
+        bounds = mean_bounds(losses, alpha=delta, support=(0.0, 1.0))
+    else:
+        bounds = clustered_mean(losses, groups, alpha=delta)
     names = risk.metrics(task, goals)
-    measures = [risk.measured(name, answers, truth, alpha=alpha) for name in names]
+    measures = [risk.measured(name, answers, truth, alpha=alpha, groups=groups) for name in names]
     return Baseline(
         endpoint=endpoint,
         model=model,

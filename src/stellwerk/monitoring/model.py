@@ -11,7 +11,7 @@ from stellwerk.releases.model import Goal, Reason
 
 Label = str | bool | int | float
 Task = Literal["binary", "multiclass", "regression"]
-AlarmKind = Literal["risk", "drift", "contract", "labels"]
+AlarmKind = Literal["quality", "risk", "drift", "contract", "labels"]
 Severity = Literal["note", "caution", "stop"]
 
 SEVERITIES: tuple[Severity, ...] = ("note", "caution", "stop")
@@ -153,6 +153,8 @@ class Settings:
         delta: δ_T: probability that the risk tracker ever alarms while nothing is wrong.
         alpha: Level of every single bound. Whoever tries to renew for the k-th time lowers it.
         goals: The owner's numbers; those that labels can measure are measured.
+        block: Predictions of one such span share more than chance (a day's weather, a campaign): all bounds come from
+            the spread between spans, and a span is one bet of the risk tracker. None where cases are independent.
         window: Width of the windows; None for calendar months in UTC.
         restart: The risk tracker begins anew this often, so that a late harm is seen as fast as an early one.
         lookback: Only labels of this age or younger prove anything; None for all since the release.
@@ -168,6 +170,7 @@ class Settings:
     delta: float = 0.01
     alpha: float = 0.05
     goals: tuple[Goal, ...] = ()
+    block: timedelta | None = None
     window: timedelta | None = None
     restart: timedelta = timedelta(days=7)
     lookback: timedelta | None = None
@@ -286,6 +289,26 @@ class AlarmRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decline:
+    """Whether the owner's first metric is proven worse than at release.
+
+    Look k is judged at δ·6/(π²k²), so that P(false alarm) stays below δ however often one looks.
+
+    Attributes:
+        now: The metric over all labels since the release.
+        at_release: Its bound at release on the side that promises least.
+        margin: What the owner tolerates.
+        proven: Whether the bound of `now` lies beyond `at_release` and the margin.
+    """
+
+    now: Measure
+    at_release: float
+    margin: float
+    look: int
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """What the log and the labels say about a release at one moment.
 
@@ -299,6 +322,7 @@ class Assessment:
         unusable_scores: Predictions whose score is no number, or no probability; they count as loss 1.
         proof: Mean loss of the labels that count for a renewal.
         measures: The owner's metrics over the same labels.
+        decline: The first of them over all labels since the release, at the level that is left for this look.
         notes: What could not be judged, and why.
         digest: The blob with this assessment, in which this field is null.
     """
@@ -324,6 +348,7 @@ class Assessment:
     drift: tuple[DriftFinding, ...]
     label_free: LabelFree | None
     alarms: tuple[Alarm, ...]
+    decline: Decline | None = None
     notes: tuple[str, ...] = ()
     digest: Digest | None = None
 

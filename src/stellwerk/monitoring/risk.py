@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from stellwerk.core.errors import Invalid
 from stellwerk.evidence.metrics import METRICS, losses
-from stellwerk.evidence.statistics.betting import e_process
+from stellwerk.evidence.statistics.betting import betting_lower, e_process
 from stellwerk.evidence.statistics.bounds import mean_bounds
 from stellwerk.evidence.statistics.calibration import expected_accuracy, expected_auc
+from stellwerk.evidence.statistics.clusters import clustered_mean
 from stellwerk.evidence.statistics.samples import Bounds
 from stellwerk.evidence.statistics.sequential import EmpiricalBernstein
 from stellwerk.monitoring.model import Baseline, LabelFree, Measure, RiskState, Task
@@ -52,19 +53,23 @@ def error_scale(scores: Floats, labels: Floats) -> float:
     return scale or float(np.std(labels)) or 1.0
 
 
-def mean_loss(values: Floats, *, alpha: float) -> Measure | None:
+def mean_loss(values: Floats, *, alpha: float, groups: Integers | None = None) -> Measure | None:
     """The mean of losses with bounds; None below two."""
     if len(values) < 2:
         return None
+    if groups is not None:
+        return _measure("loss", clustered_mean(values, groups, alpha=alpha))
     return _measure("loss", mean_bounds(values, alpha=alpha, support=(0.0, 1.0)))
 
 
-def measured(name: str, scores: Floats, labels: Floats, *, alpha: float) -> Measure | None:
+def measured(
+    name: str, scores: Floats, labels: Floats, *, alpha: float, groups: Integers | None = None
+) -> Measure | None:
     """One metric with bounds; None where these cases cannot give it, such as an AUROC of one class."""
     if len(labels) < MIN_MEASURED:
         return None
     try:
-        return _measure(name, METRICS[name].bounds(labels, scores, alpha))
+        return _measure(name, METRICS[name].bounds(labels, scores, alpha, groups))
     except Invalid as cause:
         if cause.code in {"one-class", "too-few-cases"}:
             return None
@@ -77,7 +82,14 @@ def measurable(name: str, task: Task) -> bool:
 
 
 def track(
-    values: Floats, at: Integers, *, limit: float, delta: float, alpha: float, restarts: Sequence[int]
+    values: Floats,
+    at: Integers,
+    *,
+    limit: float,
+    delta: float,
+    alpha: float,
+    restarts: Sequence[int],
+    blocks: Integers | None = None,
 ) -> RiskState:
     """Judge "the mean loss is within the limit" by betting against it, at every label, in the order given.
 
@@ -91,23 +103,38 @@ def track(
         limit: U_S + ε.
         alpha: Level of the upper bound.
         restarts: When each further bet begins, in microseconds since 1970.
+        blocks: Number of the block of each value, rising; the mean of a block is then one bet.
     """
-    state = EmpiricalBernstein.begin(alpha=delta).update(values)
-    wealth = _wealth(values, at, limit=limit, restarts=restarts)
+    if blocks is None:
+        lower = EmpiricalBernstein.begin(alpha=delta).update(values).lower
+        bets, times, counted = values, at, np.arange(1, len(values) + 1)
+    else:
+        bets, times, counted = _block_means(values, at, blocks)
+        lower = betting_lower(bets, alpha=delta) if len(bets) else 0.0
+    wealth = _wealth(bets, times, limit=limit, restarts=restarts)
     alarms = np.flatnonzero(wealth >= 1.0 / delta)
     first = int(alarms[0]) if len(alarms) else None
-    found = mean_loss(values, alpha=alpha)
+    found = mean_loss(values, alpha=alpha, groups=blocks)
     return RiskState(
         labels=len(values),
-        estimate=state.mean,
-        lower=state.lower,
+        estimate=float(values.mean()) if len(values) else None,
+        lower=lower,
         upper=1.0 if found is None or found.upper is None else found.upper,
         limit=limit,
         delta=delta,
-        evidence=float(wealth.max()) if len(values) else 1.0,
-        alarm_label=None if first is None else first + 1,
-        alarm_at=None if first is None else instant(int(at[first])),
+        evidence=float(wealth.max()) if len(bets) else 1.0,
+        alarm_label=None if first is None else int(counted[first]),
+        alarm_at=None if first is None else instant(int(times[first])),
     )
+
+
+def _block_means(values: Floats, at: Integers, blocks: Integers) -> tuple[Floats, Integers, Integers]:
+    """Mean loss of each block in order, when its last prediction was given, and the labels up to there."""
+    ends = np.flatnonzero(np.diff(blocks, append=blocks[-1] + 1)) if len(blocks) else np.zeros(0, dtype=np.int64)
+    sums = np.cumsum(values)[ends]
+    counted = ends + 1
+    means = np.diff(sums, prepend=0.0) / np.diff(counted, prepend=0)
+    return np.clip(means, 0.0, 1.0), at[ends], counted
 
 
 def label_free(baseline: Baseline, scores: Floats, *, margin: float) -> LabelFree | None:

@@ -12,6 +12,8 @@ from itertools import pairwise
 import numpy as np
 
 from stellwerk.core.errors import Invalid
+from stellwerk.evidence.metrics import METRICS
+from stellwerk.evidence.statistics.power import alpha_at_attempt
 from stellwerk.monitoring import drift, risk
 from stellwerk.monitoring.alarms import alarms
 from stellwerk.monitoring.baseline import watched_scores
@@ -19,6 +21,7 @@ from stellwerk.monitoring.model import (
     SCORE,
     Assessment,
     Baseline,
+    Decline,
     DriftFinding,
     LabelFree,
     RiskState,
@@ -56,8 +59,13 @@ def assess(
     release: str,
     since: datetime,
     now: datetime,
+    look: int = 1,
 ) -> Assessment:
-    """Everything that can be said about a release at one moment. Nothing in here renews."""
+    """Everything that can be said about a release at one moment. Nothing in here renews.
+
+    Args:
+        look: How often this release has been looked at, this time included.
+    """
     before = microseconds(now - settings.label_delay)
     judged = judge(predictions, baseline, before=before)
     matured = int(((predictions.at <= before) & ~predictions.withheld).sum())
@@ -66,7 +74,14 @@ def assess(
     sound = judged.sound & proof
     names = risk.metrics(baseline.task, settings.goals)
     measures = [
-        risk.measured(name, judged.scores[sound], judged.labels[sound], alpha=settings.alpha) for name in names
+        risk.measured(
+            name,
+            judged.scores[sound],
+            judged.labels[sound],
+            alpha=settings.alpha,
+            groups=blocks(judged.at[sound], settings),
+        )
+        for name in names
     ]
     found, broken, notes = drifted(predictions, baseline, settings)
     assessment = Assessment(
@@ -85,12 +100,13 @@ def assess(
         foreign_labels=int((~np.isfinite(judged.labels) | _foreign(judged.labels, baseline)).sum()),
         unusable_scores=int((~predictions.usable).sum()),
         risk=tracked(judged, baseline, settings, since=since, now=now, matured=matured),
-        proof=risk.mean_loss(judged.losses[proof], alpha=settings.alpha),
+        proof=risk.mean_loss(judged.losses[proof], alpha=settings.alpha, groups=blocks(judged.at[proof], settings)),
         measures=tuple(measure for measure in measures if measure is not None),
         windows=windows(predictions, judged, baseline, settings, metric=names[0], since=since, now=now),
         drift=found,
         label_free=expectation(predictions, baseline, settings),
         alarms=(),
+        decline=declined(judged, baseline, settings, metric=names[0], look=look),
         notes=(*notes, *_unmeasured(baseline, settings)),
     )
     return replace(assessment, alarms=alarms(assessment, settings, broken))
@@ -123,9 +139,37 @@ def tracked(
         delta=settings.delta,
         alpha=settings.alpha,
         restarts=beginnings,
+        blocks=blocks(judged.at, settings),
     )
     worst = (float(judged.losses.sum()) + matured - len(judged.at)) / matured if matured else None
     return replace(state, pessimistic=worst)
+
+
+def blocks(at: Integers, settings: Settings) -> Integers | None:
+    """The number of the block in which each prediction was given; None where cases are independent."""
+    return None if settings.block is None else at // int(settings.block / timedelta(microseconds=1))
+
+
+def declined(judged: Judged, baseline: Baseline, settings: Settings, *, metric: str, look: int) -> Decline | None:
+    """Judge "the metric is what it was at release, but for the margin" over all labels since the release."""
+    before = next((measure for measure in baseline.measures if measure.metric == metric), None)
+    now = risk.measured(
+        metric,
+        judged.scores[judged.sound],
+        judged.labels[judged.sound],
+        alpha=alpha_at_attempt(settings.delta, look),
+        groups=blocks(judged.at[judged.sound], settings),
+    )
+    if before is None or now is None:
+        return None
+    margin = next((goal.margin for goal in settings.goals if goal.metric == metric and goal.margin), 0.0)
+    if METRICS[metric].larger_is_better:
+        promised = before.estimate if before.lower is None else before.lower
+        proven = now.upper is not None and now.upper < promised - margin
+    else:
+        promised = before.estimate if before.upper is None else before.upper
+        proven = now.lower is not None and now.lower > promised + margin
+    return Decline(now=now, at_release=promised, margin=margin, look=look, proven=proven)
 
 
 def windows(
@@ -157,7 +201,13 @@ def windows(
                 predictions=len(usable),
                 matured=int(mature_here.sum()),
                 labelled=len(sound),
-                measure=risk.measured(metric, scores, labels, alpha=settings.alpha),
+                measure=risk.measured(
+                    metric,
+                    scores,
+                    labels,
+                    alpha=settings.alpha,
+                    groups=blocks(judged.at[mine][sound], settings),
+                ),
                 mean_loss=float(judged.losses[mine].mean()) if len(sound) else None,
                 positive_rate=float((labels == 1.0).mean()) if len(labels) and baseline.task == "binary" else None,
                 mean_score=_mean_score(predictions.scores[given][usable], baseline),

@@ -150,7 +150,11 @@ class Monitoring:
             classes=baseline.classes,
             recent_since=since if settings.recent is None else max(since, now - settings.recent),
         )
-        found = rules.assess(gathered, baseline, settings, id=new_id(now), release=release, since=since, now=now)
+        with self._book.read() as reader:
+            look = 1 + ASSESSMENTS.count(reader, endpoint=endpoint, release=release)
+        found = rules.assess(
+            gathered, baseline, settings, id=new_id(now), release=release, since=since, now=now, look=look
+        )
         found = replace(found, digest=self._blobs.put(documents.text(found).encode()))
         with self._book.write() as tx:
             ASSESSMENTS.insert(tx, found)

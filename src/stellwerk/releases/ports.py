@@ -42,6 +42,10 @@ class Examiner(Protocol):
         """Columns of a Parquet blob as text, for slices. Raises `Invalid` for one that does not exist."""
         ...
 
+    def days(self, features: Digest) -> NDArray[Any] | None:
+        """The day of each case where the table has one time column: cases of a day share more than chance."""
+        ...
+
     def contract(self, model: Digest, gate: GateSet) -> tuple[CheckResult, ...]:
         """Whether the gate cases are what the model's signature and the data contracts promise."""
         ...

@@ -130,6 +130,7 @@ class Prover:
             champion=champion,
             baseline=constant_scores(gate.task, labels, len(labels), classes),
             slices=self._examiner.columns(gate.features, plan.slice_by),
+            groups=self._examiner.days(gate.features),
         )
         self._say(f"testing {len(plan.goals)} goals and the slices of {', '.join(plan.slice_by) or 'nothing'}")
         results = (*quality(plan, cases, alpha), *_latency(plan, answers, alpha))

@@ -46,29 +46,20 @@ def judge(
     for kind, max_age in sorted(demanded.items()):
         found = _newest(kind, plan.model, digest, evidence, now, max_age)
         if found is None:
-            reasons.append(Reason(check=kind, outcome="unproven", text=f"no valid {kind} evidence about this model"))
+            reasons.append(_unproven(kind, f"no valid {kind} evidence about this model"))
             continue
         counted.append(found)
         valid_until = min(valid_until, found.observed_at + min(found.max_age, max_age))
-        if not found.results:
-            reasons.append(Reason(check=kind, outcome="unproven", text=f"the {kind} evidence holds no result"))
-        successes = [result for result in found.results if result.kind == "success"]
-        for result in found.results:
-            if result.kind == "success":
-                continue
-            if result.kind == "slice" and result.outcome == "unproven" and plan.slice_unproven == "human":
-                routed += [result.slice] if result.slice and result.slice not in routed else []
-                continue
-            reasons.append(_reason(result))
-        if successes and plan.reason not in EXEMPT_FROM_SUCCESS:
-            reasons.append(_any_success(successes))
+        said, left = _decide(plan, found)
+        reasons += said
+        routed += left
     outcomes = {reason.outcome for reason in reasons}
     outcome: Outcome = "stop" if "fail" in outcomes else "unproven" if outcomes != {"pass"} else "clear"
     needed = [reason.n_needed for reason in reasons if reason.n_needed is not None]
     return Judgement(
         outcome=outcome,
         reasons=tuple(reasons),
-        routed=tuple(routed),
+        routed=tuple(dict.fromkeys(routed)),
         n_needed=max(needed) if needed and outcome == "unproven" else None,
         counted=tuple(counted),
         valid_until=valid_until,
@@ -88,7 +79,53 @@ def _newest(
         and item.statement is not None
         and item.observed_at <= now < item.observed_at + min(item.max_age, max_age)
     ]
-    return max(valid, key=lambda item: item.observed_at, default=None)
+    # Ids ascend too, also where simulated time stands still.
+    return max(valid, key=lambda item: (item.observed_at, item.id), default=None)
+
+
+def _decide(plan: Plan, found: Evidence) -> tuple[list[Reason], list[tuple[str, str]]]:
+    """What one piece of evidence says, and which slices without proof go to people instead."""
+    reasons: list[Reason] = []
+    routed: list[tuple[str, str]] = []
+    firm = [result for result in found.results if result.kind != "success"]
+    for result in firm:
+        unproven = result.kind == "slice" and result.outcome == "unproven"
+        if unproven and result.slice is not None and plan.slice_unproven == "human":
+            routed.append(result.slice)
+        else:
+            reasons.append(_reason(result))
+    if not firm:
+        reasons.append(_unproven(found.kind, f"the {found.kind} evidence holds no result that decides"))
+    if found.kind == "quality":
+        known = {result.name for result in firm}
+        reasons += [
+            _unproven(check, f"the evidence does not say whether {check} holds")
+            for check in _checks(plan)
+            if check not in known
+        ]
+    successes = [result for result in found.results if result.kind == "success"]
+    if successes and plan.reason not in EXEMPT_FROM_SUCCESS:
+        reasons.append(_any_success(successes))
+    return reasons, routed
+
+
+def _checks(plan: Plan) -> list[str]:
+    """The checks that answer the plan's numbers: every one must be there, so that none is left out unseen."""
+    compared = plan.champion is not None
+    return [
+        f"{kind}:{goal.metric}"
+        for goal in plan.goals
+        for kind, asked in (
+            ("floor", goal.floor is not None),
+            ("ceiling", goal.ceiling is not None),
+            ("guardrail", goal.margin is not None and compared),
+        )
+        if asked
+    ]
+
+
+def _unproven(check: str, text: str) -> Reason:
+    return Reason(check=check, outcome="unproven", text=text)
 
 
 def _reason(result: CheckResult) -> Reason:

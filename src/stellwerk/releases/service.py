@@ -204,7 +204,9 @@ class Interlocking:
             release = self._must(tx, endpoint)
             stopped = evolve(release, status="stopped", ended_at=now, ended_why=why, harmful=harmful)
             RELEASES.put(tx, stopped)
-            tx.record("release.stopped", f"release:{release.id}", {"endpoint": endpoint, "why": why, "harmful": harmful})
+            tx.record(
+                "release.stopped", f"release:{release.id}", {"endpoint": endpoint, "why": why, "harmful": harmful}
+            )
             previous = self._previous(tx, stopped, now) if declared.fallback == "previous" else None
             if previous is not None:
                 RELEASES.put(tx, previous)

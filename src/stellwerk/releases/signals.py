@@ -67,6 +67,8 @@ def judge(
         if envelope.get("payloadType") != PAYLOAD_TYPE:
             return SignalState(signal="stop", why="not a lease token")
         token = documents.load(LeaseToken, rules.unseal(envelope, public_key, verifier))
+        if token.not_before.utcoffset() is None or token.not_after.utcoffset() is None:
+            return SignalState(signal="stop", why="the lease token has a time without zone")
     except (StellwerkError, TypeError, ValueError, AttributeError) as cause:
         return SignalState(signal="stop", why=f"the lease token is not valid: {cause}")
     if (token.workspace, token.endpoint, token.environment) != (workspace, endpoint, environment):

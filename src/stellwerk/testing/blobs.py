@@ -171,7 +171,7 @@ class BlobsContract:
 
 def _receive(stream: Iterator[bytes], into: list[bytes]) -> None:
     for chunk in stream:
-        into.append(chunk)  # noqa: PERF402 - what came before an error must be kept
+        into.append(chunk)  # one by one: what came before an error is kept
 
 
 class BlobsMachine(RuleBasedStateMachine):

@@ -123,7 +123,7 @@ def evaluate(*, model: Any, table: pl.DataFrame, baseline: Any = None) -> dict[s
     if signature.task == "regression":
         names = [name for name in names if name == "mae"]
     measured = [
-        {name: METRICS[name].bounds(labels, one, 0.05).estimate for name in names if _possible(name, labels)}
+        {name: METRICS[name].bounds(labels, one, 0.05, None).estimate for name in names if _possible(name, labels)}
         for one in scores
     ]
     loss = PROPER[signature.task]
@@ -137,7 +137,7 @@ def evaluate(*, model: Any, table: pl.DataFrame, baseline: Any = None) -> dict[s
         "metrics": measured[chosen],
         "seeds": measured[:seeds],
         "simpler": measured[seeds:],
-        "baseline": {loss: METRICS[loss].bounds(labels, baseline, 0.05).estimate},
+        "baseline": {loss: METRICS[loss].bounds(labels, baseline, 0.05, None).estimate},
         "luck": _luck(losses[:seeds], chosen),
     }
 

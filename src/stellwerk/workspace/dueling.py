@@ -19,6 +19,7 @@ from stellwerk.models.model import ModelVersion
 
 if TYPE_CHECKING:
     import polars as pl
+    from numpy.typing import NDArray
 
     from stellwerk.workspace.rooms import Rooms
 
@@ -30,7 +31,7 @@ def duel(rooms: Rooms, endpoint: str, first: str, second: str, since: datetime, 
     """Ask both models the questions that production was asked between two moments, and compare with the truth."""
     one, two = rooms.registry.find(first), rooms.registry.find(second)
     declared = rooms.interlocking.endpoint(endpoint)
-    frame, unlabelled = cases(rooms, endpoint, since, until, one.signature.target)
+    frame, days, unlabelled = cases(rooms, endpoint, since, until, one.signature.target)
     if frame.height < MIN_CASES:
         raise Invalid(
             f"{frame.height} labelled predictions between the two moments (expected at least {MIN_CASES})",
@@ -44,8 +45,8 @@ def duel(rooms: Rooms, endpoint: str, first: str, second: str, since: datetime, 
     scores = [rooms.examiner.answers(model.digest, asked).scores for model in (one, two)]
     name = next((g.metric for g in declared.goals if g.metric in METRICS), "accuracy")
     metric = METRICS[name]
-    singles = [metric.bounds(labels, item, ALPHA) for item in scores]
-    gain = metric.difference(labels, scores[0], scores[1], ALPHA)
+    singles = [metric.bounds(labels, item, ALPHA, days) for item in scores]
+    gain = metric.difference(labels, scores[0], scores[1], ALPHA, days)
     evidence = _sign(rooms, endpoint, one, two, name, gain)
     return Duel(
         endpoint=endpoint,
@@ -64,12 +65,14 @@ def duel(rooms: Rooms, endpoint: str, first: str, second: str, since: datetime, 
     )
 
 
-def cases(rooms: Rooms, endpoint: str, since: datetime, until: datetime, target: str) -> tuple[pl.DataFrame, int]:
-    """Logged inputs with their labels, and how many predictions have none."""
+def cases(
+    rooms: Rooms, endpoint: str, since: datetime, until: datetime, target: str
+) -> tuple[pl.DataFrame, NDArray[Any], int]:
+    """Logged inputs with their labels, the day of each, and how many predictions have no label."""
     import polars as pl
 
     truth = rooms.monitoring.outcomes(endpoint)
-    parts, labels, unlabelled = [], [], 0
+    parts, labels, days, unlabelled = [], [], [], 0
     for batch in rooms.predictions.batches(endpoint, since, until):
         known = [(row, truth[name][0]) for row in range(batch.count) if (name := f"{batch.id}-{row}") in truth]
         unlabelled += batch.count - len(known)
@@ -77,10 +80,11 @@ def cases(rooms: Rooms, endpoint: str, since: datetime, until: datetime, target:
             table = pl.DataFrame({name: list(values) for name, values in batch.columns.items()}, strict=False)
             parts.append(table[[row for row, _ in known]])
             labels += [label for _, label in known]
+            days += [f"{batch.at:%F}"] * len(known)
     if not parts:
         raise NotFound("no labelled predictions between the two moments", code="too-few-cases")
     frame = pl.concat(parts, how="vertical_relaxed")
-    return frame.with_columns(pl.Series(target, labels)), unlabelled
+    return frame.with_columns(pl.Series(target, labels)), np.array(days), unlabelled
 
 
 def verdict(gain: Bounds) -> str:

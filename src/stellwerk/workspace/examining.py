@@ -106,13 +106,20 @@ class SandboxExaminer:
 
     def blocks(self, features: Digest) -> list[str] | None:
         """The week of each case, if the gate set has exactly one time column."""
+        times = self._times(features)
+        return None if times is None else times.dt.strftime("%G-W%V").to_list()
+
+    def days(self, features: Digest) -> NDArray[Any] | None:
+        times = self._times(features)
+        days = None if times is None else times.dt.strftime("%F")
+        return None if days is None or days.n_unique() < 2 else days.to_numpy()
+
+    def _times(self, features: Digest) -> pl.Series | None:
         import polars as pl
 
         frame = self.frame(features)
-        times = [name for name, kind in frame.schema.items() if kind.is_temporal() and kind != pl.Duration]
-        if len(times) != 1:
-            return None
-        return frame.get_column(times[0]).dt.strftime("%G-W%V").to_list()
+        times = [name for name, kind in frame.schema.items() if kind in (pl.Date, pl.Datetime)]
+        return frame.get_column(times[0]) if len(times) == 1 else None
 
     def contract(self, model: Digest, gate: GateSet) -> tuple[CheckResult, ...]:
         signature = self._registry.by_digest(model).signature

@@ -106,6 +106,7 @@ def _baseline(rooms: Rooms, declared: EndpointSpec, plan: Plan) -> Baseline:
         labels=labels,
         goals=declared.goals,
         blocks=rooms.examiner.blocks(gate.features),
+        groups=rooms.examiner.days(gate.features),
     )
     return made
 
@@ -137,17 +138,27 @@ def labels_to_renew(quality: Evidence) -> int:
     return max(needed)
 
 
-def settings(endpoint: EndpointSpec) -> Settings:
-    """How an endpoint is watched, from what its owner declared."""
+def settings(endpoint: EndpointSpec, attempt: int = 1) -> Settings:
+    """How an endpoint is watched, from what its owner declared.
+
+    Args:
+        attempt: How often a renewal of this release was asked for, this time included; each time proves at a
+            stricter level, as with gate sets.
+    """
+    from stellwerk.evidence.statistics.power import alpha_at_attempt
+
     return Settings(
         label_delay=endpoint.label_delay,
         goals=tuple(goal for goal in endpoint.goals if goal.metric != "latency_p99_ms"),
+        alpha=alpha_at_attempt(ALPHA, attempt),
+        block=timedelta(days=1),
+        window=timedelta(days=14),
         recent=timedelta(days=14),
         lookback=timedelta(days=45),
     )
 
 
-def assess(rooms: Rooms, endpoint: str) -> Assessment:
+def assess(rooms: Rooms, endpoint: str, attempt: int = 1) -> Assessment:
     """Seal the log, run the trackers, and let the signal follow: caution on a warning, stop on proven harm."""
     release = _running(rooms, endpoint)
     rooms.predictions.seal(endpoint)
@@ -157,7 +168,7 @@ def assess(rooms: Rooms, endpoint: str) -> Assessment:
         release=release.id,
         baseline=rooms.monitoring.baseline(endpoint, release.model),
         since=release.granted_at,
-        settings=settings(declared),
+        settings=settings(declared, attempt),
     )
     worst = {alarm.severity: alarm.text for alarm in reversed(found.alarms)}
     if "stop" in worst:
@@ -171,7 +182,9 @@ def renew(rooms: Rooms, endpoint: str) -> Renewal:
     """Renew the lease if labels of this lease prove fitness; else record why not and let it run out (law 5)."""
     from stellwerk.monitoring.renewal import decide_renewal, renewal_facts
 
-    found = assess(rooms, endpoint)
+    release = _running(rooms, endpoint)
+    asked = rooms.book.entries(kinds=["release.renewed", "release.not-renewed"], subject=f"release:{release.id}")
+    found = assess(rooms, endpoint, attempt=len(asked) + 1)
     release = _running(rooms, endpoint)
     declared = rooms.interlocking.endpoint(endpoint)
     verdict = rooms.interlocking.verdict(release.verdict)
@@ -180,7 +193,7 @@ def renew(rooms: Rooms, endpoint: str) -> Renewal:
     facts = renewal_facts(
         found,
         rooms.monitoring.baseline(endpoint, release.model),
-        settings(declared),
+        settings(declared, len(asked) + 1),
         labels_required=labels_to_renew(_quality(rooms, verdict)),
         contracts_green=not any(alarm.kind == "contract" for alarm in found.alarms),
         owner=declared.owner,

@@ -68,6 +68,7 @@ def test_the_time_comes_from_the_clock(database: Database, clock: StandingClock)
     fill(database, 1)
 
     found = database.entries("default")
+    assert 2 == database.size()
     assert [later, later - timedelta(days=1)] == [entry.at for entry in found]
     assert [0, 1] == [entry.sequence for entry in found]
 
@@ -319,6 +320,7 @@ def test_checkpoints_are_kept_once(database: Database, signer: FileSigner) -> No
     first = database.checkpoint(ORIGIN, signer)
 
     assert (0, rules.EMPTY_ROOT) == (empty.size, empty.root)
+    assert (3, 3) == (first.size, database.size())
     assert first == database.checkpoint(ORIGIN, signer)
     assert first == rules.open_checkpoint(first.note, signer.public_key, Ed25519Verifier())
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stellwerk.core.errors import NotFound
+from stellwerk.core.errors import NotFound, Unavailable
 from stellwerk.ledger import rules
 from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner
 from stellwerk.ledger.database import Database
@@ -326,10 +326,17 @@ def test_verifying_changes_nothing(original: Original, copy: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_book_in_a_read_only_folder_is_verified(original: Original, copy: Path) -> None:
-    """A backup on a medium that cannot be written needs no copy first."""
+    """A backup where nothing can be written needs no copy first, unless its newest entries are in a side file
+    that SQLite cannot read there: then the verifier says so, and does not judge the rest."""
     copy.parent.chmod(0o500)
     try:
         assert (SIZE, []) == original.verify(copy)
+        copy.parent.chmod(0o700)
+        copy.with_name("copy.db-wal").write_bytes(b"x" * 100)
+        copy.parent.chmod(0o500)
+        with pytest.raises(Unavailable) as caught:
+            original.verify(copy)
+        assert "database-unavailable" == caught.value.code
     finally:
         copy.parent.chmod(0o700)
 

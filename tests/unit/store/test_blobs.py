@@ -101,8 +101,11 @@ def test_put_returns_after_everything_is_durable(
     fsync, link = os.fsync, os.link
 
     def synced(descriptor: int) -> None:
-        path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        steps.append("sync file" if path.parent.name == "incoming" else f"sync {path.relative_to(tmp_path)}")
+        number = os.fstat(descriptor).st_ino
+        folders = [
+            path for path in (tmp_path, *tmp_path.rglob("*")) if path.is_dir() and path.stat().st_ino == number
+        ]
+        steps.append(f"sync {folders[0].relative_to(tmp_path)}" if folders else "sync file")
         fsync(descriptor)
 
     def linked(source: Path, target: Path) -> None:

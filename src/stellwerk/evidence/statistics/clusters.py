@@ -23,7 +23,9 @@ def group_codes(groups: ArrayLike) -> NDArray[np.int64]:
     return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
 
 
-def clustered_mean(values: ArrayLike, groups: ArrayLike, *, alpha: float, support: tuple[float, float]) -> Bounds:
+def clustered_mean(
+    values: ArrayLike, groups: ArrayLike, *, alpha: float, support: tuple[float, float] = (0.0, 1.0)
+) -> Bounds:
     """Mean over all cases with one-sided bounds from the spread between groups.
 
     The linearised ratio estimator with t on groups − 1 degrees of freedom (Cochran 1977, 6.13; Cameron & Miller 2015).
@@ -58,14 +60,7 @@ def clustered_auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike, *, alpha: f
     """
     labels, scores, codes = binary(y), vector(score), group_codes(groups)
     same_length(labels, scores, codes)
-    positives, negatives = int(labels.sum()), int((~labels).sum())
-    if not positives or not negatives:
-        raise Invalid("only one class occurs, so there is no AUC", code="one-class", hint="gather cases of both")
-    above, below = placements(labels, scores)
-    area = float(above.mean())
-    share = np.empty(len(labels))
-    share[labels] = (above - area) / positives
-    share[~labels] = (below - area) / negatives
+    area, share = _shares(labels, scores)
     se, half = _error(np.bincount(codes, weights=share).astype(np.float64), alpha)
     lower = upper = None
     if half is not None and 0.0 < area < 1.0:
@@ -74,6 +69,37 @@ def clustered_auc(y: ArrayLike, score: ArrayLike, groups: ArrayLike, *, alpha: f
     return Bounds(
         estimate=area, lower=lower, upper=upper, se=se, alpha=alpha, n=len(labels), method="clustered-auc-logit"
     )
+
+
+def clustered_auc_difference(y: ArrayLike, a: ArrayLike, b: ArrayLike, groups: ArrayLike, *, alpha: float) -> Bounds:
+    """AUC of `a` minus AUC of `b` on the same cases, with one-sided bounds from the spread between groups."""
+    labels, codes = binary(y), group_codes(groups)
+    same_length(labels, codes)
+    (area_a, share_a), (area_b, share_b) = _shares(labels, vector(a)), _shares(labels, vector(b))
+    difference = area_a - area_b
+    se, half = _error(np.bincount(codes, weights=share_a - share_b).astype(np.float64), alpha)
+    return Bounds(
+        estimate=difference,
+        lower=within(None if half is None else difference - half, (-1.0, 1.0)),
+        upper=within(None if half is None else difference + half, (-1.0, 1.0)),
+        se=se,
+        alpha=alpha,
+        n=len(labels),
+        method="clustered-auc-paired",
+    )
+
+
+def _shares(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    """The AUC, and what each case adds to its deviation: the linear part of the statistic (Hájek projection)."""
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    if not positives or not negatives:
+        raise Invalid("only one class occurs, so there is no AUC", code="one-class", hint="gather cases of both")
+    above, below = placements(labels, scores)
+    area = float(above.mean())
+    share = np.empty(len(labels))
+    share[labels] = (above - area) / positives
+    share[~labels] = (below - area) / negatives
+    return area, share
 
 
 def _error(sums: NDArray[np.float64], alpha: float) -> tuple[float | None, float | None]:

@@ -101,7 +101,8 @@ class LocalFolder:
             return
         folder.mkdir(exist_ok=True)
         present = {entry.name for entry in self._objects.iterdir()}
-        _sync(self._root)
+        if not self._durable:
+            _sync(self._root)
         _sync(self._objects)
         self._durable = present
 
