@@ -73,6 +73,8 @@ class Plan:
     policy: tuple[str, ...]
     required: tuple[str, ...]
     """Kinds of evidence the policies demand."""
+    groups: tuple[str, ...] | None
+    """Columns that, with the day, name cases which share more than chance; None where cases are independent."""
     reason: str
     """first | improvement | retrain | security | cost"""
     alpha: float = 0.05

@@ -153,8 +153,9 @@ class Settings:
         delta: δ_T: probability that the risk tracker ever alarms while nothing is wrong.
         alpha: Level of every single bound. Whoever tries to renew for the k-th time lowers it.
         goals: The owner's numbers; those that labels can measure are measured.
-        block: Predictions of one such span share more than chance (a day's weather, a campaign): all bounds come from
-            the spread between spans, and a span is one bet of the risk tracker. None where cases are independent.
+        groups: Columns that, with the day, name predictions which share more than chance (the weather at an airport in
+            one hour): all bounds come from the spread between groups, and a group is one bet of the risk tracker.
+            Empty for the day alone, None where cases are independent.
         window: Width of the windows; None for calendar months in UTC.
         restart: The risk tracker begins anew this often, so that a late harm is seen as fast as an early one.
         lookback: Only labels of this age or younger prove anything; None for all since the release.
@@ -170,7 +171,7 @@ class Settings:
     delta: float = 0.01
     alpha: float = 0.05
     goals: tuple[Goal, ...] = ()
-    block: timedelta | None = None
+    groups: tuple[str, ...] | None = None
     window: timedelta | None = None
     restart: timedelta = timedelta(days=7)
     lookback: timedelta | None = None

@@ -42,6 +42,7 @@ class Predictions:
         observed: Microseconds since 1970 at which the label was known; 0 without one.
         recent: Inputs of the predictions from the row `recent_from` on.
         withheld: Whether a person decided instead; these are no part of the risk of automatic decisions.
+        groups: Number of the group of each, in the order in which groups appear.
     """
 
     at: Integers
@@ -53,6 +54,7 @@ class Predictions:
     recent_from: int
     recent: Mapping[str, Sequence[Any]]
     withheld: Booleans
+    groups: Integers
 
     def __len__(self) -> int:
         return len(self.at)
@@ -66,8 +68,13 @@ def gather(
     task: Task,
     classes: Sequence[str],
     recent_since: datetime,
+    group_by: Sequence[str] = (),
 ) -> Predictions:
-    """Read the predictions of one model and join them with the labels that are known."""
+    """Read the predictions of one model and join them with the labels that are known.
+
+    Args:
+        group_by: Columns that, with the day, name a group; one that was not sent counts as missing.
+    """
     own = sorted((batch for batch in batches if batch.model == model), key=lambda batch: (batch.at, batch.id))
     counts = [batch.count for batch in own]
     ids = [f"{batch.id}-{row}" for batch in own for row in range(batch.count)]
@@ -85,7 +92,21 @@ def gather(
         recent_from=len(ids) - sum(batch.count for batch in recent),
         recent=_columns(recent),
         withheld=_withheld(own, rows=len(ids)),
+        groups=_groups(own, group_by, rows=len(ids)),
     )
+
+
+def _groups(batches: Sequence[Batch], columns: Sequence[str], *, rows: int) -> Integers:
+    numbers: dict[tuple[Any, ...], int] = {}
+    codes = np.empty(rows, dtype=np.int64)
+    at = 0
+    for batch in batches:
+        day = batch.at.date()
+        values = [batch.columns.get(column) or (None,) * batch.count for column in columns]
+        for row in range(batch.count):
+            codes[at] = numbers.setdefault((day, *(column[row] for column in values)), len(numbers))
+            at += 1
+    return codes
 
 
 def score_array(

@@ -103,7 +103,7 @@ def track(
         limit: U_S + ε.
         alpha: Level of the upper bound.
         restarts: When each further bet begins, in microseconds since 1970.
-        blocks: Number of the block of each value, rising; the mean of a block is then one bet.
+        blocks: Number of the block of each value; the mean of a block is then one bet.
     """
     if blocks is None:
         lower = EmpiricalBernstein.begin(alpha=delta).update(values).lower
@@ -129,12 +129,13 @@ def track(
 
 
 def _block_means(values: Floats, at: Integers, blocks: Integers) -> tuple[Floats, Integers, Integers]:
-    """Mean loss of each block in order, when its last prediction was given, and the labels up to there."""
-    ends = np.flatnonzero(np.diff(blocks, append=blocks[-1] + 1)) if len(blocks) else np.zeros(0, dtype=np.int64)
-    sums = np.cumsum(values)[ends]
-    counted = ends + 1
-    means = np.diff(sums, prepend=0.0) / np.diff(counted, prepend=0)
-    return np.clip(means, 0.0, 1.0), at[ends], counted
+    """Mean loss of each block in the order of their ends, when these were, and the labels up to there."""
+    found, codes, counts = np.unique(blocks, return_inverse=True, return_counts=True)
+    ends = np.zeros(len(found), dtype=np.int64)
+    np.maximum.at(ends, codes, np.arange(len(values)))
+    order = np.argsort(ends)
+    means = np.bincount(codes, weights=values, minlength=len(found)) / counts
+    return np.clip(means[order], 0.0, 1.0), at[ends[order]], np.cumsum(counts[order])
 
 
 def label_free(baseline: Baseline, scores: Floats, *, margin: float) -> LabelFree | None:

@@ -40,6 +40,7 @@ class Judged:
         losses: Within [0, 1]; 1 where score or label are unusable.
         sound: Whether both are usable, so that metrics can be computed.
         rows: Their row among all predictions.
+        groups: What they share; None where cases are independent.
     """
 
     at: Integers
@@ -48,6 +49,11 @@ class Judged:
     losses: Floats
     sound: Booleans
     rows: Integers
+    groups: Integers | None
+
+    def within(self, chosen: Booleans) -> Integers | None:
+        """The groups of some of them."""
+        return None if self.groups is None else self.groups[chosen]
 
 
 def assess(
@@ -67,7 +73,7 @@ def assess(
         look: How often this release has been looked at, this time included.
     """
     before = microseconds(now - settings.label_delay)
-    judged = judge(predictions, baseline, before=before)
+    judged = judge(predictions, baseline, before=before, grouped=settings.groups is not None)
     matured = int(((predictions.at <= before) & ~predictions.withheld).sum())
     oldest = since if settings.lookback is None else max(since, now - settings.lookback)
     proof = judged.at >= microseconds(oldest)
@@ -79,7 +85,7 @@ def assess(
             judged.scores[sound],
             judged.labels[sound],
             alpha=settings.alpha,
-            groups=blocks(judged.at[sound], settings),
+            groups=judged.within(sound),
         )
         for name in names
     ]
@@ -100,7 +106,7 @@ def assess(
         foreign_labels=int((~np.isfinite(judged.labels) | _foreign(judged.labels, baseline)).sum()),
         unusable_scores=int((~predictions.usable).sum()),
         risk=tracked(judged, baseline, settings, since=since, now=now, matured=matured),
-        proof=risk.mean_loss(judged.losses[proof], alpha=settings.alpha, groups=blocks(judged.at[proof], settings)),
+        proof=risk.mean_loss(judged.losses[proof], alpha=settings.alpha, groups=judged.within(proof)),
         measures=tuple(measure for measure in measures if measure is not None),
         windows=windows(predictions, judged, baseline, settings, metric=names[0], since=since, now=now),
         drift=found,
@@ -112,7 +118,7 @@ def assess(
     return replace(assessment, alarms=alarms(assessment, settings, broken))
 
 
-def judge(predictions: Predictions, baseline: Baseline, *, before: int) -> Judged:
+def judge(predictions: Predictions, baseline: Baseline, *, before: int, grouped: bool = False) -> Judged:
     """The predictions whose truth counts: labelled, decided automatically, and given at `before` or earlier."""
     rows = np.flatnonzero(predictions.labelled & ~predictions.withheld & (predictions.at <= before))
     labels, scores = predictions.labels[rows], predictions.scores[rows]
@@ -120,7 +126,15 @@ def judge(predictions: Predictions, baseline: Baseline, *, before: int) -> Judge
     # What cannot be right counts as wrong, so that a broken label or score is never a good one.
     losses = np.ones(len(rows))
     losses[sound] = risk.loss_values(baseline.task, scores[sound], labels[sound], baseline.scale)
-    return Judged(at=predictions.at[rows], scores=scores, labels=labels, losses=losses, sound=sound, rows=rows)
+    return Judged(
+        at=predictions.at[rows],
+        scores=scores,
+        labels=labels,
+        losses=losses,
+        sound=sound,
+        rows=rows,
+        groups=predictions.groups[rows] if grouped else None,
+    )
 
 
 def tracked(
@@ -139,15 +153,10 @@ def tracked(
         delta=settings.delta,
         alpha=settings.alpha,
         restarts=beginnings,
-        blocks=blocks(judged.at, settings),
+        blocks=judged.groups,
     )
     worst = (float(judged.losses.sum()) + matured - len(judged.at)) / matured if matured else None
     return replace(state, pessimistic=worst)
-
-
-def blocks(at: Integers, settings: Settings) -> Integers | None:
-    """The number of the block in which each prediction was given; None where cases are independent."""
-    return None if settings.block is None else at // int(settings.block / timedelta(microseconds=1))
 
 
 def declined(judged: Judged, baseline: Baseline, settings: Settings, *, metric: str, look: int) -> Decline | None:
@@ -158,7 +167,7 @@ def declined(judged: Judged, baseline: Baseline, settings: Settings, *, metric: 
         judged.scores[judged.sound],
         judged.labels[judged.sound],
         alpha=alpha_at_attempt(settings.delta, look),
-        groups=blocks(judged.at[judged.sound], settings),
+        groups=judged.within(judged.sound),
     )
     if before is None or now is None:
         return None
@@ -206,7 +215,7 @@ def windows(
                     scores,
                     labels,
                     alpha=settings.alpha,
-                    groups=blocks(judged.at[mine][sound], settings),
+                    groups=None if judged.groups is None else judged.groups[mine][sound],
                 ),
                 mean_loss=float(judged.losses[mine].mean()) if len(sound) else None,
                 positive_rate=float((labels == 1.0).mean()) if len(labels) and baseline.task == "binary" else None,

@@ -149,6 +149,7 @@ class Monitoring:
             task=baseline.task,
             classes=baseline.classes,
             recent_since=since if settings.recent is None else max(since, now - settings.recent),
+            group_by=settings.groups or (),
         )
         with self._book.read() as reader:
             look = 1 + ASSESSMENTS.count(reader, endpoint=endpoint, release=release)

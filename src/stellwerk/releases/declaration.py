@@ -63,7 +63,7 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
     _known(
         where,
         _table(where, table),
-        ("purpose", "owner", "deputy", "risk", "policy", "fallback", "traffic_per_day", "environment", "label_delay",
+        ("purpose", "owner", "deputy", "risk", "policy", "fallback", "traffic_per_day", "environment", "label_delay", "groups",
          "goal", "slices", "lease", "steering"),
     )  # fmt: skip
     missing = [key for key in ("purpose", "owner", "goal") if not table.get(key)]
@@ -98,6 +98,7 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
         label_delay=_duration(where, table, "label_delay", timedelta(days=1)),
         traffic_per_day=int(_number(where, table, "traffic_per_day", 1000)),
         environment=_text(where, table, "environment", "production"),
+        groups=tuple(table["groups"]) if "groups" in table else None,
     )
 
 

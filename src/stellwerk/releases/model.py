@@ -69,6 +69,8 @@ class EndpointSpec:
     label_delay: timedelta = timedelta(days=1)
     """After this the true answer of a prediction should be known; younger predictions are not judged."""
     traffic_per_day: int = 1000
+    groups: tuple[str, ...] | None = None
+    """Columns that, with the day, name cases which share more than chance; None where cases are independent."""
     environment: str = "production"
 
 

@@ -42,8 +42,8 @@ class Examiner(Protocol):
         """Columns of a Parquet blob as text, for slices. Raises `Invalid` for one that does not exist."""
         ...
 
-    def days(self, features: Digest) -> NDArray[Any] | None:
-        """The day of each case where the table has one time column: cases of a day share more than chance."""
+    def groups(self, features: Digest, columns: Sequence[str] | None) -> NDArray[Any] | None:
+        """The group of each case: its values in these columns and, where there is one time column, its day."""
         ...
 
     def contract(self, model: Digest, gate: GateSet) -> tuple[CheckResult, ...]:

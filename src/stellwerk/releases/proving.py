@@ -58,6 +58,7 @@ def plan_for(
         slice_unproven=endpoint.slices.unproven,
         policy=endpoint.policy,
         required=tuple(sorted(catalogue.requirements(policies))),
+        groups=endpoint.groups,
         reason=reason,
     )
 
@@ -130,7 +131,7 @@ class Prover:
             champion=champion,
             baseline=constant_scores(gate.task, labels, len(labels), classes),
             slices=self._examiner.columns(gate.features, plan.slice_by),
-            groups=self._examiner.days(gate.features),
+            groups=self._examiner.groups(gate.features, plan.groups),
         )
         self._say(f"testing {len(plan.goals)} goals and the slices of {', '.join(plan.slice_by) or 'nothing'}")
         results = (*quality(plan, cases, alpha), *_latency(plan, answers, alpha))

@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from stellwerk.core.digest import Digest
 from stellwerk.evidence.model import CheckResult, Evidence, Plan
 from stellwerk.releases import policies as catalogue
-from stellwerk.releases.model import EndpointSpec, Outcome, Policy, Reason, Verdict
+from stellwerk.releases.model import EndpointSpec, Goal, Outcome, Policy, Reason, Verdict
 
 EXEMPT_FROM_SUCCESS = ("first", "retrain", "security", "cost")
 """Reasons for a release that need no proof of being better, only of not being worse."""
@@ -158,6 +159,54 @@ def _stop(check: str, text: str, now: datetime) -> Judgement:
     )
 
 
+UNCOMPARED = ("latency_p99_ms",)
+"""Metrics of the service, which are not compared with the champion's: a margin of theirs would never be judged."""
+
+
+def unsound(endpoint: EndpointSpec) -> str:
+    """What is wrong with a declaration; empty when it can be judged, leased and watched.
+
+    A number that nothing would ever judge is refused here, so that nobody believes it is kept (law 3).
+    """
+    return next(_problems(endpoint), "")
+
+
+def _problems(endpoint: EndpointSpec) -> Iterator[str]:
+    audit = endpoint.steering.audit
+    if audit != "auto" and not 0 < audit <= 1:
+        yield f"steering.audit is {audit!r} (expected 'auto' or a share above 0 up to 1)"
+    if not endpoint.goals:
+        yield "goal is empty, so nothing could be proven"
+    for goal in endpoint.goals:
+        yield from _problems_of_goal("goal", goal)
+        if goal.margin is not None and goal.metric in UNCOMPARED:
+            yield f"goal.{goal.metric} has a margin, but is not compared with the champion's"
+    if bool(endpoint.slices.by) != bool(endpoint.slices.goals):
+        yield "slices needs both `by` and at least one metric"
+    for goal in endpoint.slices.goals:
+        yield from _problems_of_goal("slices", goal)
+        if goal.margin is not None or goal.metric in UNCOMPARED:
+            yield f"slices.{goal.metric} has what is not judged by slice (expected a floor or a ceiling of answers)"
+    if endpoint.lease.maximum <= timedelta(0):
+        yield "lease.max must be above 0"
+    if not 0 < endpoint.lease.breach_probability < 1:
+        yield f"lease.breach_probability is {endpoint.lease.breach_probability!r} (expected between 0 and 1)"
+    if endpoint.label_delay < timedelta(0):
+        yield "label_delay must not be negative"
+    if endpoint.traffic_per_day < 1:
+        yield f"traffic_per_day is {endpoint.traffic_per_day} (expected at least 1)"
+
+
+def _problems_of_goal(where: str, goal: Goal) -> Iterator[str]:
+    given = [number for number in (goal.floor, goal.ceiling, goal.margin) if number is not None]
+    if not all(math.isfinite(number) for number in given):
+        yield f"{where}.{goal.metric} must have finite numbers"
+    if goal.floor is None and goal.ceiling is None:
+        yield f"{where}.{goal.metric} has neither floor nor ceiling"
+    if goal.margin is not None and goal.margin <= 0:
+        yield f"{where}.{goal.metric} margin must be above 0"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """How long a release lasts, and why."""
@@ -173,8 +222,8 @@ def lease(endpoint: EndpointSpec, policies: tuple[Policy, ...], labels_to_renew:
     Args:
         labels_to_renew: Labels the renewal proof will need, from the plan's power calculation.
     """
-    cap = timedelta(days=min(policy.lease_cap[endpoint.risk] for policy in policies))
-    length = min(endpoint.lease.maximum, cap)
+    cap = lease_cap(endpoint, policies)
+    length = longest(endpoint, policies)
     method = f"declared {endpoint.lease.maximum.days} d, policy cap {cap.days} d for {endpoint.risk} risk"
     usable = (length - endpoint.label_delay) / timedelta(days=1)
     if endpoint.steering.audit != "auto":
@@ -187,6 +236,16 @@ def lease(endpoint: EndpointSpec, policies: tuple[Policy, ...], labels_to_renew:
         method=f"{method}; audit {share:.2%} = {labels_to_renew:,} labels needed to renew / "
         f"{endpoint.traffic_per_day:,} cases a day for {usable:.0f} d",
     )
+
+
+def lease_cap(endpoint: EndpointSpec, policies: tuple[Policy, ...]) -> timedelta:
+    """The longest lease that the policies allow for an endpoint's risk."""
+    return timedelta(days=min(policy.lease_cap[endpoint.risk] for policy in policies))
+
+
+def longest(endpoint: EndpointSpec, policies: tuple[Policy, ...]) -> timedelta:
+    """The longest lease, first or renewed, that owner and policies allow."""
+    return min(endpoint.lease.maximum, lease_cap(endpoint, policies))
 
 
 MIN_AUDIT_SHARE = 0.001

@@ -33,7 +33,10 @@ class Interlocking:
         self._book, self._blobs, self._clock, self._signer = book, blobs, clock, signer
 
     def declare(self, endpoint: EndpointSpec) -> EndpointSpec:
-        """Make an endpoint's declaration known. An equal one changes nothing."""
+        """Make an endpoint's declaration known. An equal one changes nothing; one that cannot be kept is `Invalid`."""
+        problem = rules.unsound(endpoint)
+        if problem:
+            raise Invalid(f"endpoint {endpoint.name!r}: {problem}", code="invalid-project")
         with self._book.write() as tx:
             if ENDPOINTS.find(tx, endpoint.name) == endpoint:
                 return endpoint
@@ -119,6 +122,8 @@ class Interlocking:
         return granted
 
     def _grant(self, tx: Transaction, release: Release, verdict: Verdict) -> Release:
+        if VERDICTS.get(tx, verdict.id) != verdict:
+            raise Refused("the verdict is not the one that the book holds", code="not-clear", hint="prove again")
         _frozen_before_opened(tx, verdict)
         if any(spent(known, verdict) for known in RELEASES.select(tx, endpoint=release.endpoint)):
             raise Conflict("this verdict was used for a release already", code="verdict-used", hint="prove anew")
@@ -156,11 +161,12 @@ class Interlocking:
                     code="lease-ended",
                     hint="`stellwerk prove` and `stellwerk release`",
                 )
-            cap = min(
-                p.lease_cap[self.endpoint(endpoint).risk] for p in catalogue.find(self.endpoint(endpoint).policy)
-            )
-            if length > timedelta(days=cap) or length <= timedelta(0):
-                raise Invalid(f"a lease of {length} is not allowed (above 0, at most {cap} d)", code="invalid-lease")
+            declared = ENDPOINTS.get(tx, endpoint)
+            longest = rules.longest(declared, catalogue.find(declared.policy))
+            if not timedelta(0) < length <= longest:
+                raise Invalid(
+                    f"a lease of {length} is not allowed (above 0, at most {longest})", code="invalid-lease"
+                )
             renewed = evolve(release, expires_at=max(release.expires_at, now + length), caution="")
             RELEASES.put(tx, renewed)
             tx.record(

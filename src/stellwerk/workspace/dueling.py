@@ -45,8 +45,9 @@ def duel(rooms: Rooms, endpoint: str, first: str, second: str, since: datetime, 
     scores = [rooms.examiner.answers(model.digest, asked).scores for model in (one, two)]
     name = next((g.metric for g in declared.goals if g.metric in METRICS), "accuracy")
     metric = METRICS[name]
-    singles = [metric.bounds(labels, item, ALPHA, days) for item in scores]
-    gain = metric.difference(labels, scores[0], scores[1], ALPHA, days)
+    groups = _groups(frame, days, declared.groups)
+    singles = [metric.bounds(labels, item, ALPHA, groups) for item in scores]
+    gain = metric.difference(labels, scores[0], scores[1], ALPHA, groups)
     evidence = _sign(rooms, endpoint, one, two, name, gain)
     return Duel(
         endpoint=endpoint,
@@ -85,6 +86,13 @@ def cases(
         raise NotFound("no labelled predictions between the two moments", code="too-few-cases")
     frame = pl.concat(parts, how="vertical_relaxed")
     return frame.with_columns(pl.Series(target, labels)), np.array(days), unlabelled
+
+
+def _groups(frame: pl.DataFrame, days: NDArray[Any], columns: tuple[str, ...] | None) -> NDArray[Any] | None:
+    if columns is None:
+        return None
+    parts = [days.tolist(), *(map(str, frame.get_column(name)) for name in columns if name in frame.columns)]
+    return np.array(["\x1f".join(key) for key in zip(*parts, strict=True)])
 
 
 def verdict(gain: Bounds) -> str:

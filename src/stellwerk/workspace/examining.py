@@ -109,10 +109,13 @@ class SandboxExaminer:
         times = self._times(features)
         return None if times is None else times.dt.strftime("%G-W%V").to_list()
 
-    def days(self, features: Digest) -> NDArray[Any] | None:
+    def groups(self, features: Digest, columns: Sequence[str] | None) -> NDArray[Any] | None:
+        if columns is None:
+            return None
+        parts = list(self.columns(features, columns).values())
         times = self._times(features)
-        days = None if times is None else times.dt.strftime("%F")
-        return None if days is None or days.n_unique() < 2 else days.to_numpy()
+        parts += [] if times is None else [times.dt.strftime("%F").to_list()]
+        return np.array(["\x1f".join(key) for key in zip(*parts, strict=True)]) if parts else None
 
     def _times(self, features: Digest) -> pl.Series | None:
         import polars as pl

@@ -73,6 +73,12 @@ def release(rooms: Rooms, endpoint: str) -> Release:
         )
     plan = documents.load(Plan, canonical.loads(rooms.blobs.get(verdict.plan)))
     declared = rooms.interlocking.endpoint(endpoint)
+    if not _as_declared(plan, declared):
+        raise Refused(
+            f"no release for endpoint {endpoint!r}: its declaration has changed since the proof",
+            code="not-clear",
+            hint=f"`stellwerk prove {endpoint}` proves what is declared now",
+        )
     baseline = _baseline(rooms, declared, plan)
     quality = _quality(rooms, verdict)
     granted = rooms.interlocking.grant(
@@ -106,7 +112,7 @@ def _baseline(rooms: Rooms, declared: EndpointSpec, plan: Plan) -> Baseline:
         labels=labels,
         goals=declared.goals,
         blocks=rooms.examiner.blocks(gate.features),
-        groups=rooms.examiner.days(gate.features),
+        groups=rooms.examiner.groups(gate.features, declared.groups),
     )
     return made
 
@@ -131,7 +137,8 @@ def labels_to_renew(quality: Evidence) -> int:
             continue
         bound = result.lower if result.kind == "floor" else result.upper
         gap = abs(result.estimate - result.limit)
-        if bound is None or gap == 0 or result.name == "floor:baseline":
+        # Time is measured by the worker, not by labels.
+        if bound is None or gap == 0 or result.name == "floor:baseline" or result.metric in rules.UNCOMPARED:
             continue
         deviation = abs(result.estimate - bound) / float(norm.isf(level)) * math.sqrt(result.n)
         needed.append(math.ceil((z * deviation / gap) ** 2))
@@ -151,7 +158,7 @@ def settings(endpoint: EndpointSpec, attempt: int = 1) -> Settings:
         label_delay=endpoint.label_delay,
         goals=tuple(goal for goal in endpoint.goals if goal.metric != "latency_p99_ms"),
         alpha=alpha_at_attempt(ALPHA, attempt),
-        block=timedelta(days=1),
+        groups=endpoint.groups,
         window=timedelta(days=14),
         recent=timedelta(days=14),
         lookback=timedelta(days=45),
@@ -185,7 +192,14 @@ def renew(rooms: Rooms, endpoint: str) -> Renewal:
     release = _running(rooms, endpoint)
     asked = rooms.book.entries(kinds=["release.renewed", "release.not-renewed"], subject=f"release:{release.id}")
     found = assess(rooms, endpoint, attempt=len(asked) + 1)
+    if rooms.interlocking.release_of(release.id).status != "active":
+        raise Refused(
+            f"the release of {endpoint!r} was stopped, because production proves harm",
+            code="lease-ended",
+            hint="`stellwerk story` tells what was found; prove a better model",
+        )
     release = _running(rooms, endpoint)
+    began = max([release.granted_at, *(entry.at for entry in asked if entry.kind == "release.renewed")])
     declared = rooms.interlocking.endpoint(endpoint)
     verdict = rooms.interlocking.verdict(release.verdict)
     plan = documents.load(Plan, canonical.loads(rooms.blobs.get(verdict.plan)))
@@ -199,8 +213,8 @@ def renew(rooms: Rooms, endpoint: str) -> Renewal:
         owner=declared.owner,
         plan_current=_same_goals(plan, declared),
         policy_current=plan.policy == declared.policy,
-        lease=release.expires_at - release.granted_at,
-        cap=timedelta(days=min(policy.lease_cap[declared.risk] for policy in catalogue)),
+        lease=release.expires_at - began,
+        cap=rules.longest(declared, catalogue),
         traffic_per_day=float(declared.traffic_per_day),
         audit_share=release.audit_share,
         risk_limit=release.risk_limit,
@@ -219,10 +233,19 @@ def renew(rooms: Rooms, endpoint: str) -> Renewal:
 
 
 def _same_goals(plan: Plan, declared: EndpointSpec) -> bool:
-    def numbers(goals: Sequence[Any]) -> list[tuple[Any, ...]]:
-        return [(goal.metric, goal.floor, goal.ceiling, goal.margin) for goal in goals]
+    return _numbers(plan.goals) == _numbers(declared.goals)
 
-    return numbers(plan.goals) == numbers(declared.goals)
+
+def _as_declared(plan: Plan, declared: EndpointSpec) -> bool:
+    """Whether a plan asked for what the owner declares now; nothing is released by the rules of another day."""
+    asked = (plan.environment, plan.policy, plan.slice_by, plan.slice_unproven, _numbers(plan.slice_goals))
+    slices = declared.slices
+    wanted = (declared.environment, declared.policy, slices.by, slices.unproven, _numbers(slices.goals))
+    return _same_goals(plan, declared) and asked == wanted
+
+
+def _numbers(goals: Sequence[Any]) -> list[tuple[Any, ...]]:
+    return [(goal.metric, goal.floor, goal.ceiling, goal.margin) for goal in goals]
 
 
 def _running(rooms: Rooms, endpoint: str) -> Release:
