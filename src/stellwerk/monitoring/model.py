@@ -153,8 +153,8 @@ class Settings:
         delta: δ_T: probability that the risk tracker ever alarms while nothing is wrong.
         alpha: Level of every single bound. Whoever tries to renew for the k-th time lowers it.
         goals: The owner's numbers; those that labels can measure are measured.
-        groups: Columns that, with the day, name predictions which share more than chance (the weather at an airport in
-            one hour): all bounds come from the spread between groups, and a group is one bet of the risk tracker.
+        groups: Columns that, with the day, name predictions which share more than chance (the weather at an airport
+            in one hour): all bounds come from the spread between groups, and a group is one bet of the risk tracker.
             Empty for the day alone, None where cases are independent.
         window: Width of the windows; None for calendar months in UTC.
         restart: The risk tracker begins anew this often, so that a late harm is seen as fast as an early one.

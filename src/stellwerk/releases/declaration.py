@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from stellwerk.core.clock import parse_duration
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.core.names import name as checked_name
 from stellwerk.releases.model import EndpointSpec, Goal, LeaseRule, SliceRule, Steering
+from stellwerk.releases.rules import unsound
 
 FALLBACKS = ("previous", "human", "refuse")
 RISKS = ("minimal", "limited", "high")
@@ -54,7 +56,9 @@ def parse(text: str) -> Project:
         for name, table in _table("endpoint", document.get("endpoint", {})).items()
     }
     return Project(
-        name=project.get("name", "project"), pipeline=project.get("pipeline", "pipeline.py"), endpoints=endpoints
+        name=_text("[project]", project, "name", "project"),
+        pipeline=_text("[project]", project, "pipeline", "pipeline.py"),
+        endpoints=endpoints,
     )
 
 
@@ -63,8 +67,8 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
     _known(
         where,
         _table(where, table),
-        ("purpose", "owner", "deputy", "risk", "policy", "fallback", "traffic_per_day", "environment", "label_delay", "groups",
-         "goal", "slices", "lease", "steering"),
+        ("purpose", "owner", "deputy", "risk", "policy", "fallback", "traffic_per_day", "environment", "label_delay",
+         "groups", "goal", "slices", "lease", "steering"),
     )  # fmt: skip
     missing = [key for key in ("purpose", "owner", "goal") if not table.get(key)]
     if missing:
@@ -76,13 +80,13 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
     _known(f"{where} steering", steering, ("audit", "review"))
     review = steering.get("review", {})
     _known(f"{where} steering.review", review, ("queue", "due"))
-    return EndpointSpec(
+    declared = EndpointSpec(
         name=name,
         purpose=_text(where, table, "purpose"),
         owner=_text(where, table, "owner"),
         deputy=_text(where, table, "deputy", ""),
         risk=_choice(where, table, "risk", RISKS, "limited"),
-        policy=tuple(table.get("policy", ["base@1"])),
+        policy=_texts(where, table, "policy", ("base@1",)),
         fallback=_choice(where, table, "fallback", FALLBACKS, "refuse"),
         goals=_goals(f"{where} goal", table["goal"]),
         slices=_slices(f"{where} slices", table.get("slices", {})),
@@ -98,8 +102,12 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
         label_delay=_duration(where, table, "label_delay", timedelta(days=1)),
         traffic_per_day=int(_number(where, table, "traffic_per_day", 1000)),
         environment=_text(where, table, "environment", "production"),
-        groups=tuple(table["groups"]) if "groups" in table else None,
+        groups=_texts(where, table, "groups", ()) if "groups" in table else None,
     )
+    problem = unsound(declared)
+    if problem:
+        raise Invalid(f"{where} {problem}", code="invalid-project")
+    return declared
 
 
 def _goals(where: str, table: Any) -> tuple[Goal, ...]:
@@ -107,21 +115,14 @@ def _goals(where: str, table: Any) -> tuple[Goal, ...]:
     for metric, numbers in _table(where, table).items():
         _known(f"{where}.{metric}", _table(f"{where}.{metric}", numbers), ("floor", "ceiling", "margin"))
         values = {key: _number(f"{where}.{metric}", numbers, key) for key in numbers}
-        if not values.keys() & {"floor", "ceiling"}:
-            raise Invalid(f"{where}.{metric} has neither floor nor ceiling", code="invalid-project")
-        if values.get("margin", 1.0) <= 0:
-            raise Invalid(f"{where}.{metric} margin must be above 0", code="invalid-project")
         goals.append(Goal(metric=metric, **values))
     return tuple(goals)
 
 
 def _slices(where: str, table: Any) -> SliceRule:
     rest = {key: value for key, value in _table(where, table).items() if key not in ("by", "unproven")}
-    by = table.get("by", [])
-    if bool(by) != bool(rest):
-        raise Invalid(f"{where} needs both `by` and at least one metric", code="invalid-project")
     return SliceRule(
-        by=tuple(by),
+        by=_texts(where, table, "by", ()),
         goals=_goals(where, rest),
         unproven=_choice(where, table, "unproven", ("human", "refuse"), "human"),
     )
@@ -168,6 +169,13 @@ def _text(where: str, table: Mapping[str, Any], key: str, default: Any = _MISSIN
     return value
 
 
+def _texts(where: str, table: Mapping[str, Any], key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    value = table.get(key, default)
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise Invalid(f"{where} {key} must be a list of texts, got {value!r}", code="invalid-project")
+    return tuple(value)
+
+
 def _choice(where: str, table: Mapping[str, Any], key: str, choices: tuple[str, ...], default: str) -> Any:
     value = table.get(key, default)
     if value not in choices:
@@ -177,8 +185,8 @@ def _choice(where: str, table: Mapping[str, Any], key: str, choices: tuple[str, 
 
 def _number(where: str, table: Mapping[str, Any], key: str, default: Any = _MISSING) -> float:
     value = table.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Invalid(f"{where} {key} must be a number, got {value!r}", code="invalid-project")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise Invalid(f"{where} {key} must be a finite number, got {value!r}", code="invalid-project")
     return float(value)
 
 

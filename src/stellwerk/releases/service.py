@@ -33,7 +33,7 @@ class Interlocking:
         self._book, self._blobs, self._clock, self._signer = book, blobs, clock, signer
 
     def declare(self, endpoint: EndpointSpec) -> EndpointSpec:
-        """Make an endpoint's declaration known. An equal one changes nothing; one that cannot be kept is `Invalid`."""
+        """Make an endpoint's declaration known. An equal one changes nothing, an unsound one is `Invalid`."""
         problem = rules.unsound(endpoint)
         if problem:
             raise Invalid(f"endpoint {endpoint.name!r}: {problem}", code="invalid-project")

@@ -30,7 +30,8 @@ def a_plan(**changes: Any) -> Plan:
         "endpoint": "delay", "environment": "production", "model": MODEL, "champion": None, "gate": "delay",
         "gate_version": 1, "gate_features": of_bytes(b"features"), "gate_commitment": of_bytes(b"labels"),
         "goals": (PlannedGoal(metric="auroc", floor=0.6),), "slice_by": (), "slice_goals": (),
-        "slice_unproven": "human", "policy": ("base@1",), "required": ("quality",), "reason": "first",
+        "slice_unproven": "human", "policy": ("base@1",), "required": ("quality",),
+        "groups": None, "reason": "first",
     }  # fmt: skip
     return Plan(**(facts | changes))
 

@@ -238,10 +238,10 @@ def _same_goals(plan: Plan, declared: EndpointSpec) -> bool:
 
 def _as_declared(plan: Plan, declared: EndpointSpec) -> bool:
     """Whether a plan asked for what the owner declares now; nothing is released by the rules of another day."""
-    asked = (plan.environment, plan.policy, plan.slice_by, plan.slice_unproven, _numbers(plan.slice_goals))
+    asked = (plan.environment, plan.policy, plan.groups, plan.slice_by, plan.slice_unproven)
     slices = declared.slices
-    wanted = (declared.environment, declared.policy, slices.by, slices.unproven, _numbers(slices.goals))
-    return _same_goals(plan, declared) and asked == wanted
+    wanted = (declared.environment, declared.policy, declared.groups, slices.by, slices.unproven)
+    return _same_goals(plan, declared) and _numbers(plan.slice_goals) == _numbers(slices.goals) and asked == wanted
 
 
 def _numbers(goals: Sequence[Any]) -> list[tuple[Any, ...]]:

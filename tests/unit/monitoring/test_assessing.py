@@ -99,10 +99,12 @@ def test_decay_raises_caution_and_a_broken_floor_asks_for_a_stop(world: Any, cas
     since, baseline = world.clock.instant, world.baseline()
     live(world, cases, 6000, decay=0.4)
 
-    [slow] = assessed(world, baseline, since, evolve(QUIET, goals=())).alarms
-    [near] = assessed(world, baseline, since, evolve(QUIET, goals=(Goal(metric="auroc", floor=0.67),))).alarms
-    [stop] = assessed(world, baseline, since, evolve(QUIET, goals=(Goal(metric="auroc", floor=0.79),))).alarms
+    worse, slow = assessed(world, baseline, since, evolve(QUIET, goals=())).alarms
+    _, near = assessed(world, baseline, since, evolve(QUIET, goals=(Goal(metric="auroc", floor=0.67),))).alarms
+    lost, stop = assessed(world, baseline, since, evolve(QUIET, goals=(Goal(metric="auroc", floor=0.79),))).alarms
 
+    assert ("quality", "caution") == (worse.kind, worse.severity)
+    assert ("quality", "stop") == (lost.kind, lost.severity)
     assert ("risk", "caution") == (slow.kind, slow.severity)
     assert ("risk", "caution") == (near.kind, near.severity)
     assert ("risk", "stop") == (stop.kind, stop.severity)
@@ -362,7 +364,7 @@ def test_many_classes_and_numbers_are_judged_too(world: Any) -> None:
         (signature, [tuple(row) for row in sure], [tuple(row) for row in sure[:, [1, 0, 2]]], truth_names(truth)),
         (numbers, (value + 0.3 * noise).tolist(), (value + noise).tolist(), value.tolist()),
     ):
-        for scores, expected in ((good, ()), (bad, ("risk",))):
+        for scores, expected in ((good, ()), (bad, ("quality", "risk"))):
             world.clock.instant = since
             world.log.kept.clear()
             endpoint = f"{signature_.task}-{len(expected)}"

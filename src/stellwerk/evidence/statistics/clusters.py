@@ -28,7 +28,7 @@ def clustered_mean(
 ) -> Bounds:
     """Mean over all cases with one-sided bounds from the spread between groups.
 
-    The linearised ratio estimator with t on groups − 1 degrees of freedom (Cochran 1977, 6.13; Cameron & Miller 2015).
+    The linearised ratio estimator with t on groups − 1 degrees of freedom (Cochran 1977, 6.13).
 
     Args:
         values: Shape (n,), within `support`.
