@@ -76,7 +76,9 @@ def base_install() -> dict[str, float]:
 
 def size(folder: Path) -> int:
     """Bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return sum(
+        file.stat().st_size for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts
+    )
 
 
 def main() -> int:

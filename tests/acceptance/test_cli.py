@@ -288,7 +288,8 @@ def test_output_that_nobody_reads_is_no_error(home: Path) -> None:
     with os.fdopen(writing, "w") as closed:
         done = subprocess.run(
             [sys.executable, "-m", "stellwerk", "runs", "--json"],
-            cwd=home, env=environment(), stdout=closed, stderr=subprocess.PIPE, text=True, timeout=SECONDS, check=False,
+            cwd=home, env=environment(), stdout=closed, stderr=subprocess.PIPE, text=True, timeout=SECONDS,
+            check=False,
         )  # fmt: skip
 
     assert (128 + signal.SIGPIPE, "") == (done.returncode, done.stderr)
@@ -349,18 +350,16 @@ def test_damage_has_its_exit_code(home: Path, tmp_path: Path) -> None:
     """One flipped byte in one blob: `fsck` and `trace` find it, and say 7."""
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(home), str(copy)], check=True)
-    model = stellwerk(copy, "models", "--json").data[0]
-    blob = max(
-        (path for path in (copy / ".stellwerk" / "blobs").rglob("*") if path.is_file()),
-        key=lambda p: p.stat().st_size,
-    )
+    nodes = stellwerk(copy, "trace", "loan@1", "--json").data["graph"]["nodes"]
+    table = next(node["digest"] for node in nodes if node["kind"] == "artifact").removeprefix("sha256:")
+    blob = next((copy / ".stellwerk" / "blobs").rglob(f"*{table}*"))
     blob.chmod(0o600)
     data = bytearray(blob.read_bytes())
     data[len(data) // 2] ^= 1
     blob.write_bytes(bytes(data))
 
     checked = stellwerk(copy, "fsck", "--json")
-    traced = stellwerk(copy, "trace", f"{model['name']}@{model['version']}")
+    traced = stellwerk(copy, "trace", "loan@1")
 
     assert 7 == checked.code
     assert any(damage["severity"] == "error" for damage in checked.data)

@@ -127,7 +127,9 @@ def test_everything_that_can_be_made_is_somewhere() -> None:
 
 def test_the_commands_are_those_that_help_lists(environment: dict[str, str]) -> None:
     """What `stellwerk --help` lists is what the page has headings for, and nothing else."""
-    shown = subprocess.run(["stellwerk", "--help"], env=environment, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["stellwerk", "--help"], env=environment, capture_output=True, text=True, check=True
+    ).stdout
     page = (ROOT / "docs" / "guide" / "cli.md").read_text("utf-8")
 
     listed = re.findall(r"^  ([a-z]+) {2,}\S", shown, re.MULTILINE)

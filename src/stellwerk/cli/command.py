@@ -114,12 +114,22 @@ def unknown(context: click.Context, name: str, known: Iterable[str]) -> Invalid:
     )
 
 
+class PipeClosed(Exception):
+    """Nobody reads our output any more. Not a `BrokenPipeError`, for which click has an end of its own."""
+
+
 class Root(Group):
     """The whole command line. Help is made from the table alone; a command is imported when it is called."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(epilog=EPILOG, **kwargs)
         self.params = shared(envvars=True)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as cause:
+            raise PipeClosed from cause
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

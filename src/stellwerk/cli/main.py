@@ -12,7 +12,7 @@ import click
 
 from stellwerk._version import __version__
 from stellwerk.cli import exits
-from stellwerk.cli.command import Root
+from stellwerk.cli.command import PipeClosed, Root
 from stellwerk.cli.session import Session
 
 SETTINGS = {"auto_envvar_prefix": "STELLWERK", "help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _perform(arguments, session)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
+    except (PipeClosed, BrokenPipeError):
         return _leave_pipe()
     except click.Abort as aborted:
         return _interrupted(aborted.__cause__)
@@ -82,7 +82,7 @@ def _leave_pipe() -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except (PipeClosed, BrokenPipeError):
             os.dup2(null, stream.fileno())
     return exits.SIGNALLED + signal.SIGPIPE
 

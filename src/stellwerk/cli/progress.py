@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -70,6 +71,7 @@ class Phases:
         self.end("done" if kind is None else "failed")
 
     def __call__(self, text: str) -> None:
+        _stay_interruptible()
         self.end()
         self._current = Progress(name=text, state="running", since=monotonic())
         self._lines.put(self._current)
@@ -115,6 +117,7 @@ class Steps:
                 self._lines.put(Progress(name=name, state="failed", note="interrupted", seconds=seconds))
 
     def __call__(self, event: Event) -> None:
+        _stay_interruptible()
         step = self._steps.get(event.node)
         if step is None:
             return
@@ -133,6 +136,11 @@ class Steps:
         else:
             return
         self._lines.put(_line(event.node, step))
+
+
+def _stay_interruptible() -> None:
+    """Let Ctrl-C end every kind of waiting. Polars, once imported, has waiting for locks go on as if nothing was."""
+    signal.siginterrupt(signal.SIGINT, True)
 
 
 _ENDS: dict[str, State] = {

@@ -40,7 +40,7 @@ class Datasets:
             replace: Start the version from this partition alone.
 
         Raises:
-            Refused: `contract-broken`: the rows break the confirmed contract; nothing is added, the refusal is recorded.
+            Refused: `contract-broken`: the rows break the confirmed contract; nothing is added, but the refusal is.
         """
         from stellwerk.data.reading import frame_to_parquet
 
@@ -57,7 +57,7 @@ class Datasets:
         kept = () if replace or latest is None else tuple(p for p in latest.partitions if p.name != partition)
         if kept and latest is not None and latest.columns != columns:
             raise Invalid(
-                f"partition {partition!r} has other columns than dataset {name!r}: {_differ(latest.columns, columns)}",
+                f"partition {partition!r} has other columns than {name!r}: {_differ(latest.columns, columns)}",
                 code="schema-changed",
                 hint="make the columns equal, or start anew with replace",
             )

@@ -7,12 +7,13 @@ each is tested at the full level); of S success metrics one must, so each is tes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stellwerk.core.errors import Invalid
 from stellwerk.evidence.metrics import PROPER, Metric, Task, metric
 from stellwerk.evidence.model import CheckKind, CheckOutcome, CheckResult, Plan, PlannedGoal
 from stellwerk.evidence.statistics.power import n_needed
@@ -22,6 +23,9 @@ Array = NDArray[Any]
 
 MIN_SLICE = 30
 """Cases below which a slice's bounds are not even computed."""
+
+ROUNDING, SUM_ROUNDING = 1e-6, 1e-4
+"""How far a probability may lie outside of 0 to 1, and their sum from 1, through rounding."""
 
 SERVICE_METRICS = ("latency_p99_ms",)
 """Goals that are not about predictions; measured by the worker."""
@@ -46,7 +50,8 @@ class Judged:
 
 
 def quality(plan: Plan, cases: Judged, alpha: float) -> tuple[CheckResult, ...]:
-    """All quality checks of a plan at the level of this attempt."""
+    """All quality checks of a plan at the level of this attempt. Raises `Invalid` for scores that are no answers."""
+    _check_scores(cases)
     results: list[CheckResult] = []
     for goal in plan.goals:
         if goal.metric in SERVICE_METRICS:
@@ -154,13 +159,13 @@ def _slices(plan: Plan, cases: Judged, column: str, alpha: float) -> list[CheckR
     for value in sorted({str(v) for v in values}):
         rows = np.flatnonzero(values == value)
         for goal in plan.slice_goals:
-            results += [_slice(goal, cases, column, value, rows, alpha, plan.power)]
+            results += _slice(goal, cases, column, value, rows, alpha, plan.power)
     return results
 
 
 def _slice(
     goal: PlannedGoal, cases: Judged, column: str, value: str, rows: Array, alpha: float, power: float
-) -> CheckResult:
+) -> list[CheckResult]:
     measure = metric(goal.metric, cases.task)
     labels, scores = cases.labels[rows], cases.scores[rows]
     groups = None if cases.groups is None else cases.groups[rows]
@@ -169,33 +174,45 @@ def _slice(
     single = cases.task != "regression" and len(set(labels.tolist())) < 2
     if len(rows) < MIN_SLICE or single:
         why = f"only {len(rows)} cases" if len(rows) < MIN_SLICE else "only one class occurs"
-        return CheckResult(
-            name=name,
+        return [
+            CheckResult(
+                name=name,
+                kind="slice",
+                outcome="unproven",
+                text=f"{column} = {value}: {why}, too few for {measure.title}",
+                metric=goal.metric,
+                limit=limit,
+                n=len(rows),
+                # When the other class will turn up is not known.
+                n_needed=MIN_SLICE - len(rows) if len(rows) < MIN_SLICE else None,
+                slice=(column, value),
+            )
+        ]
+    found = absolute(goal, measure, measure.bounds(labels, scores, alpha, groups), power)
+    return [
+        replace(
+            result,
+            name=name if len(found) == 1 else f"{name}:{result.kind}",
             kind="slice",
-            outcome="unproven",
-            text=f"{column} = {value}: {why}, too few for {measure.title}",
-            metric=goal.metric,
-            limit=limit,
-            n=len(rows),
-            n_needed=max(1, MIN_SLICE - len(rows)),
+            text=f"{column} = {value}: {result.text}",
             slice=(column, value),
         )
-    found = absolute(goal, measure, measure.bounds(labels, scores, alpha, groups), power)[0]
-    return CheckResult(
-        name=name,
-        kind="slice",
-        outcome=found.outcome,
-        text=f"{column} = {value}: {found.text}",
-        metric=found.metric,
-        estimate=found.estimate,
-        lower=found.lower,
-        upper=found.upper,
-        limit=found.limit,
-        n=found.n,
-        n_needed=found.n_needed,
-        method=found.method,
-        slice=(column, value),
-    )
+        for result in found
+    ]
+
+
+def _check_scores(cases: Judged) -> None:
+    """Whoever answers 1 to every class would have the best log loss of all."""
+    for scores in (cases.scores, cases.champion):
+        if scores is None:
+            continue
+        sound = bool(np.isfinite(scores).all())
+        if cases.task != "regression":
+            within = scores.min(initial=0.0) >= -ROUNDING and scores.max(initial=0.0) <= 1 + ROUNDING
+            sound = sound and bool(within) and bool((np.abs(scores.sum(axis=1) - 1) <= SUM_ROUNDING).all())
+        if not sound:
+            wanted = "finite numbers" if cases.task == "regression" else "probabilities that sum to 1"
+            raise Invalid(f"the model's answers are no {wanted}", code="outside-domain")
 
 
 def _judge(bounds: Bounds, limit: float, *, strict: bool = False) -> CheckOutcome:

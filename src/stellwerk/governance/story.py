@@ -94,7 +94,8 @@ def _granted(entry: Entry, facts: _Facts) -> tuple[str, str]:
     release = facts.releases[entry.subject.partition(":")[2]]
     return (
         f"{release.model_name}@{release.model_version} released",
-        f"until {release.expires_at:%d %b %Y}; audit {release.audit_share:.2%}; {len(release.routed)} slices to people",
+        f"until {release.expires_at:%d %b %Y}; audit {release.audit_share:.2%}; "
+        f"{len(release.routed)} slices to people",
     )
 
 

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def fit(
-    estimator: Any, table: pl.DataFrame, *, target: str, task: Task, exclude: Iterable[str] = ()
-) -> TabularModel:
+def fit(estimator: Any, table: pl.DataFrame, *, target: str, task: Task, exclude: Iterable[str] = ()) -> TabularModel:
     """Fit an estimator on a table and give it the signature of what it was fitted on.
 
     Categories become numbers by the vocabulary in the signature; estimators that have a `categorical_features`

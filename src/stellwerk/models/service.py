@@ -18,7 +18,7 @@ class Registry:
         self._book, self._clock = book, clock
 
     def register(
-        self, name: str, digest: Digest, signature: Signature, *, format: str, run_id: str, seed: int | None = None
+        self, name: str, digest: Digest, signature: Signature, *, layout: str, run_id: str, seed: int | None = None
     ) -> ModelVersion:
         """Give a model file tree the next version of a name. Equal bytes are the version that exists already."""
         checked_name(name, what="model")
@@ -33,7 +33,7 @@ class Registry:
                 version=len(versions) + 1,
                 digest=digest,
                 signature=signature,
-                format=format,
+                format=layout,
                 run_id=run_id,
                 seed=seed,
                 created_at=self._clock.now(),
@@ -42,7 +42,7 @@ class Registry:
             tx.record(
                 "model.registered",
                 f"model:{digest}",
-                {"name": name, "version": version.version, "digest": digest, "run": run_id, "format": format},
+                {"name": name, "version": version.version, "digest": digest, "run": run_id, "format": layout},
             )
         return version
 

@@ -75,8 +75,8 @@ def _quality(assessment: Assessment, settings: Settings) -> Alarm | None:
     broken = breached(assessment, settings.goals)
     text = (
         f"{now.metric} is {now.estimate:.4f} since the release (at best {bound:.4f} over {now.n:,} labels, with "
-        f"confidence {1 - settings.delta:.4g} over all looks): proven worse than the {decline.at_release:.4f} promised "
-        f"at release, by more than the margin of {decline.margin:g}"
+        f"confidence {1 - settings.delta:.4g} over all looks): proven worse than the {decline.at_release:.4f} "
+        f"promised at release, by more than the margin of {decline.margin:g}"
     )
     return Alarm(
         kind="quality",

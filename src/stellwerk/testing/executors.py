@@ -3,8 +3,6 @@
 The steps are loaded from a file, as a user's would be. Where values are stored is not tested here.
 """
 
-# ruff: noqa: SIM300  (expected values come first)
-
 from __future__ import annotations
 
 import os

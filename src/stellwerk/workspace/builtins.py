@@ -73,7 +73,7 @@ FRACTIONS: dict[bool, dict[Part, float]] = {
 def split(*, table: pl.DataFrame, target: str, time: str, entity: list[str], exclude: list[str]) -> dict[str, Any]:
     """Cut a table into train, select and gate, look for leaks (`methods` 2.4), and refuse where one is certain."""
     from stellwerk.data.leakage import leaks
-    from stellwerk.data.splits import hashed_split, time_split
+    from stellwerk.data.splits import hashed_split, summary, time_split
     from stellwerk.data.target import target_of, task_of
 
     task = task_of(target_of(table, target))
@@ -84,6 +84,8 @@ def split(*, table: pl.DataFrame, target: str, time: str, entity: list[str], exc
         parts = hashed_split(
             table.drop(target) if not entity else table, fractions=fractions, salt=target, keys=entity
         )
+    # A part without rows could judge nothing.
+    summary(parts, keys=entity, salt=target, needed=("train", "select", "gate"))
     features = [name for name in table.columns if name not in {target, time, *exclude, *entity}]
     found = leaks(table, target=target, task=task, features=features, labels=parts, entity=tuple(entity), time=time)
     certain = [finding.message for finding in found if finding.severity == "refuse"]

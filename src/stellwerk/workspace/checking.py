@@ -16,6 +16,8 @@ from stellwerk.workspace.rooms import Rooms
 
 REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", "plan", "model", "evidence")
 """Fields of ledger entries whose digests must be in the store."""
+TREE = b'"format":"stellwerk-tree/1"'
+MAX_TREE = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class BookReport:
 
     entries: int
     root: str
-    """Hex of the Merkle root that was signed."""
+    """Base64 of the Merkle root that was signed, as in the checkpoint."""
     key: str
     """Hex of the public key that signed it."""
     checkpoint: str
@@ -41,6 +43,7 @@ def verify(rooms: Rooms) -> BookReport:
         rooms.layout.identity,
         lambda signature, message: rooms.verifier.verify(public, signature, message),
         notes,
+        public_key=public,
     )
     note = rooms.checkpoint() if not findings else (notes[0] if notes else "")
     root = note.split("\n")[2] if note else ""
@@ -55,12 +58,31 @@ def fsck(rooms: Rooms) -> list[Damage]:
 
 def references(rooms: Rooms) -> Iterator[tuple[str, str]]:
     """All (digest, where) that entries of the book name, read without the writer's code."""
-    with closing(sqlite3.connect(f"file:{rooms.layout.database}?mode=ro", uri=True)) as connection:
+    place = f"{rooms.layout.database.resolve().as_uri()}?mode=ro"
+    seen: set[str] = set()
+    with closing(sqlite3.connect(place, uri=True)) as connection:
         for sequence, kind, data in connection.execute("SELECT sequence, kind, bytes FROM ledger_entries"):
             body = json.loads(data)["body"]
             for field in REFERENCES:
                 for digest in _digests(body.get(field)):
-                    yield digest, f"entry {sequence} ({kind}) {field}"
+                    where = f"entry {sequence} ({kind}) {field}"
+                    yield digest, where
+                    yield from _inside(rooms, digest, where, seen)
+
+
+def _inside(rooms: Rooms, digest: str, where: str, seen: set[str]) -> Iterator[tuple[str, str]]:
+    """What a tree names, if the digest is that of a tree."""
+    name = digest.removeprefix("sha256:")
+    file = rooms.layout.blobs / "sha256" / name[:2] / name
+    if digest in seen or not file.is_file() or file.stat().st_size > MAX_TREE:
+        return
+    seen.add(digest)
+    data = file.read_bytes()
+    if TREE not in data[-200:]:
+        return
+    for entry in json.loads(data)["entries"]:
+        yield entry["digest"], f"{where} / {entry['name']}"
+        yield from _inside(rooms, entry["digest"], f"{where} / {entry['name']}", seen)
 
 
 def _digests(value: object) -> Iterator[str]:

@@ -170,7 +170,7 @@ def register_model(
     rooms: Rooms, name: str, digest: Digest, signature: Signature, layout: str, run: str, seed: int | None = None
 ) -> ModelVersion:
     """Give a model's file tree the next version of a name."""
-    return rooms.registry.register(name, digest, signature, format=layout, run_id=run, seed=seed)
+    return rooms.registry.register(name, digest, signature, layout=layout, run_id=run, seed=seed)
 
 
 @operation("models.list", "models:read")

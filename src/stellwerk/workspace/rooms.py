@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from stellwerk.access.model import Grant
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core.clock import ReplayClock, SystemClock
-from stellwerk.core.errors import Conflict
+from stellwerk.core.errors import Conflict, Corrupt
 from stellwerk.core.names import name as checked_name
 from stellwerk.data.service import Datasets
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
@@ -50,10 +50,16 @@ class Rooms:
         self.layout, self.settings, self.say = layout, settings, say
         self.clock = layout.make_clock()
         self.database = Database(layout.database, self.clock)
-        self.database.open()
+        if self.database.open() != layout.identity:
+            raise Corrupt(
+                "the database belongs to another workspace than the folder says",
+                code="corrupt-workspace",
+                hint="restore both from the same backup",
+            )
         self.actor = checked_name(settings.actor, what="actor")
         self.book = WorkspaceBook(self.database, layout.workspace, self.actor)
         self.blobs = LocalFolder(layout.blobs)
+        self.blobs.sweep()
         self.verifier = Ed25519Verifier()
         self.runs = Runs(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)

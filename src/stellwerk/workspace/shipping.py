@@ -13,6 +13,7 @@ from stellwerk.data.reading import read_table
 from stellwerk.data.target import target_of, task_of
 from stellwerk.models.model import ModelVersion
 from stellwerk.pipelines.loading import find_pipelines, load
+from stellwerk.pipelines.model import Plan
 from stellwerk.releases.declaration import parse
 from stellwerk.releases.model import Release, Verdict
 from stellwerk.workspace import templates
@@ -103,7 +104,7 @@ def ship(
     folder: Path,
     *,
     say: Callable[[str], None],
-    watch: Watch | None = None,
+    watch: Callable[[Plan], Watch] | None = None,
 ) -> Shipped:
     """Data, contract, pipeline, proof, and the release if the verdict is clear."""
     say(f"reading {file.name} as dataset {order.name}")
@@ -118,7 +119,8 @@ def ship(
             code="unknown-pipeline",
         )
     say(f"training on {version.rows:,} rows")
-    ran = workspace.run(pipelines[order.name].plan(), watch=watch)
+    plan = pipelines[order.name].plan()
+    ran = workspace.run(plan, watch=watch(plan) if watch is not None else None)
     if ran.model is None:
         raise Invalid("the pipeline evaluates no model", code="no-model", hint="return sw.evaluate(model, table)")
     say("proving")

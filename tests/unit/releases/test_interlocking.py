@@ -335,4 +335,6 @@ def test_the_shelves_hold_what_the_book_tells(box: Box) -> None:
         assert (None, None) == (RELEASES.find(reader, release.id), VERDICTS.find(reader, release.verdict))
 
     assert isinstance(box.interlocking.release_of(release.id), Release)
-    assert release.verdict == box.interlocking.verdict(release.verdict).id == box.interlocking.latest_verdict("delay").id  # type: ignore[union-attr]
+    assert (
+        release.verdict == box.interlocking.verdict(release.verdict).id == box.interlocking.latest_verdict("delay").id
+    )  # type: ignore[union-attr]

@@ -78,7 +78,9 @@ def test_any_result_that_did_not_pass_decides(kind: str, outcome: Any, expected:
 @pytest.mark.parametrize("kind", ["quality", "contract"])
 def test_a_newer_piece_counts_and_an_older_one_cannot_hide_it(kind: str) -> None:
     """Of two pieces the newer is judged, in whichever order they come; at one instant, the one made later."""
-    bad = a_piece(kind, (a_result("contract:x", outcome="fail"),), id=f"{kind}-2", observed_at=NOW - timedelta(hours=1))
+    bad = a_piece(
+        kind, (a_result("contract:x", outcome="fail"),), id=f"{kind}-2", observed_at=NOW - timedelta(hours=1)
+    )
     same = replace(bad, observed_at=NOW - DAY)
 
     for evidence in ([*whole(), bad], [bad, *whole()], [*whole(), same], [same, *whole()]):
@@ -194,7 +196,10 @@ def test_a_verdict_lasts_as_long_as_its_shortest_evidence() -> None:
     old = spoiled("contract", observed_at=NOW - 29 * DAY)
     short = spoiled("provenance", max_age=timedelta(days=2))
     shortest = Policy(
-        name="p", version=1, requirements=(Requirement(evidence="quality", max_age=3 * DAY),), lease_cap={"limited": 90}
+        name="p",
+        version=1,
+        requirements=(Requirement(evidence="quality", max_age=3 * DAY),),
+        lease_cap={"limited": 90},
     )
 
     assert NOW + 1 * DAY == judge(old).valid_until
@@ -272,7 +277,9 @@ def test_clear_means_that_everything_demanded_is_proven(some: list[Evidence], ke
             newest[item.kind] = item
     found = judge(heap, plan)
 
-    assert (set(KINDS) <= set(newest) and all(good(newest[kind], plan) for kind in KINDS)) == (found.outcome == "clear")
+    assert (set(KINDS) <= set(newest) and all(good(newest[kind], plan) for kind in KINDS)) == (
+        found.outcome == "clear"
+    )
     assert found.outcome != "clear" or NOW < found.valid_until
     if plan.slice_unproven == "refuse":
         assert () == found.routed

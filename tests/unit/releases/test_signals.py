@@ -47,9 +47,7 @@ def minted(keys: Keys, *, now: datetime = NOW, signer: Any = None, **changes: An
 
 def judged(keys: Keys, envelope: Any, now: datetime = NOW, **changes: Any) -> SignalState:
     asked: dict[str, Any] = {"workspace": "w", "endpoint": "delay", "environment": "production"}
-    return signals.judge(
-        envelope, **(asked | changes), now=now, public_key=keys.ours.public_key, verifier=VERIFIER
-    )
+    return signals.judge(envelope, **(asked | changes), now=now, public_key=keys.ours.public_key, verifier=VERIFIER)
 
 
 def test_a_valid_token_shows_what_it_says(keys: Keys) -> None:
@@ -130,7 +128,9 @@ json_values = st.recursive(
 
 
 @settings(max_examples=300)
-@given(envelope=st.dictionaries(st.sampled_from(["payload", "payloadType", "signatures", "x"]), json_values) | st.none())
+@given(
+    envelope=st.dictionaries(st.sampled_from(["payload", "payloadType", "signatures", "x"]), json_values) | st.none()
+)
 def test_any_other_object_is_stop(keys: Keys, envelope: Any) -> None:
     """Arbitrary JSON where an envelope should be is stop, without an exception."""
     assert "stop" == judged(keys, envelope).signal
@@ -152,7 +152,9 @@ def test_any_other_part_is_stop(keys: Keys, part: str, value: Any) -> None:
 
 @settings(max_examples=300)
 @given(
-    field=st.sampled_from([field for field in documents.dump(a_release()) if field] + ["not_before", "not_after", "mode"]),
+    field=st.sampled_from(
+        [field for field in documents.dump(a_release()) if field] + ["not_before", "not_after", "mode"]
+    ),
     value=json_values,
 )
 def test_signed_nonsense_never_raises(keys: Keys, field: str, value: Any) -> None:
@@ -207,7 +209,10 @@ def test_wrong_keys_and_kinds_never_raise(keys: Keys) -> None:
         assert "stop" == signals.judge(minted(keys), **asked, public_key=key, verifier=VERIFIER).signal
     for envelope in ([], "token", 7, b"x", {"payload": b"x", "payloadType": signals.PAYLOAD_TYPE}):
         found = signals.judge(
-            envelope, **asked, public_key=keys.ours.public_key, verifier=VERIFIER  # type: ignore[arg-type]
+            envelope,
+            **asked,
+            public_key=keys.ours.public_key,
+            verifier=VERIFIER,  # type: ignore[arg-type]
         )
         assert "stop" == found.signal
 

@@ -1,0 +1,135 @@
+"""`ship`: from a data file to a governed endpoint in one command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stellwerk.cli import exits, words
+from stellwerk.cli.command import Command
+from stellwerk.cli.output import Block, Span, Table, dim, state, strong
+from stellwerk.cli.progress import Phases, Steps
+from stellwerk.cli.releasing import reasons
+from stellwerk.cli.session import Session
+from stellwerk.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from stellwerk.workspace.shipping import Shipped
+
+
+@click.command(cls=Command)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--target", required=True, help="Column to predict.")
+@click.option("--name", default="", help="Name of the endpoint; the file's name by default.")
+@click.option("--into", type=click.Path(path_type=Path), help="Folder of the project; one with that name by default.")
+@click.option("--time", default="", help="Column that orders rows: the gate set then lies in the future of training.")
+@click.option("--entity", multiple=True, help="Column that names what a row is about; kept on one side. Repeatable.")
+@click.option("--slice", "slices", multiple=True, help="Column whose values are judged one by one. Repeatable.")
+@click.option("--exclude", multiple=True, help="Column that is no input of the model. Repeatable.")
+@click.option("--floor", type=float, help="The least the model must reach; a modest number by default.")
+@click.option("--owner", default="", help="Who answers for the decision; you by default.")
+@click.option("--serve/--no-serve", default=None, help="Go on serving when clear; on a terminal by default.")
+@click.pass_context
+def ship(
+    context: click.Context,
+    file: Path,
+    target: str,
+    name: str,
+    into: Path | None,
+    time: str,
+    entity: tuple[str, ...],
+    slices: tuple[str, ...],
+    exclude: tuple[str, ...],
+    floor: float | None,
+    owner: str,
+    serve: bool | None,
+) -> int:
+    """Ship a table: contract, split, models, proof, and a release if the verdict is clear.
+
+    Leaves a folder with stellwerk.toml and pipeline.py that are yours to change; run it again after changing them.
+    Exit code 0 is clear, 1 stop, 3 unproven: then it says how many labelled rows are missing, and releases nothing.
+
+    \b
+    Example:
+      stellwerk ship flights.csv --target late --time departure --slice carrier
+    """
+    from stellwerk.core.names import slug
+    from stellwerk.workspace import shipping
+    from stellwerk.workspace.layout import FOLDER
+    from stellwerk.workspace.rooms import create
+    from stellwerk.workspace.settings import read
+
+    session: Session = context.obj
+    if session.remote:
+        raise Invalid(
+            "`ship` makes a project in a folder, not at an address", code="needs-folder", hint="--into FOLDER"
+        )
+    settings, screen = read(), session.screen
+    folder = into or Path(name or slug(file.stem))
+    order = shipping.prepare(
+        file,
+        folder,
+        target=target,
+        owner=owner or settings.actor,
+        name=name,
+        time=time,
+        entity=entity,
+        slices=slices,
+        exclude=exclude,
+        floor=floor,
+    )
+    if not (folder / FOLDER / "format.json").exists():
+        create(folder.resolve(), settings)
+    session.place = str(folder)
+    with screen.progress() as lines, Phases(lines) as phases, session.workspace(phases) as workspace:
+        shipped = shipping.ship(
+            workspace, order, file, folder, say=phases, watch=lambda plan: _steps(plan, lines, phases)
+        )
+    screen.show(shipped, *_told(shipped))
+    if shipped.release is None:
+        return exits.BY_OUTCOME[shipped.verdict.outcome]
+    if serve if serve is not None else sys.stdout.isatty() and not session.as_json:
+        from stellwerk.cli.serving import up
+
+        return int(context.invoke(up, port=0, host="127.0.0.1", browse=False) or 0)
+    screen.suggest(f"stellwerk -w {folder} up")
+    return exits.DONE
+
+
+def _steps(plan: object, lines: object, phases: Phases) -> Steps:
+    phases.end()
+    return Steps(plan, lines)  # type: ignore[arg-type]
+
+
+def _told(shipped: Shipped) -> list[Block]:
+    verdict = shipped.verdict
+    chosen = "the linear model, which the boosted one did not beat" if shipped.simpler_chosen else "gradient boosting"
+    facts = Table(
+        rows=(
+            (dim("rows"), f"{shipped.rows:,}"),
+            (dim("task"), shipped.task),
+            (dim("model"), f"{shipped.model.name}@{shipped.model.version}, {chosen}"),
+            (dim("selection"), ", ".join(f"{k} {words.figure(v)}" for k, v in sorted(shipped.metrics.items()))),
+            (dim("baseline"), ", ".join(f"{k} {words.figure(v)}" for k, v in sorted(shipped.baseline.items()))),
+            (dim("project"), shipped.folder),
+        )
+    )
+    head = (Span(verdict.outcome.upper(), state(verdict.outcome).tone), "  ", strong(shipped.name))
+    blocks: list[Block] = [head, "", facts, "", reasons([r for r in verdict.reasons if _shown(r.check, r.outcome)])]
+    if verdict.routed:
+        slices = ", ".join(f"{column} = {value}" for column, value in verdict.routed)
+        blocks += ["", f"Nothing is proven for {slices}: these cases go to people."]
+    if verdict.n_needed is not None:
+        blocks += ["", f"About {words.count(verdict.n_needed, 'more labelled gate case')} would probably settle it."]
+    if shipped.release is not None:
+        share = f"{shipped.release.audit_share:.1%} of answers go to people at random"
+        blocks += ["", f"Released until {words.moment(shipped.release.expires_at)} UTC; {share}."]
+    blocks += ["", (dim("next  "), shipped.next_step)]
+    return blocks
+
+
+def _shown(check: str, outcome: str) -> bool:
+    return outcome != "pass" or not check.startswith("slice:")
