@@ -12,7 +12,8 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,8 @@ def _help(command: click.Command) -> Iterator[str]:
 
 def _names(option: click.Option) -> str:
     value = "" if option.is_flag else f" {option.make_metavar(click.Context(click.Command('')))}"
-    return ", ".join(f"`{name}{value if name.startswith('--') else ''}`" for name in option.opts)
+    names = [*option.opts, *option.secondary_opts]
+    return ", ".join(f"`{name}{value if name.startswith('--') else ''}`" for name in names)
 
 
 def _said(option: click.Option) -> str:
@@ -211,15 +213,21 @@ def settings_table() -> str:
     """The settings of a process, from the one place that reads the environment."""
     tree = ast.parse(Path(settings.__file__).read_text("utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
-    told: dict[str, str] = {}
-    for field, text in zip(body, body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            told[field.target.id] = str(ast.literal_eval(text.value))
+    told = _field_docs(body)
     rows = [
         (f"`STELLWERK_{field.name.upper()}`", _shown(field.default), told[field.name])
         for field in dataclasses.fields(settings.Settings)
     ]
     return table(("variable", "default", "meaning"), rows)
+
+
+def _field_docs(body: Sequence[ast.stmt]) -> dict[str, str]:
+    """The texts that stand below the fields of a class."""
+    return {
+        field.target.id: str(ast.literal_eval(text.value))
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
+    }
 
 
 def _shown(default: Any) -> str:
@@ -228,13 +236,7 @@ def _shown(default: Any) -> str:
 
 def limits() -> str:
     """What one request may hold."""
-    source = ast.parse(inspect.getsource(Limits))
-    body = typing.cast(ast.ClassDef, source.body[0]).body
-    told = {
-        field.target.id: str(ast.literal_eval(text.value))
-        for field, text in zip(body, body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr)
-    }
+    told = _field_docs(typing.cast(ast.ClassDef, ast.parse(inspect.getsource(Limits)).body[0]).body)
     rows = [
         (f"`{field.name}`", f"{getattr(LIMITS, field.name):,}", told.get(field.name, ""))
         for field in dataclasses.fields(LIMITS)

@@ -81,6 +81,7 @@ def blocks(page: Path) -> list[Block]:
 
 def perform(page: Path) -> None:
     """Run a page in the current folder. Raises `AssertionError` with page and line where it is not true."""
+    sys.path.insert(0, str(Path.cwd()))  # as for any script that lies here
     runner = _Runner(page)
     try:
         for block in blocks(page):

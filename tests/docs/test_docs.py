@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -16,7 +17,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from stellwerk.evidence.model import CheckResult, Evidence, GateSet, Plan
 from stellwerk.releases.declaration import parse
+from stellwerk.releases.model import LeaseToken, Release, Verdict
+from stellwerk.serving.model import PredictionBatch
 from stellwerk.web.app import application
 from stellwerk.web.routing import matrix
 from stellwerk.workspace.calls import OPERATIONS
@@ -66,7 +70,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("page", performed(), ids=name)
+@pytest.mark.parametrize("page", list(performed()), ids=name)
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     """From its first block to its last, in order, with the exit codes and the output that the page shows."""
     folder = tmp_path / "work"
@@ -225,7 +229,7 @@ def test_decisions_are_numbered_and_of_one_form() -> None:
     headings = {page.name: re.findall(r"^## (.+)$", page.read_text("utf-8"), re.MULTILINE) for page in found}
 
     assert list(range(len(found))) == numbers
-    assert {page: headings[found[0].name] for page in headings} == headings
+    assert dict.fromkeys(headings, headings[found[0].name]) == headings
 
 
 def test_fragments_are_one_sentence_for_users() -> None:
@@ -294,6 +298,34 @@ def test_the_runner_notices_what_is_not_true(tmp_path: Path) -> None:
         said[kind] = (ended.returncode, ended.stderr)
 
     assert {1} == {code for code, _ in said.values()}
-    assert "output.md:6 shows" in said["output"][1]
+    assert "output.md:7 shows" in said["output"][1]
     assert "exit.md:3 ended with 0, expected 3" in said["exit"][1]
     assert 'python.md", line 3' in said["python"][1]
+
+
+FIELDS = {
+    ("predictions.md", "A batch"): (PredictionBatch, set()),
+    ("token.md", "Form"): (LeaseToken, set()),
+    ("gate.md", "Blobs"): (GateSet, set()),
+    ("statements.md", "evidence/v1"): (Evidence, set()),
+    ("statements.md", "Results"): (CheckResult, set()),
+    ("statements.md", "Release"): (Release, {"statement"}),
+    ("statements.md", "Verdict"): (Verdict, set()),
+    ("statements.md", "The plan"): (Plan, set()),
+}
+"""Tables of fields, the values they describe, and what is left out when these are signed."""
+
+
+@pytest.mark.parametrize("place", FIELDS, ids=lambda place: f"{place[0]}-{place[1]}")
+def test_formats_name_every_field(place: tuple[str, str]) -> None:
+    """The specification of a value has exactly the fields that the value has."""
+    page, heading = place
+    kind, left_out = FIELDS[place]
+    text = (ROOT / "docs" / "formats" / page).read_text("utf-8")
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+    told = [
+        name for row in re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+
+    assert sorted({field.name for field in dataclasses.fields(kind)} - left_out) == sorted(told)

@@ -94,7 +94,7 @@ class Group(click.Group):
 
 def line(command: click.Command) -> str:
     """The first sentence of a command's help, as it stands in a list."""
-    first = (command.help or "").partition("\n\n")[0].strip().rstrip(".")
+    first = command.short_help or " ".join((command.help or "").partition("\n\n")[0].split()).rstrip(".")
     return first[:1].lower() + first[1:]
 
 

@@ -41,6 +41,7 @@ def prove(session: Session, endpoint: str, model: str, reason: str, every: bool)
     """
     screen = session.screen
     with screen.progress() as lines, Phases(lines) as phases, session.workspace(phases) as workspace:
+        _say_where(session, phases)
         declare(session, workspace, endpoint)
         verdict = workspace.prove(endpoint, model=model, reason=reason)
         named = _name(workspace, verdict)
@@ -48,6 +49,12 @@ def prove(session: Session, endpoint: str, model: str, reason: str, every: bool)
     if verdict.outcome == "clear":
         screen.suggest(f"stellwerk release {endpoint}")
     return exits.BY_OUTCOME[verdict.outcome]
+
+
+def _say_where(session: Session, phases: Phases) -> None:
+    """A server does not say what it is doing; so that at least is said."""
+    if session.remote:
+        phases("waiting for the server")
 
 
 def declare(session: Session, workspace: Workspace, endpoint: str) -> None:
@@ -127,6 +134,7 @@ def release(session: Session, endpoint: str) -> None:
       stellwerk release delay
     """
     with session.screen.progress() as lines, Phases(lines) as phases, session.workspace(phases) as workspace:
+        _say_where(session, phases)
         granted = workspace.release(endpoint)
     session.screen.show(granted, *_release(granted))
     session.screen.suggest("stellwerk up")

@@ -9,8 +9,9 @@ import click
 
 from stellwerk.cli import parameters, words
 from stellwerk.cli.command import Command
-from stellwerk.cli.output import Block, Screen, Table, dim, state, strong
+from stellwerk.cli.output import Block, Table, dim, state, strong
 from stellwerk.cli.progress import Steps
+from stellwerk.cli.screen import Screen
 from stellwerk.cli.session import Session
 from stellwerk.core.digest import short
 

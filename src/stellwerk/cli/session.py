@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from stellwerk.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
-    from stellwerk.cli.output import Screen
+    from stellwerk.cli.screen import Screen
     from stellwerk.releases.declaration import Project
     from stellwerk.releases.ports import Progress
     from stellwerk.workspace.facade import Workspace
@@ -33,7 +33,7 @@ class Session:
     @property
     def screen(self) -> Screen:
         """Where data and talk go."""
-        from stellwerk.cli.output import Screen
+        from stellwerk.cli.screen import Screen
 
         if self._screen is None:
             self._screen = Screen(as_json=self.as_json)

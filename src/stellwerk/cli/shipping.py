@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stellwerk.workspace.shipping import Shipped
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="data file to governed endpoint in one command")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", required=True, help="Column to predict.")
 @click.option("--name", default="", help="Name of the endpoint; the file's name by default.")

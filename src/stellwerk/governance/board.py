@@ -50,7 +50,7 @@ def board(book: Book, around: Surroundings) -> Board:
     with book.read() as reader:
         endpoints = ENDPOINTS.select(reader)
         cards = tuple(card(reader, endpoint, around) for endpoint in endpoints)
-        runs = RUNS.select(reader, order="-started_at", limit=40)
+        runs = RUNS.select(reader, order="-id", limit=400)
     loud = [entry for entry in book.entries(start=max(0, around.entries - 400)) if entry.kind not in QUIET]
     return Board(
         workspace=book.workspace,
@@ -76,7 +76,7 @@ def card(reader: Reader, endpoint: EndpointSpec, around: Surroundings) -> Endpoi
     alarms = ALARMS.select(reader, endpoint=name, status="open")
     left = (active.expires_at - around.now) / timedelta(days=1) if active else None
     span = (active.expires_at - active.granted_at) / timedelta(days=1) if active else 1.0
-    step, command = next_step(endpoint, active, state, list(verdicts.values())[-1:], latest, around.now)
+    step, command = next_step(endpoint, active, state, list(verdicts.values())[-1:], latest, around.now, history)
     return EndpointCard(
         name=name,
         purpose=endpoint.purpose,

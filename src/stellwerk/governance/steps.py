@@ -7,7 +7,7 @@ from datetime import datetime
 
 from stellwerk.monitoring.model import Assessment
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
-from stellwerk.releases.rules import due_for_renewal
+from stellwerk.releases.rules import due_for_renewal, permits, spent
 
 
 def next_step(
@@ -17,25 +17,24 @@ def next_step(
     verdicts: Sequence[Verdict],
     latest: Assessment | None,
     now: datetime,
+    history: Sequence[Release] = (),
 ) -> tuple[str, str]:
     """What to do next, and the command for it. An empty command means: nothing."""
     name = endpoint.name
     verdict = verdicts[-1] if verdicts else None
+    fresh = verdict is not None and not permits(verdict, now) and not any(spent(known, verdict) for known in history)
+    if fresh:
+        return "The newest verdict is clear: release it.", f"stellwerk release {name}"
     if active is None or state.signal == "stop":
         if verdict is None:
             return "Nothing has been proven yet: train a model and prove it.", f"stellwerk prove {name}"
-        if (
-            verdict.outcome == "clear"
-            and now < verdict.valid_until
-            and (active is None or verdict.id != active.verdict)
-        ):
-            return "The verdict is clear: release it.", f"stellwerk release {name}"
         if verdict.outcome == "unproven" and verdict.n_needed:
             return (
                 f"The last proof lacks about {verdict.n_needed:,} labelled cases: gather them, then prove again.",
                 f"stellwerk prove {name}",
             )
-        return f"The last verdict was {verdict.outcome}: train on newer data and prove it.", "stellwerk run"
+        used = "used" if verdict.outcome == "clear" else verdict.outcome
+        return f"The last verdict is {used}: train on newer data and prove the model.", "stellwerk run"
     if active.caution:
         return "Quality is falling: retrain on newer data, then prove the challenger.", "stellwerk run"
     if due_for_renewal(active.granted_at, active.expires_at, now):

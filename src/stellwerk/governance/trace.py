@@ -132,7 +132,14 @@ class Tracer:
         try:
             return "run", self._runs.get(subject)
         except NotFound:
+            pass
+        try:
             return "prediction", self._answered(subject)
+        except Invalid as cause:
+            raise NotFound(
+                f"nothing is called {subject[:80]!r}",
+                hint="a prediction id, name@version, run id, release id or digest",
+            ) from cause
 
     def _prediction(self, walk: _Walk, found: Answered) -> None:
         node = f"prediction:{found.id}"

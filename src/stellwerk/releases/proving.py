@@ -16,7 +16,7 @@ from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, Refused
 from stellwerk.core.names import new_id
-from stellwerk.evidence.metrics import constant_scores
+from stellwerk.evidence.metrics import constant_scores, metric
 from stellwerk.evidence.model import CheckResult, Evidence, GateSet, Opening, Plan, PlannedGoal
 from stellwerk.evidence.quality import SERVICE_METRICS, Judged, absolute, quality
 from stellwerk.evidence.service import Gates, Notary, once
@@ -27,7 +27,7 @@ from stellwerk.ledger.ports import Book
 from stellwerk.models.model import ModelVersion
 from stellwerk.releases import policies as catalogue
 from stellwerk.releases import rules
-from stellwerk.releases.model import EndpointSpec, Goal, Verdict
+from stellwerk.releases.model import EndpointSpec, Goal, Reason, Verdict
 from stellwerk.releases.ports import Answers, Examiner, Progress
 from stellwerk.releases.shelves import VERDICTS
 from stellwerk.store.ports import Blobs
@@ -73,12 +73,18 @@ class Prover:
         self._gates, self._notary, self._examiner, self._say = gates, notary, examiner, say
 
     def prove(self, plan: Plan) -> Verdict:
-        """The verdict of a plan, computed once. Raises `Refused` for an executable model file or a worn gate set."""
+        """The verdict of a plan. A clear one is computed once; any other anew, since what was missing may have come.
+
+        Raises:
+            Invalid: the plan asks for a metric or a column that there is not; then nothing was opened.
+            Refused: `gate-worn`.
+        """
         gate = self._gates.get(plan.gate, plan.gate_version)
         digest = canonical.digest(documents.dump(plan))
         given = self._given(digest)
-        if given is not None and self._clock.now() < given.valid_until:
+        if given is not None and given.outcome == "clear" and self._clock.now() < given.valid_until:
             return given
+        self._check(plan, gate)
         self._say("scanning the model's files")
         scan = self._examiner.scan(plan.model)
         self._sign("file-scan", plan, None, scan, timedelta(days=30))
@@ -100,6 +106,14 @@ class Prover:
             "quality", plan, digest, results, timedelta(days=30), attempt=opening.attempt, alpha=level
         )
         return self._give(plan, digest, opening.attempt, evidence, measured)
+
+    def _check(self, plan: Plan, gate: GateSet) -> None:
+        """A slip of the pen must not cost an attempt."""
+        for goal in (*plan.goals, *plan.slice_goals):
+            if goal.metric not in SERVICE_METRICS:
+                metric(goal.metric, gate.task)
+        self._examiner.columns(gate.features, plan.slice_by)
+        self._examiner.groups(gate.features, plan.groups)
 
     def _level(self, plan: Plan, opening: Opening) -> float:
         level = alpha_at_attempt(plan.alpha, opening.attempt)
@@ -159,7 +173,7 @@ class Prover:
 
     def _given(self, plan: Digest) -> Verdict | None:
         with self._book.read() as reader:
-            found = VERDICTS.select(reader, plan=plan, order="-given_at", limit=1)
+            found = VERDICTS.select(reader, plan=plan, order="-id", limit=1)
         return found[0] if found else None
 
     def _give(
@@ -172,6 +186,9 @@ class Prover:
     ) -> Verdict:
         now: datetime = self._clock.now()
         judged = rules.judge(plan, digest, catalogue.find(plan.policy), self._notary.about(plan.model), now)
+        known = self._given(digest)
+        if known is not None and now < known.valid_until and _outcomes(known.reasons) == _outcomes(judged.reasons):
+            return known  # nothing has changed but the milliseconds
         verdict = Verdict(
             id=new_id(now),
             endpoint=plan.endpoint,
@@ -207,6 +224,10 @@ class Prover:
                 },
             )
         return verdict
+
+
+def _outcomes(reasons: tuple[Reason, ...]) -> list[tuple[str, str]]:
+    return [(reason.check, reason.outcome) for reason in reasons]
 
 
 def _latency(plan: Plan, answers: Answers, alpha: float) -> list[CheckResult]:

@@ -263,3 +263,8 @@ def permits(verdict: Verdict, now: datetime) -> str:
     if now >= verdict.valid_until:
         return "the evidence behind the verdict has expired"
     return ""
+
+
+def spent(known: Release, verdict: Verdict) -> bool:
+    """Whether a release has used up a verdict: all do, but one that a person stopped without proof of harm."""
+    return known.verdict == verdict.id and (known.status != "stopped" or known.harmful)

@@ -62,7 +62,7 @@ class Interlocking:
     def latest_verdict(self, endpoint: str) -> Verdict | None:
         """The newest verdict about an endpoint."""
         with self._book.read() as reader:
-            found = VERDICTS.select(reader, endpoint=endpoint, order="-given_at", limit=1)
+            found = VERDICTS.select(reader, endpoint=endpoint, order="-id", limit=1)
         return found[0] if found else None
 
     def release_of(self, release_id: str) -> Release:
@@ -125,7 +125,7 @@ class Interlocking:
         if VERDICTS.get(tx, verdict.id) != verdict:
             raise Refused("the verdict is not the one that the book holds", code="not-clear", hint="prove again")
         _frozen_before_opened(tx, verdict)
-        if any(spent(known, verdict) for known in RELEASES.select(tx, endpoint=release.endpoint)):
+        if any(rules.spent(known, verdict) for known in RELEASES.select(tx, endpoint=release.endpoint)):
             raise Conflict("this verdict was used for a release already", code="verdict-used", hint="prove anew")
         former = _active(tx, release.endpoint)
         if former is not None:
@@ -253,11 +253,6 @@ class Interlocking:
         del predicate["release"]["statement"]
         statement = ledger_rules.statement({release.model_name: release.model}, PREDICATE, predicate)
         return self._blobs.put(canonical.dumps(ledger_rules.seal(statement, self._signer)))
-
-
-def spent(known: Release, verdict: Verdict) -> bool:
-    """Whether a release has used up a verdict: all do, but one that a person stopped without proof of harm."""
-    return known.verdict == verdict.id and (known.status != "stopped" or known.harmful)
 
 
 def _active(reader: Reader, endpoint: str) -> Release | None:

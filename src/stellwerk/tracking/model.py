@@ -44,8 +44,8 @@ class Run:
     step_key: Digest | None = None
     cached: bool = False
     """The outputs were taken from an earlier run with the same step key."""
-    process: int | None = None
-    """Process id while running, to notice a run whose process died."""
+    process: str | None = None
+    """`machine:process id` while running, to notice a run whose process died."""
     cost: Cost = field(default_factory=Cost)
     error: str = ""
     log: Digest | None = None

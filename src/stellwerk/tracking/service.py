@@ -25,7 +25,7 @@ class Runs:
     def __init__(self, book: Book, clock: Clock) -> None:
         self._book, self._clock = book, clock
 
-    def start(self, *, experiment: str, name: str, kind: str, process: int | None = None, **facts: Any) -> Run:
+    def start(self, *, experiment: str, name: str, kind: str, process: str | None = None, **facts: Any) -> Run:
         """Begin a run; it is in the ledger before anything is executed."""
         now = self._clock.now()
         run = Run(
@@ -112,7 +112,7 @@ class Runs:
         asked = {"experiment": experiment, "parent": parent}
         equal: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
         with self._book.read() as reader:
-            return RUNS.select(reader, order="-started_at", limit=limit, **equal)
+            return RUNS.select(reader, order="-id", limit=limit, **equal)
 
     def makers(self, digest: Digest) -> list[Run]:
         """Runs that made an artifact, oldest first; a cached run made nothing new but is listed too."""
@@ -132,7 +132,7 @@ class Runs:
         with self._book.read() as reader:
             return STEPS.find(reader, step_key)
 
-    def close_interrupted(self, alive: Callable[[int], bool]) -> list[Run]:
+    def close_interrupted(self, alive: Callable[[str], bool]) -> list[Run]:
         """Mark running runs of this machine whose process is gone as interrupted."""
         with self._book.read() as reader:
             running = RUNS.select(reader, status="running")

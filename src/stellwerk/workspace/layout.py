@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,8 @@ def finish(layout: Layout) -> None:
         "identity": layout.identity,
         "clock": layout.clock,
     }
+    # Keys and data are no business of a code repository.
+    (layout.folder / ".gitignore").write_text("*\n", "utf-8")
     waiting = layout.folder / "format.json.new"
     waiting.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     waiting.replace(layout.folder / "format.json")
@@ -142,10 +145,18 @@ def server_lock(layout: Layout) -> Iterator[None]:
         os.close(descriptor)
 
 
-def process_alive(pid: int) -> bool:
-    """Whether a process of this machine exists."""
+def this_process() -> str:
+    """Names this process among those of all machines that use the workspace."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def process_alive(process: str) -> bool:
+    """Whether a process exists, as far as this machine can tell: those of others are taken for alive."""
+    machine, _, pid = process.rpartition(":")
+    if machine != platform.node() or not pid.isdigit():
+        return True
     try:
-        os.kill(pid, 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -26,6 +26,7 @@ from stellwerk.tracking.model import Cost, Run, Status, StepMemory
 from stellwerk.workspace import checking, frames, tables, viewing, watching
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.checking import BookReport
+from stellwerk.workspace.layout import process_alive
 from stellwerk.workspace.rooms import Rooms
 from stellwerk.workspace.watching import Renewal
 
@@ -92,7 +93,7 @@ def start_run(
     code: Digest | None = None,
     environment: Digest | None = None,
     step_key: Digest | None = None,
-    process: int | None = None,
+    process: str | None = None,
 ) -> Run:
     """Begin a run."""
     return rooms.runs.start(
@@ -139,6 +140,12 @@ def record_run(rooms: Rooms, run: Run) -> Run:
     return rooms.runs.record(
         experiment=run.experiment, name=run.name, kind=run.kind, started_at=run.started_at, **facts
     )
+
+
+@operation("runs.close", "runs:write", changes=True)
+def close_runs(rooms: Rooms) -> tuple[Run, ...]:
+    """Mark runs as interrupted whose process on this machine is gone."""
+    return tuple(rooms.runs.close_interrupted(process_alive))
 
 
 @operation("runs.search", "runs:read")

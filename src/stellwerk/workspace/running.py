@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from stellwerk.store import service as trees
 from stellwerk.tracking.model import Cost, Run, StepMemory
 from stellwerk.workspace import builtins, codecs
 from stellwerk.workspace import operations as ops
+from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.tables import PARQUET
 
@@ -61,6 +61,8 @@ class Ran:
 
 def run(caller: Caller, plan: Plan, watch: Watch | None = None) -> Ran:
     """Execute a plan as a run with its steps as children, and register the model it evaluates."""
+    if caller.local:
+        caller.call(ops.close_runs, {})
     environment = caller.blobs.put(current().document)
     codes = _keep_code(caller, plan)
     parent: Run = caller.call(
@@ -72,7 +74,7 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None) -> Ran:
             "params": plan.params,
             "tags": {"plan": caller.blobs.put(canonical.dumps(document(plan))), **_sources(caller, plan)},
             "environment": environment,
-            "process": os.getpid() if caller.local else None,
+            "process": this_process() if caller.local else None,
         },
     )
     book = _Book(caller=caller, plan=plan, parent=parent.id, environment=environment, codes=codes, watch=watch)
@@ -289,7 +291,7 @@ class _Book:
                 "code": self.codes[node.function],
                 "environment": self.environment,
                 "step_key": Digest(event.key),
-                "process": os.getpid() if self.caller.local else None,
+                "process": this_process() if self.caller.local else None,
             },
         )
         return started

@@ -16,7 +16,6 @@ from stellwerk.ledger import documents
 from stellwerk.monitoring.model import Assessment, RenewalDecision, Settings
 from stellwerk.releases import policies, rules
 from stellwerk.releases.model import EndpointSpec, Release, Verdict
-from stellwerk.releases.service import spent
 from stellwerk.workspace.rooms import Rooms
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def release(rooms: Rooms, endpoint: str) -> Release:
             code="not-clear",
             hint="`stellwerk next` says what to do",
         )
-    if any(spent(known, verdict) for known in rooms.interlocking.history(endpoint)):
+    if any(rules.spent(known, verdict) for known in rooms.interlocking.history(endpoint)):
         raise Conflict(
             f"the newest verdict of {endpoint!r} was used for a release already",
             code="verdict-used",

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stellwerk.cli.output import Drawing, Screen, Span, Table, dim, paint, plain, visible
+from stellwerk.cli.output import Drawing, Span, Table, dim, paint, plain, visible
+from stellwerk.cli.screen import Screen
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,63 @@
+"""One contract over a workspace in a folder and over the same workspace at the other end of a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import stellwerk as sw
+from stellwerk.testing import worlds
+from stellwerk.testing.workspaces import WorkspaceContract
+from stellwerk.workspace.facade import Workspace
+from stellwerk.workspace.local import LocalCaller
+
+
+class TestInAFolder(WorkspaceContract):
+    """The facade calls the rooms in this process."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("folder")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def workspace(cls, place: Path) -> Iterator[Workspace]:
+        with worlds.workspace(place) as made:
+            yield made
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ask(cls, workspace: Workspace) -> worlds.Ask:
+        caller = workspace._caller
+        assert isinstance(caller, LocalCaller)
+        return worlds.in_process(caller.rooms)
+
+
+class TestAtAUrl(WorkspaceContract):
+    """The facade calls a real server process."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("url")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def url(cls, place: Path) -> Iterator[str]:
+        worlds.workspace(place).close()
+        with worlds.server(place) as url:
+            yield url
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def workspace(cls, url: str) -> Iterator[Workspace]:
+        with sw.connect(url) as made:
+            yield made
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ask(cls, url: str) -> worlds.Ask:
+        return worlds.Client(url).ask

@@ -1,0 +1,87 @@
+"""The code that the formats' pages give for reading by hand reads what Stellwerk writes, and notices damage."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stellwerk.core.digest import Digest, of_bytes
+from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
+from stellwerk.serving.adapters.spool import Spool
+from stellwerk.serving.model import PredictionBatch, Steer
+
+docs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("pages.py"))))
+FORMATS = docs.ROOT / "docs" / "formats"
+
+
+def by_hand(page: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the one Python block of a page in a folder."""
+    (block,) = [block for block in docs.blocks(FORMATS / page) if block.language == "python"]
+    return subprocess.run(
+        [sys.executable, "-I", "-c", block.text], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def batch(number: int) -> PredictionBatch:
+    return PredictionBatch(
+        id=f"01kc4v3n0w5x8y2z6q7r9s1t{number:02}",
+        at=datetime(2026, 1, 2, tzinfo=UTC),
+        workspace="default",
+        endpoint="delay",
+        release="r",
+        model=Digest("sha256:" + "0" * 64),
+        signal="clear",
+        audit_share=0.01,
+        count=2,
+        columns={"origin": ("JFK", None), "hour": (7, 18.5)},
+        scores=(0.25, float("nan")),
+        answers=("false", None),
+        steered={1: Steer(kind="stop", reason="stop: the model gave no usable score", probability=1.0)},
+    )
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """An open log with three batches."""
+    spool = Spool(tmp_path / "delay")
+    for number in range(3):
+        spool.append(batch(number))
+    spool.close()
+    return tmp_path / "delay"
+
+
+def test_a_log_is_read_by_hand(log: Path) -> None:
+    """Every batch is found, in order, with its number of rows."""
+    read = by_hand("predictions.md", log)
+
+    assert [f"{batch(number).id} 2" for number in range(3)] == read.stdout.splitlines(), read.stderr
+
+
+def test_a_damaged_log_is_noticed_by_hand(log: Path) -> None:
+    """One changed byte fails."""
+    data = bytearray((log / "current.log").read_bytes())
+    data[len(data) // 2] ^= 1
+    (log / "current.log").write_bytes(data)
+
+    assert by_hand("predictions.md", log).returncode == 1
+
+
+def test_sealed_labels_are_opened_by_hand(tmp_path: Path) -> None:
+    """What the sealer wrote opens with the key and gives the commitment; a changed byte does not open."""
+    create_sealing_key(tmp_path / "sealing.key")
+    plain = b"salt" * 8 + b"PAR1 labels"
+    sealed = FileSealer(tmp_path / "sealing.key").seal(plain)
+
+    (tmp_path / "labels").write_bytes(sealed)
+    opened = by_hand("gate.md", tmp_path)
+    (tmp_path / "labels").write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    changed = by_hand("gate.md", tmp_path)
+
+    assert of_bytes(plain) == opened.stdout.strip(), opened.stderr
+    assert changed.returncode == 1
