@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from stellwerk.core.digest import Digest
 from stellwerk.evidence.model import CheckResult, Evidence, Plan
 from stellwerk.releases import policies as catalogue
-from stellwerk.releases.model import EndpointSpec, Goal, Outcome, Policy, Reason, Verdict
+from stellwerk.releases.model import EndpointSpec, Goal, Outcome, Policy, Reason, Release, Verdict
 
 EXEMPT_FROM_SUCCESS = ("first", "retrain", "security", "cost")
 """Reasons for a release that need no proof of being better, only of not being worse."""
