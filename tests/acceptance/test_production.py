@@ -19,7 +19,7 @@ import pytest
 
 import stellwerk as sw
 from stellwerk.core.clock import ReplayClock
-from stellwerk.core.errors import Corrupt, NotFound, Refused
+from stellwerk.core.errors import Corrupt, Refused
 from stellwerk.data.model import DatasetVersion
 from stellwerk.releases.model import SignalState
 from stellwerk.store import service as trees
@@ -88,7 +88,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
 def live_through(made: Life, live: Workspace, client: Client, clock: ReplayClock) -> None:
     """The whole story."""
     traffic = Traffic(client, clock, live)
-    asked = BEFORE.parcels(40, 7)
+    asked = BEFORE.parcels(150, 7)
     made.answers = client.ask(worlds.questions(asked))
     made.oip = client.infer(worlds.questions(asked))
     for day in range(5):
@@ -156,9 +156,9 @@ def test_answers_carry_the_released_digest(life: Life) -> None:
         headers["Stellwerk-Release"],
         headers["Stellwerk-Signal"],
     )
-    assert all(output["shape"][0] == 40 for output in body["outputs"])
+    assert all(output["shape"][0] == 150 for output in body["outputs"])
     assert any(item["prediction"] is None for item in life.answers)
-    assert sum(item["prediction"] is not None for item in life.answers) > 20
+    assert sum(item["prediction"] is not None for item in life.answers) > 100
 
 
 def test_a_steady_world_raises_no_alarm(life: Life) -> None:
@@ -166,7 +166,7 @@ def test_a_steady_world_raises_no_alarm(life: Life) -> None:
     assert () == tuple(alarm for alarm in life.good.alarms if alarm.severity != "note")
     assert "clear" == life.signals["good"].signal
     assert life.good.labelled > 400
-    assert life.good.coverage == 1.0
+    assert life.good.coverage > 0.6
 
 
 def test_decay_turns_the_signal_to_caution(life: Life) -> None:
@@ -177,7 +177,7 @@ def test_decay_turns_the_signal_to_caution(life: Life) -> None:
     assert {"caution"} == {alarm.severity for alarm in harmful}
     assert "caution" == life.signals["decayed"].signal
     assert life.signals["decayed"].why == harmful[0].text
-    assert life.decayed.risk.lower > life.good.risk.limit
+    assert (None, True) == (life.good.risk.alarm_label, life.decayed.risk.alarm_label is not None)
 
 
 def test_a_decayed_model_is_not_renewed(life: Life) -> None:
@@ -223,7 +223,8 @@ def test_an_ended_lease_is_stop(life: Life) -> None:
 
     assert "stop" == life.signals["over"].signal
     assert (403, "signal-stop", "stop") == (status, body["code"], headers["Stellwerk-Signal"])
-    assert isinstance(refused, (Refused, NotFound))
+    assert isinstance(refused, Refused)
+    assert "lease-ended" == refused.code
     assert released.model == life.second.model
 
 
@@ -270,8 +271,8 @@ def parts(folder: Path, model: str) -> dict[str, str]:
 
 
 def running(folder: Path, life: Life) -> None:
-    """Go back in time to where the second release runs."""
-    worlds.clock(folder).set(START + 25 * DAY)
+    """Move on to where the second model runs again."""
+    worlds.clock(folder).set(life.first.expires_at + DAY)
 
 
 @pytest.mark.parametrize("which", ["weights", "description", "tree"])
@@ -374,9 +375,9 @@ def test_tokens_of_another_workspace_are_nothing_here(life: Life, copy: Path) ->
 
 def test_what_the_owner_changed_is_not_released_by_old_rules(life: Life, copy: Path) -> None:
     """A verdict of yesterday's numbers gives no release under today's."""
+    running(copy, life)
     with opened(copy) as (local, _):
         local.stop(ENDPOINT, why="to begin anew")
-        running(copy, life)
         stricter = replace(local.endpoints()[0], environment="elsewhere")
         local.declare(stricter)
         with pytest.raises(Refused) as caught:

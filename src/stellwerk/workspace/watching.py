@@ -14,7 +14,7 @@ from stellwerk.evidence.model import Evidence, GateSet, Plan
 from stellwerk.evidence.shelves import EVIDENCE
 from stellwerk.ledger import documents
 from stellwerk.monitoring.model import Assessment, RenewalDecision, Settings
-from stellwerk.releases import policies, rules
+from stellwerk.releases import policies, rules, signals
 from stellwerk.releases.model import EndpointSpec, Release, Verdict
 from stellwerk.workspace.rooms import Rooms
 
@@ -189,6 +189,12 @@ def renew(rooms: Rooms, endpoint: str) -> Renewal:
     from stellwerk.monitoring.renewal import decide_renewal, renewal_facts
 
     release = _running(rooms, endpoint)
+    if not signals.holds(release, rooms.clock.now()):
+        raise Refused(
+            f"the lease of {endpoint!r} has ended; an ended lease is not renewed",
+            code="lease-ended",
+            hint="`stellwerk prove` and `stellwerk release`",
+        )
     asked = rooms.book.entries(kinds=["release.renewed", "release.not-renewed"], subject=f"release:{release.id}")
     found = assess(rooms, endpoint, attempt=len(asked) + 1)
     if rooms.interlocking.release_of(release.id).status != "active":

@@ -45,7 +45,7 @@ def delay(first: int = 1, last: int = 3, depth: int = 6) -> Any:
     table = contract("flights", changes={"arr_delay": "late"})(raw)
     some = months(first, last=last)
     model = train(join([table, some]), depth)
-    return evaluate(model, table, by=["carrier"])
+    return evaluate(model, table)
 
 
 def test_outside_a_pipeline_a_step_is_its_function() -> None:
@@ -306,7 +306,7 @@ def test_a_plan_is_described_for_people() -> None:
         "  join              step      tables[0] <- contract:flights, tables[1] <- months",
         "  train             train     table <- join, depth=6, rate=0.1, name=None, seeds 5, retries 2, timeout 10m,"
         " memory 2GB",
-        "  evaluate          evaluate  model <- train, table <- contract:flights, by=['carrier']",
+        "  evaluate          evaluate  model <- train, table <- contract:flights",
         "  result = evaluate",
     ] == lines
 
