@@ -48,11 +48,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_format_can_be_verified_by_hand() -> None:
-    """Each page but the overview has at least one command."""
+    """Each page on the ground has at least one command."""
     pages = {path.name for path in DOCS.glob("*.md")} - {"README.md"}
 
-    assert {"store.md", "tree.md", "ledger.md", "checkpoint.md", "envelope.md"} == pages
-    assert pages == {str(block.values[0]) for block in BLOCKS}
+    ground = {"store.md", "tree.md", "ledger.md", "checkpoint.md", "envelope.md"}
+
+    assert ground <= pages
+    assert ground == {str(block.values[0]) for block in BLOCKS}
 
 
 @pytest.mark.parametrize(("page", "block"), BLOCKS)

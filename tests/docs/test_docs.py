@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import pkgutil
 import re
 import runpy
 import shutil
@@ -269,6 +270,35 @@ def test_targets_that_are_named_exist() -> None:
 
     assert named
     assert named - targets == set()
+
+
+def test_code_that_is_named_exists() -> None:
+    """`room/file.py` and `stellwerk.room` on a page are files and packages of the source."""
+    source = ROOT / "src" / "stellwerk"
+    texts = {name(page): page.read_text("utf-8") for page in PAGES}
+    files = {
+        (page, path) for page, text in texts.items() for path in re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`", text)
+    }
+    modules = {
+        (page, module)
+        for page, text in texts.items()
+        for module in re.findall(r"`stellwerk((?:\.[a-z_]+)+)`", text)
+        if module != ".toml"
+    }
+
+    assert {(page, path) for page, path in files if not ((source / path).exists() or (ROOT / path).exists())} == set()
+    assert {(page, module) for page, module in modules if not importable(f"stellwerk{module}")} == set()
+    assert files
+    assert modules
+
+
+def importable(path: str) -> bool:
+    """Whether a dotted path is a module, or a name in one."""
+    try:
+        pkgutil.resolve_name(path)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 def test_the_licence_is_apache_2() -> None:

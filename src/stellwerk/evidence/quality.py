@@ -124,8 +124,7 @@ def _success(plan: Plan, cases: Judged, alpha: float) -> list[CheckResult]:
             "floor:baseline",
             "floor",
             _judge(gain, 0.0, strict=True),
-            f"{proper.title} improvement on always answering the training average {_span(gain, signed=True)}, "
-            "wanted above 0",
+            f"{proper.title} improvement on the best constant answer {_span(gain, signed=True)}, wanted above 0",
             gain,
             metric=name,
             limit=0.0,

@@ -23,7 +23,6 @@ from stellwerk.store.ports import Blobs
 failpoints.declare("plan.frozen", "gate.opened", "evidence.signed")
 
 PREDICATE = "https://stellwerk.dev/evidence/v1"
-PLAN_PREDICATE = "https://stellwerk.dev/plan/v1"
 SALT_BYTES = 32
 MARK = 8
 SHARED = 0.01

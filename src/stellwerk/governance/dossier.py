@@ -253,11 +253,11 @@ def _since(reader: Reader, release: Release) -> Section:
 def _signatures(release: Release, verdict: Verdict, evidence: list[Evidence]) -> Section:
     return Section(
         title="Signed statements",
-        text="In-toto statements in DSSE envelopes, kept in the store under these digests.",
+        text="In-toto statements in DSSE envelopes, kept in the store under these digests. They bind the plan "
+        f"{verdict.plan}.",
         header=("statement", "digest"),
         rows=(
             ("release", release.statement),
-            ("plan", verdict.plan),
             *((item.kind, item.statement or "–") for item in evidence),
         ),
     )

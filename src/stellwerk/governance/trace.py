@@ -5,7 +5,7 @@ Every digest on the way is re-read and re-hashed. What cannot be proven is said 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -171,14 +171,16 @@ class Tracer:
 
     def _release(self, walk: _Walk, release: Release) -> None:
         node = f"release:{release.id}"
+        with self._book.read() as reader:
+            verdict = VERDICTS.get(reader, release.verdict)
+        told = {**_granted(release), "verdict": documents.dump(verdict)}
+        title = f"{release.model_name}@{release.model_version}"
         walk.nodes[node] = replace(
-            self._signed(walk, release.statement, "release", f"{release.model_name}@{release.model_version}"),
+            self._signed(walk, release.statement, "release", title, told),
             id=node,
             detail=f"{release.endpoint}: granted {format_instant(release.granted_at)[:16]} by {release.granted_by}, "
             f"until {format_instant(release.expires_at)[:16]}",
         )
-        with self._book.read() as reader:
-            verdict = VERDICTS.get(reader, release.verdict)
         self._verdict(walk, verdict)
         _edge(walk, f"verdict:{verdict.id}", node, "permits")
         self._artifact(walk, release.model)
@@ -199,7 +201,8 @@ class Tracer:
             evidence = [item for item in EVIDENCE.select(reader, subject=verdict.model) if item.statement]
         for item in evidence:
             if item.statement in verdict.evidence and item.statement is not None:
-                walk.nodes[item.statement] = self._signed(walk, item.statement, "evidence", item.kind)
+                told = {key: value for key, value in documents.dump(item).items() if key != "statement"}
+                walk.nodes[item.statement] = self._signed(walk, item.statement, "evidence", item.kind, told)
                 _edge(walk, item.statement, node, "proves")
         self._gate(walk, verdict)
 
@@ -226,7 +229,7 @@ class Tracer:
         walk.nodes[digest] = self._node(walk, digest)
         dataset = self._dataset(digest)
         if dataset is not None:
-            for name, part in trees.files(self._blobs, digest).items():
+            for name, part in self._files(walk, digest).items():
                 # The table of a version of one part is that part: drawing it twice would close a circle.
                 if part not in walk.nodes:
                     walk.nodes[part] = self._checked(walk, part, "file", name)
@@ -291,7 +294,9 @@ class Tracer:
         for release in releases:
             node = f"release:{release.id}"
             walk.nodes[node] = replace(
-                self._signed(walk, release.statement, "release", release.endpoint), id=node, detail=release.status
+                self._signed(walk, release.statement, "release", release.endpoint, _granted(release)),
+                id=node,
+                detail=release.status,
             )
             _edge(walk, digest, node, "released")
             for segment, count in self._segments(release.endpoint, release.id):
@@ -311,10 +316,20 @@ class Tracer:
             model = VERSIONS.select(reader, digest=digest, limit=1)
         if model:
             node = self._checked(walk, digest, "model", f"{model[0].name}@{model[0].version}")
-            for path, part in trees.files(self._blobs, digest).items():
-                self._checked(walk, part, "file", path)
+            for path, part in self._files(walk, digest).items():
+                if self._checked(walk, part, "file", path).state == "failed":
+                    node = replace(node, state="failed", detail=f"its file {path} is damaged")
             return node
         return self._checked(walk, digest, "artifact", short(digest))
+
+    def _files(self, walk: _Walk, digest: Digest) -> dict[str, Digest]:
+        """The files of a tree. What cannot be read is told, not raised: the rest of the walk goes on."""
+        try:
+            return trees.files(self._blobs, digest)
+        except (Corrupt, NotFound) as problem:
+            if not any(str(problem) in known for known in walk.failed):
+                walk.failed.append(f"tree {short(digest)}: {problem}")
+            return {}
 
     def _dataset(self, digest: Digest) -> DatasetVersion | None:
         with self._book.read() as reader:
@@ -335,17 +350,39 @@ class Tracer:
                 walk.failed.append(f"{kind} {title}: {problem}")
         return Node(id=digest, kind=kind, title=title, digest=digest, state=state, detail=detail)
 
-    def _signed(self, walk: _Walk, statement: Digest, kind: str, title: str) -> Node:
-        """Re-read a signed statement and check its signature as well."""
+    def _signed(self, walk: _Walk, statement: Digest, kind: str, title: str, told: dict[str, Any]) -> Node:
+        """Re-read a signed statement, check its signature, and that it says what the book's rows say."""
         node = self._checked(walk, statement, kind, title)
         if node.state == "failed":
             return node
         try:
-            rules.unseal(canonical.loads(self._blobs.get(statement)), self._key, self._verifier)
+            found = rules.unseal(canonical.loads(self._blobs.get(statement)), self._key, self._verifier)
+            wrong = list(_differing(found.get("predicate"), told))
+            if wrong:
+                raise Corrupt(f"the book and the signed statement differ in {', '.join(wrong)}")
         except StellwerkError as problem:
             walk.failed.append(f"{kind} {title}: {problem}")
             return replace(node, state="failed", detail=str(problem))
         return node
+
+
+GRANTED = ("id", "endpoint", "environment", "model", "model_name", "model_version", "verdict", "granted_at",
+           "granted_by", "audit_share", "routed", "risk_limit")  # fmt: skip
+"""What never changes of a release; its lease and its end are told by the ledger."""
+
+
+def _granted(release: Release) -> dict[str, Any]:
+    told = documents.dump(release)
+    return {"release": {name: told[name] for name in GRANTED}}
+
+
+def _differing(signed: Any, told: Any, name: str = "") -> Iterator[str]:
+    """Where a signed document lacks something that the book tells, or says otherwise."""
+    if isinstance(told, dict) and isinstance(signed, dict) and told:
+        for key, value in told.items():
+            yield from _differing(signed.get(key), value, f"{name}.{key}".lstrip("."))
+    elif signed != told:
+        yield name or "everything"
 
 
 def _edge(walk: _Walk, source: str, target: str, label: str) -> None:

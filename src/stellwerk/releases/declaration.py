@@ -76,7 +76,7 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
             f"{where} lacks {', '.join(missing)}", code="invalid-project", hint="every decision has an owner"
         )
     lease, steering = table.get("lease", {}), table.get("steering", {})
-    _known(f"{where} lease", lease, ("max", "breach_probability"))
+    _known(f"{where} lease", lease, ("max",))
     _known(f"{where} steering", steering, ("audit", "review"))
     review = steering.get("review", {})
     _known(f"{where} steering.review", review, ("queue", "due"))
@@ -92,7 +92,6 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
         slices=_slices(f"{where} slices", table.get("slices", {})),
         lease=LeaseRule(
             maximum=_duration(f"{where} lease", lease, "max", timedelta(days=30)),
-            breach_probability=_number(f"{where} lease", lease, "breach_probability", 0.10),
         ),
         steering=Steering(
             audit=_audit(where, steering),

@@ -37,7 +37,6 @@ class LeaseRule:
     """How long a release may last."""
 
     maximum: timedelta
-    breach_probability: float = 0.10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,10 @@ class Examiner(Protocol):
         """Predictions for a Parquet blob, computed in the sandboxed worker."""
         ...
 
+    def walls(self) -> dict[str, Any]:
+        """What kept the models in while they were asked; for the evidence."""
+        ...
+
     def scan(self, model: Digest) -> tuple[CheckResult, ...]:
         """What the files of a model are, without loading them."""
         ...

@@ -103,7 +103,15 @@ class Prover:
         labels = self._examiner.labels(plan.model, gate, plain)
         results, measured = self._measure(plan, gate, labels, level)
         evidence = self._sign(
-            "quality", plan, digest, results, timedelta(days=30), attempt=opening.attempt, alpha=level
+            "quality",
+            plan,
+            digest,
+            results,
+            timedelta(days=30),
+            attempt=opening.attempt,
+            alpha=level,
+            champion=plan.champion,
+            walls=self._examiner.walls(),
         )
         return self._give(plan, digest, opening.attempt, evidence, measured)
 

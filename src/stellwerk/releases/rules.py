@@ -189,8 +189,6 @@ def _problems(endpoint: EndpointSpec) -> Iterator[str]:
             yield f"slices.{goal.metric} has what is not judged by slice (expected a floor or a ceiling of answers)"
     if endpoint.lease.maximum <= timedelta(0):
         yield "lease.max must be above 0"
-    if not 0 < endpoint.lease.breach_probability < 1:
-        yield f"lease.breach_probability is {endpoint.lease.breach_probability!r} (expected between 0 and 1)"
     if endpoint.label_delay < timedelta(0):
         yield "label_delay must not be negative"
     if endpoint.traffic_per_day < 1:

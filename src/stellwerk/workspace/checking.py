@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from stellwerk.workspace.rooms import Rooms
 
 REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", "plan", "model", "evidence")
 """Fields of ledger entries whose digests must be in the store."""
-TREE = b'"format":"stellwerk-tree/1"'
+TREE = b'"format":"stellwerk-tree/1"}'
 MAX_TREE = 64 << 20
 
 
@@ -78,11 +79,20 @@ def _inside(rooms: Rooms, digest: str, where: str, seen: set[str]) -> Iterator[t
         return
     seen.add(digest)
     data = file.read_bytes()
-    if TREE not in data[-200:]:
+    # A damaged tree is found by its own hash; what it seems to name means nothing.
+    if not data.endswith(TREE) or hashlib.sha256(data).hexdigest() != name:
         return
-    for entry in json.loads(data)["entries"]:
-        yield entry["digest"], f"{where} / {entry['name']}"
-        yield from _inside(rooms, entry["digest"], f"{where} / {entry['name']}", seen)
+    for part, inner in _entries(data):
+        yield inner, f"{where} / {part}"
+        yield from _inside(rooms, inner, f"{where} / {part}", seen)
+
+
+def _entries(data: bytes) -> list[tuple[str, str]]:
+    """Names and digests in a tree; none where a blob only ends like one."""
+    try:
+        return [(str(entry["name"]), str(entry["digest"])) for entry in json.loads(data)["entries"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _digests(value: object) -> Iterator[str]:

@@ -91,7 +91,10 @@ def cases(
 def _groups(frame: pl.DataFrame, days: NDArray[Any], columns: tuple[str, ...] | None) -> NDArray[Any] | None:
     if columns is None:
         return None
-    parts = [days.tolist(), *(map(str, frame.get_column(name)) for name in columns if name in frame.columns)]
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise Invalid(f"the log has no column {', '.join(missing)} to group by", code="unknown-column")
+    parts = [days.tolist(), *(map(str, frame.get_column(name)) for name in columns)]
     return np.array(["\x1f".join(key) for key in zip(*parts, strict=True)])
 
 

@@ -62,6 +62,10 @@ class SandboxExaminer:
         self._answers[(model, features)] = made
         return made
 
+    def walls(self) -> dict[str, Any]:
+        layers = self._worker.layers
+        return {"landlock_abi": layers.landlock_abi, "seccomp": layers.seccomp, "rlimits": layers.rlimits}
+
     def scan(self, model: Digest) -> tuple[CheckResult, ...]:
         blobs = self._blobs
         files = {name: blobs.path(digest) for name, digest in trees.files(blobs, model).items()}

@@ -17,7 +17,8 @@ class Settings:
     root: str = ""
     """Folder or URL of the workspace, for commands that are not told otherwise."""
     allow_unsandboxed: bool = False
-    """Judge models without a sandbox where the kernel has none. Shown on the board and in the ledger."""
+    """Judge models without a sandbox where the kernel has none. Each piece of quality evidence
+    says which walls there were."""
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:

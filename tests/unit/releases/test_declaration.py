@@ -64,7 +64,6 @@ auroc = { floor = 0.5 }
 unproven = "refuse"
 [endpoint.delay.lease]
 max = "12h"
-breach_probability = 0.2
 [endpoint.delay.steering]
 audit = 1
 review = { queue = "desk", due = "90s" }
@@ -79,7 +78,7 @@ review = { queue = "desk", due = "90s" }
         fallback="human",
         goals=(Goal(metric="auroc", floor=0.6), Goal(metric="brier", ceiling=0.2, margin=0.01)),
         slices=SliceRule(by=("carrier",), goals=(Goal(metric="auroc", floor=0.5),), unproven="refuse"),
-        lease=LeaseRule(maximum=timedelta(hours=12), breach_probability=0.2),
+        lease=LeaseRule(maximum=timedelta(hours=12)),
         steering=Steering(audit=1.0, review_queue="desk", review_due=timedelta(seconds=90)),
         label_delay=timedelta(weeks=2),
         traffic_per_day=12,
@@ -127,7 +126,6 @@ UNKNOWN = [
     (LEAST.format(extra="", tables="brier = { cieling = 0.2 }"), "cieling", "ceiling"),
     (LEAST.format(extra="", tables="brier = { floor = 0.2, margn = 1 }"), "margn", "margin"),
     (LEAST.format(extra="", tables="[endpoint.delay.lease]\nmaximum = '3d'"), "maximum", "max"),
-    (LEAST.format(extra="", tables="[endpoint.delay.lease]\nbreach_probabilty = 1"), "breach_probabilty", "breach_"),
     (LEAST.format(extra="", tables="[endpoint.delay.steering]\naudits = 1"), "audits", "audit"),
     (LEAST.format(extra="", tables="[endpoint.delay.steering]\nanomaly = { stop = 0.9 }"), "anomaly", ""),
     (LEAST.format(extra="", tables="[endpoint.delay.steering.review]\nqeue = 'x'"), "qeue", "queue"),
@@ -187,7 +185,6 @@ WRONG_TABLES: dict[str, str] = {
     "lease number": "[endpoint.delay.lease]\nmax = 30",
     "lease nothing": "[endpoint.delay.lease]\nmax = '0d'",
     "lease forever": "[endpoint.delay.lease]\nmax = '9999999999w'",
-    "breach": "[endpoint.delay.lease]\nbreach_probability = 1.5",
     "audit never": "[endpoint.delay.steering]\naudit = 0",
     "audit negative": "[endpoint.delay.steering]\naudit = -0.1",
     "audit too much": "[endpoint.delay.steering]\naudit = 1.01",
