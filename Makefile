@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml requirements.lock
 	fi
 	touch $(STAMP)
 
-demo: setup ## the whole life of a model on real data (about three minutes)
+demo: setup ## the whole life of a model on real data (about a minute)
 	$(RUN) examples/demo.py
 
 test: setup ## all tests
