@@ -349,7 +349,7 @@ class WorkspaceContract:
             (NotFound, "not-found", lambda w: w.run_page("nothing")),
             (NotFound, "not-found", lambda w: w.dossier("nothing")),
             (NotFound, "not-found", lambda w: w.decide("nothing", "late")),
-            (Invalid, "invalid-prediction-id", lambda w: w.trace("nothing")),
+            (NotFound, "not-found", lambda w: w.trace("nothing")),
             (Invalid, "invalid-digest", lambda w: w.trace("sha256:abc")),
             (Invalid, "missing-reason", lambda w: w.stop(ENDPOINT, why=" ")),
             (Invalid, "invalid-name", lambda w: w.models.alias(ENDPOINT, "no good name", 1)),

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from stellwerk.workspace.serving import Servers
 from stellwerk.workspace.settings import Settings
 
 ENDPOINT, DATASET, TARGET, OWNER = "tardy", "parcels", "late", "anna"
-START = datetime(2026, 3, 2, tzinfo=UTC)
+START, YEAR = datetime(2026, 3, 2, tzinfo=UTC), timedelta(days=365)
 RARE = "West"
 """The depot of so few parcels that nothing can be proven about it."""
 

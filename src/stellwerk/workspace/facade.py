@@ -267,7 +267,9 @@ def connect(place: str | Path = ".", *, actor: str = "") -> Workspace:
             )
         from stellwerk.workspace.adapters.http import HttpCaller
 
-        return Workspace(HttpCaller(place))
+        caller = HttpCaller(place)
+        caller.clock.now()  # said now, and not at the first use
+        return Workspace(caller)
     from stellwerk.workspace.layout import find
     from stellwerk.workspace.local import LocalCaller
     from stellwerk.workspace.rooms import Rooms

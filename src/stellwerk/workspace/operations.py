@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
+from stellwerk.core.errors import NotFound
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.evidence.model import GateSet
 from stellwerk.governance.comparing import Comparison, Duel
@@ -21,6 +23,7 @@ from stellwerk.models.model import Alias, ModelVersion, Signature
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
 from stellwerk.reviews.model import Case
+from stellwerk.store import service as trees
 from stellwerk.store.model import Damage
 from stellwerk.tracking.model import Cost, Run, Status, StepMemory
 from stellwerk.workspace import checking, frames, tables, viewing, watching
@@ -96,6 +99,7 @@ def start_run(
     process: str | None = None,
 ) -> Run:
     """Begin a run."""
+    _must_be_kept(rooms, (inputs or {}).values())
     return rooms.runs.start(
         experiment=experiment,
         name=name,
@@ -124,6 +128,7 @@ def finish_run(
     memory: StepMemory | None = None,
 ) -> Run:
     """End a run once, and remember its result under its step key in the same transaction."""
+    _must_be_kept(rooms, [*(outputs or {}).values(), *(memory.outputs.values() if memory else ())])
     return rooms.runs.finish(
         run, status=status, outputs=outputs, metrics=metrics, cost=cost, error=error, log=log, memory=memory
     )
@@ -132,6 +137,7 @@ def finish_run(
 @operation("runs.record", "runs:write", changes=True)
 def record_run(rooms: Rooms, run: Run) -> Run:
     """Note a run that needed no execution, such as a step found in the cache."""
+    _must_be_kept(rooms, [*run.inputs.values(), *run.outputs.values()])
     facts = {
         field: getattr(run, field)
         for field in ("parent", "params", "metrics", "tags", "inputs", "outputs", "code", "environment", "step_key",
@@ -177,6 +183,7 @@ def register_model(
     rooms: Rooms, name: str, digest: Digest, signature: Signature, layout: str, run: str, seed: int | None = None
 ) -> ModelVersion:
     """Give a model's file tree the next version of a name."""
+    _must_be_kept(rooms, trees.files(rooms.blobs, digest).values())
     return rooms.registry.register(name, digest, signature, layout=layout, run_id=run, seed=seed)
 
 
@@ -367,6 +374,13 @@ def verify(rooms: Rooms) -> BookReport:
 def fsck(rooms: Rooms) -> tuple[Damage, ...]:
     """Check every blob and every reference to one by independent code. Nothing is changed."""
     return tuple(checking.fsck(rooms))
+
+
+def _must_be_kept(rooms: Rooms, digests: Iterable[Digest]) -> None:
+    """The bytes come first: the book never names what the store does not hold."""
+    for digest in digests:
+        if not rooms.blobs.has(digest):
+            raise NotFound(f"the store holds no {digest}", hint="put the bytes before what refers to them")
 
 
 def _now(clock: Clock) -> Any:
