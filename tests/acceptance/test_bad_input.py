@@ -18,7 +18,7 @@ import pytest
 import stellwerk as sw
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused, StellwerkError, Unavailable
 from stellwerk.models.model import Column, Signature
-from stellwerk.pipelines.loading import find_pipelines, load
+from stellwerk.pipelines.loading import load
 from stellwerk.releases.model import Goal, SliceRule
 from stellwerk.store import service as trees
 from stellwerk.testing import worlds

@@ -41,6 +41,7 @@ STAGES = ("", "data", "run", "verdict", "release", "outcomes")
 SWEEP = (
     "blob.open", "blob.write", "blob.fsync", "blob.link", "blob.dirsync",
     "ledger.record", "ledger.commit", "ledger.committed",
+    "step-stored", "step-committed",
     "evidence.signed", "plan.frozen", "gate.opened", "verdict.given", "release.signed", "release.granted",
     "spool.write", "spool.sync", "spool.synced",
     "segment.rotate", "segment.rotated", "segment.blob", "segment.row", "segment.unlink",

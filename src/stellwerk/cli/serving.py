@@ -10,7 +10,6 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +20,7 @@ from stellwerk.cli.output import dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.core.clock import format_instant
 from stellwerk.core.errors import NotFound, StellwerkError, Unavailable
+from stellwerk.core.files import replace_text
 
 if TYPE_CHECKING:
     from stellwerk.workspace.layout import Layout
@@ -161,17 +161,11 @@ def _announced(layout: Layout, url: str) -> Iterator[None]:
     """Say in the workspace's folder where its server is, as long as it runs."""
     file = layout.folder / SERVER
     started = format_instant(layout.make_clock().now())
-    _replace(file, json.dumps({"url": url, "pid": os.getpid(), "started_at": started}) + "\n")
+    replace_text(file, json.dumps({"url": url, "pid": os.getpid(), "started_at": started}) + "\n")
     try:
         yield
     finally:
         file.unlink(missing_ok=True)
-
-
-def _replace(file: Path, text: str) -> None:
-    waiting = file.with_suffix(".new")
-    waiting.write_text(text, "utf-8")
-    waiting.replace(file)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stellwerk.core.errors import Invalid, Unavailable
+from stellwerk.core.files import replace_text
 
 
 class Clock(Protocol):
@@ -49,9 +50,7 @@ class ReplayClock:
 
     def set(self, instant: datetime) -> None:
         """Move simulated time to an instant, atomically."""
-        waiting = self._path.with_suffix(".new")
-        waiting.write_text(json.dumps({"now": format_instant(instant)}), "utf-8")
-        waiting.replace(self._path)
+        replace_text(self._path, json.dumps({"now": format_instant(instant)}))
 
 
 def format_instant(instant: datetime) -> str:

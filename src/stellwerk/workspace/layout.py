@@ -15,6 +15,7 @@ from typing import Literal
 
 from stellwerk.core.clock import Clock, ReplayClock, SystemClock
 from stellwerk.core.errors import Corrupt, NotFound, StellwerkError, Unavailable
+from stellwerk.core.files import replace_text
 
 FOLDER = ".stellwerk"
 FORMAT = "stellwerk-workspace/1"
@@ -96,9 +97,7 @@ def finish(layout: Layout) -> None:
     }
     # Keys and data are no business of a code repository.
     (layout.folder / ".gitignore").write_text("*\n", "utf-8")
-    waiting = layout.folder / "format.json.new"
-    waiting.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-    waiting.replace(layout.folder / "format.json")
+    replace_text(layout.folder / "format.json", json.dumps(document, indent=1) + "\n")
 
 
 def find(start: Path) -> Layout:

@@ -77,7 +77,7 @@ def get_contract(rooms: Rooms, name: str) -> Contract | None:
 @operation("contracts.confirm", "data:write", changes=True)
 def confirm_contract(rooms: Rooms, name: str, changes: dict[str, dict[str, Any]] | None = None) -> Contract:
     """Confirm the newest contract of a dataset, with changes to its columns."""
-    return rooms.datasets.confirm(name, changes or {})
+    return tables.confirm(rooms, name, changes or {})
 
 
 # Runs

@@ -10,6 +10,7 @@ from stellwerk.access.model import Grant
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core.clock import ReplayClock, SystemClock
 from stellwerk.core.errors import Conflict, Corrupt
+from stellwerk.core.files import replace_text
 from stellwerk.core.names import name as checked_name
 from stellwerk.data.service import Datasets
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
@@ -124,9 +125,7 @@ class Rooms:
         """Sign the ledger's present state and copy the note outside the database."""
         note = self.database.checkpoint(self.layout.identity, self.signer).note
         target = self.layout.checkpoints / "latest.txt"
-        waiting = target.with_suffix(".new")
-        waiting.write_text(note, "utf-8")
-        waiting.replace(target)
+        replace_text(target, note)
         return note
 
     def close(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
-from stellwerk.data.model import DatasetVersion, TableDiff
+from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.tracking.model import StepMemory
 from stellwerk.workspace import frames
 from stellwerk.workspace.rooms import Rooms
@@ -21,6 +23,15 @@ def add(rooms: Rooms, name: str, blob: Digest, *, partition: str, source: str, r
     if rooms.datasets.contract(name) is None:
         rooms.datasets.infer(name, frame)
     return version
+
+
+def confirm(rooms: Rooms, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Contract:
+    """Confirm the contract of a dataset. Where a crash came between the first table and its draft, it is drafted now."""
+    if rooms.datasets.contract(name) is None:
+        known = [version for version in rooms.datasets.list() if version.name == name]
+        if known:
+            rooms.datasets.infer(name, rooms.datasets.frame(known[-1]))
+    return rooms.datasets.confirm(name, changes)
 
 
 def diff(rooms: Rooms, name: str, old: int, new: int) -> TableDiff:

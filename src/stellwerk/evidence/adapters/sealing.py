@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from stellwerk.core.errors import Corrupt, Unavailable
+from stellwerk.core.files import write_secret
 
 MAGIC = b"STWSEAL1"
 NONCE_BYTES = 12
@@ -43,12 +42,4 @@ class FileSealer:
 
 def create_sealing_key(path: Path) -> None:
     """Make a new key file, mode 0600, durable and never half-written. An existing one is kept."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(AESGCM.generate_key(bit_length=256))
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
-        os.link(temporary, path)
-    temporary.unlink()
+    write_secret(path, AESGCM.generate_key(bit_length=256), what="the sealing key")

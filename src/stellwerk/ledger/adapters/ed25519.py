@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import secrets
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from stellwerk.core.errors import Corrupt, Unavailable
+from stellwerk.core.files import write_secret
 
 
 class FileSigner:
@@ -44,24 +42,4 @@ class Ed25519Verifier:
 
 def create_key(path: Path) -> None:
     """Make a new key file, mode 0600, durable and never half-written. An existing one is kept."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(Ed25519PrivateKey.generate().private_bytes_raw())
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(temporary, path)
-        finally:
-            temporary.unlink()
-        # What the key signs must not outlive the key in a power cut.
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as cause:
-        reason = os.strerror(cause.errno or 0)
-        raise Unavailable(f"the signing key cannot be written: {reason}", code="key-unwritable") from cause
+    write_secret(path, Ed25519PrivateKey.generate().private_bytes_raw(), what="the signing key")

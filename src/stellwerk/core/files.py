@@ -1,0 +1,69 @@
+"""Small files that are never half-written: keys made once, descriptions replaced whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from stellwerk.core.errors import Unavailable
+
+
+def write_secret(path: Path, data: bytes, *, what: str) -> None:
+    """Make a file that only its owner can read (mode 0600), durable. An existing one is kept.
+
+    Args:
+        what: What it is called in an error: `the signing key`.
+    """
+    try:
+        temporary = _write_beside(path, data, 0o600)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            temporary.unlink()
+        # What depends on it must not outlive it in a power cut.
+        _sync(path.parent)
+    except OSError as cause:
+        raise Unavailable(f"{what} cannot be written: {_reason(cause)}", code="key-unwritable") from cause
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put a text in place of a file, whole or not at all, durable. Readers see the old text or the new."""
+    try:
+        temporary = _write_beside(path, text.encode(), 0o644)
+        try:
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+    except OSError as cause:
+        raise Unavailable(f"{path.name} cannot be written: {_reason(cause)}", code="file-unwritable") from cause
+
+
+def _write_beside(path: Path, data: bytes, mode: int) -> Path:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(cause: OSError) -> str:
+    return os.strerror(cause.errno) if cause.errno else "unknown reason"
