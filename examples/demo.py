@@ -52,6 +52,8 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 def main() -> int:
     """Run all stages; answer 0 when every one of them went as it should."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit(1))  # so that the server beside us ends too
     shutil.rmtree(FOLDER / ".stellwerk", ignore_errors=True)
     shutil.rmtree(FOLDER / "dossier", ignore_errors=True)
     create(FOLDER, Settings(actor=OWNER), clock="replay")
