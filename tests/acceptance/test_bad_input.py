@@ -377,9 +377,7 @@ SIGNATURE = Signature(
 
 
 @pytest.mark.parametrize("disguise", ["bare", "beside", "renamed", "old protocol"])
-def test_a_pickle_is_judged_and_never_loaded(
-    released: Path, house: Workspace, tmp_path: Path, disguise: str
-) -> None:
+def test_a_pickle_is_judged_and_never_loaded(released: Path, house: Workspace, tmp_path: Path, disguise: str) -> None:
     """Registered as a model it gets the verdict stop with the reason; its payload never runs; the gate stays shut."""
     canary = tmp_path / "canary"
     files = hostile(canary)[disguise]
@@ -409,7 +407,9 @@ def test_a_pickle_is_judged_and_never_loaded(
 def test_a_model_that_is_nothing(released: Path, house: Workspace) -> None:
     """A registered tree whose bytes are no model, or not there at all, is never clear."""
     caller = house._caller
-    empty = trees.put_files(caller.blobs, {"model.json": b'{"format": "?"}', "estimator.skops": b"PK\x05\x06" + bytes(18)})
+    empty = trees.put_files(
+        caller.blobs, {"model.json": b'{"format": "?"}', "estimator.skops": b"PK\x05\x06" + bytes(18)}
+    )
     facts = {"signature": SIGNATURE, "layout": "skops", "run": ""}
     caller.call(ops.register_model, {"name": "nothing", "digest": empty, **facts})
 
@@ -469,6 +469,32 @@ def test_what_was_missing_may_come_later(tmp_path: Path) -> None:
         assert second.id == house.release(ENDPOINT).verdict
 
 
+def test_missing_values_are_a_slice_like_any_other(tmp_path: Path) -> None:
+    """Where nothing is proven about parcels without a depot, questions without a depot go to people (law 3)."""
+    rows = WORLD.parcels(1200, 1).with_columns(
+        depot=pl.when(pl.int_range(pl.len()) % 40 == 0).then(None).otherwise("depot")
+    )
+    patient = worlds.PIPELINE.replace(
+        "sw.fit(LogisticRegression(C=strength, max_iter=500)",
+        "from sklearn.impute import SimpleImputer\n    from sklearn.pipeline import make_pipeline\n\n"
+        "    return sw.fit(make_pipeline(SimpleImputer(), LogisticRegression(C=strength, max_iter=500))",
+    ).replace("return from", "from")
+    with worlds.workspace(tmp_path) as house:
+        (tmp_path / "pipeline.py").write_text(patient, "utf-8")
+        house.data.add(DATASET, rows)
+        house.data.confirm(DATASET)
+        house.run(worlds.plan(tmp_path))
+        house.declare(worlds.declared(tmp_path))
+        verdict = house.prove(ENDPOINT)
+        house.release(ENDPOINT)
+        ask = worlds.in_process(house._caller.rooms)  # type: ignore[attr-defined]
+        asked = {"distance": [0.1] * 3, "weight": [0.2] * 3, "depot": [None, worlds.RARE, "North"]}
+        answers = ask(asked)
+
+    assert 2 == len(verdict.routed)
+    assert [True, True, False] == [item["prediction"] is None for item in answers]
+
+
 # The machine
 
 
@@ -485,7 +511,8 @@ def run_cli(folder: Path, *words: str, fail: str = "") -> subprocess.CompletedPr
 
 
 @pytest.mark.parametrize(
-    "fail", ["blob.open:full:1", "blob.write:full:1", "blob.fsync:full:1", "ledger.record:full:1", "ledger.commit:full:1"]
+    "fail",
+    ["blob.open:full:1", "blob.write:full:1", "blob.fsync:full:1", "ledger.record:full:1", "ledger.commit:full:1"],
 )
 def test_a_full_disk(house: Workspace, folder: Path, tmp_path: Path, fail: str) -> None:
     """Exit code 8 with a hint, nothing added; with space again the same command succeeds."""

@@ -110,15 +110,12 @@ class Chain:
 
     def check(self) -> None:
         """Reopened: everything acknowledged is there, what is there is whole, and the laws hold."""
-        try:
-            live = sw.connect(self.folder, actor=worlds.OWNER) if self.folder.exists() else None
-        except NotFound as missing:
-            assert "no-workspace" == missing.code
-            live = None
-        if live is None:
+        if not (self.folder / ".stellwerk" / "format.json").exists():
             assert [] == self.acknowledged()
+            with pytest.raises(NotFound):
+                sw.connect(self.folder)
             return
-        with live:
+        with sw.connect(self.folder, actor=worlds.OWNER) as live:
             assert () == live.verify().findings
             assert [] == [item for item in live.fsck() if item.severity == "error"]
             self._facts(live)

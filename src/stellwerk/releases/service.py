@@ -9,7 +9,7 @@ from stellwerk.core import canonical, failpoints
 from stellwerk.core.clock import Clock, format_instant
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
 from stellwerk.core.names import new_id
-from stellwerk.evidence.shelves import OPENINGS, PLANS
+from stellwerk.evidence.shelves import GATES, OPENINGS, PLANS
 from stellwerk.ledger import documents
 from stellwerk.ledger import rules as ledger_rules
 from stellwerk.ledger.ports import Book, Reader, Signer, Transaction
@@ -125,8 +125,16 @@ class Interlocking:
         if VERDICTS.get(tx, verdict.id) != verdict:
             raise Refused("the verdict is not the one that the book holds", code="not-clear", hint="prove again")
         _frozen_before_opened(tx, verdict)
-        if any(rules.spent(known, verdict) for known in RELEASES.select(tx, endpoint=release.endpoint)):
+        history = RELEASES.select(tx, endpoint=release.endpoint)
+        if any(rules.spent(known, verdict) for known in history):
             raise Conflict("this verdict was used for a release already", code="verdict-used", hint="prove anew")
+        harmed = [known.ended_at for known in history if known.harmful and known.model == release.model]
+        if not all(ended is not None and _sealed_since(tx, verdict, ended) for ended in harmed):
+            raise Refused(
+                "production proved harm of this model after these gate cases were sealed; they cannot clear it again",
+                code="not-clear",
+                hint="prove another model, or this one on cases sealed since then",
+            )
         former = _active(tx, release.endpoint)
         if former is not None:
             release = evolve(release, supersedes=former.id)
@@ -258,6 +266,16 @@ class Interlocking:
 def _active(reader: Reader, endpoint: str) -> Release | None:
     found = RELEASES.select(reader, endpoint=endpoint, status="active", order="-granted_at", limit=1)
     return found[0] if found else None
+
+
+def _sealed_since(reader: Reader, verdict: Verdict, moment: datetime) -> bool:
+    """Whether a verdict rests on a gate set that was sealed after a moment."""
+    gates = [
+        GATES.get(reader, opening.gate, opening.gate_version)
+        for opening in OPENINGS.select(reader)
+        if opening.plan == verdict.plan
+    ]
+    return bool(gates) and all(gate.sealed_at > moment for gate in gates)
 
 
 def _frozen_before_opened(reader: Reader, verdict: Verdict) -> None:

@@ -130,10 +130,13 @@ class Box:
         gate = self.seal(range(1000 * self.count, 1000 * self.count + 1000))
         model = self.model(number)
         plan, opening = self.opened(gate, model=model.digest)
+        return self.keep(model=model.digest, plan=plan, attempt=opening.attempt, **changes)
+
+    def keep(self, **changes: Any) -> Verdict:
+        """Write a verdict into the book."""
         facts: dict[str, Any] = {
-            "id": f"verdict-{self.count}", "endpoint": "delay", "model": model.digest, "plan": plan,
-            "attempt": opening.attempt, "outcome": "clear", "reasons": (), "routed": (("carrier", "OO"),),
-            "n_needed": None, "evidence": (), "given_at": self.clock.now(),
+            "id": f"verdict-{self.count}", "endpoint": "delay", "outcome": "clear", "reasons": (),
+            "routed": (("carrier", "OO"),), "n_needed": None, "evidence": (), "given_at": self.clock.now(),
             "valid_until": self.clock.now() + timedelta(days=30),
         }  # fmt: skip
         verdict = Verdict(**(facts | changes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -136,10 +137,15 @@ class Runs:
         """Mark running runs of this machine whose process is gone as interrupted."""
         with self._book.read() as reader:
             running = RUNS.select(reader, status="running")
-        dead = [run for run in running if run.process is not None and not alive(run.process)]
-        for run in dead:
-            self.finish(run.id, status="interrupted", error="the process ended without finishing the run")
-        return dead
+        closed = []
+        for run in running:
+            if run.process is None or alive(run.process):
+                continue
+            with suppress(Conflict):  # another process closed it first
+                closed.append(
+                    self.finish(run.id, status="interrupted", error="the process ended without finishing the run")
+                )
+        return closed
 
 
 def _link(tx: Transaction, run: str, role: Literal["used", "made"], artifacts: Mapping[str, Digest]) -> None:

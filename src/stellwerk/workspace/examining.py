@@ -106,7 +106,7 @@ class SandboxExaminer:
                 code="unknown-column",
                 hint="correct [endpoint.…slices] by",
             )
-        return {name: ["(missing)" if v is None else str(v) for v in frame.get_column(name)] for name in names}
+        return {name: ["null" if v is None else str(v) for v in frame.get_column(name)] for name in names}
 
     def blocks(self, features: Digest) -> list[str] | None:
         """The week of each case, if the gate set has exactly one time column."""

@@ -12,6 +12,7 @@ from stellwerk.core.digest import Digest
 from stellwerk.core.errors import NotFound
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.evidence.model import GateSet
+from stellwerk.evidence.shelves import GATES
 from stellwerk.governance.comparing import Comparison, Duel
 from stellwerk.governance.comparing import compare as compare_models
 from stellwerk.governance.dossier import Dossier
@@ -223,6 +224,9 @@ def seal_gate(
 ) -> GateSet:
     """Seal gate cases: Parquet of features and labels, each as base64."""
     cases = base64.b64decode(features)
+    with rooms.book.read() as reader:
+        known = [gate for gate in GATES.select(reader) if gate.name == name or gate.target == target]
+    older = (frames.read(rooms.blobs.get(gate.features)) for gate in known)
     return rooms.gates.seal(
         name=name,
         features=cases,
@@ -230,7 +234,7 @@ def seal_gate(
         rows=rows,
         target=target,
         task=task,
-        marks=frames.marks(frames.read(cases)),
+        marks=frames.marks(frames.read(cases), older),
     )
 
 

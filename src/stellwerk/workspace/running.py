@@ -80,6 +80,7 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None) -> Ran:
     book = _Book(caller=caller, plan=plan, parent=parent.id, environment=environment, codes=codes, watch=watch)
     try:
         report = _execute(caller, plan, book, environment)
+        return _finish(caller, plan, parent, book, report)
     except BaseException as error:
         book.abandon(str(error))
         caller.call(
@@ -87,7 +88,6 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None) -> Ran:
             {"run": parent.id, "status": "failed", "error": str(error) or type(error).__name__},
         )
         raise
-    return _finish(caller, plan, parent, book, report)
 
 
 def _execute(caller: Caller, plan: Plan, book: _Book, environment: Digest) -> RunReport:
@@ -109,11 +109,7 @@ def _execute(caller: Caller, plan: Plan, book: _Book, environment: Digest) -> Ru
 def _finish(caller: Caller, plan: Plan, parent: Run, book: _Book, report: RunReport) -> Ran:
     for task in report.failures:
         if task.failure is not None:
-            error = task.failure.error()
-            caller.call(
-                ops.finish_run, {"run": parent.id, "status": "failed", "error": f"{task.task}: {error.message}"}
-            )
-            raise error
+            raise task.failure.error()
     evaluation, model = _register(caller, plan, book, report, parent)
     metrics = {name: float(value) for name, value in evaluation.get("metrics", {}).items()}
     outputs = {
@@ -155,8 +151,10 @@ def _register(
             "inputs": {"model": archive, "evaluation": result.outputs["value"].digest},
             "code": caller.blobs.put(canonical.dumps({"builtin": "register", "version": 1})),
             "environment": book.environment,
+            "process": this_process() if caller.local else None,
         },
     )
+    book.open["register"] = registering.id
     version = caller.call(
         ops.register_model,
         {
@@ -168,7 +166,7 @@ def _register(
             "seed": evaluation["chosen"] if 1 < len(evaluation["seeds"]) > evaluation["chosen"] else None,
         },
     )
-    caller.call(ops.finish_run, {"run": registering.id, "outputs": {"model": tree}})
+    caller.call(ops.finish_run, {"run": book.open.pop("register"), "outputs": {"model": tree}})
     return evaluation, version
 
 

@@ -11,6 +11,7 @@ from stellwerk.core.digest import Digest
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.tracking.model import StepMemory
 from stellwerk.workspace import frames
+from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.rooms import Rooms
 
 PARQUET = "application/vnd.apache.parquet"
@@ -78,6 +79,7 @@ def _record(rooms: Rooms, found: DatasetVersion, blob: Digest, key: Digest) -> N
         code=rooms.blobs.put(canonical.dumps({"builtin": "table", "version": 1})),
         environment=environment,
         step_key=key,
+        process=this_process(),
     )
     memory = StepMemory(
         step_key=key,

@@ -176,6 +176,9 @@ def assess(rooms: Rooms, endpoint: str, attempt: int = 1) -> Assessment:
         since=release.granted_at,
         settings=settings(declared, attempt),
     )
+    running = rooms.interlocking.active(endpoint)
+    if running is None or running.id != release.id:
+        return found  # what was found is not about the release that runs by now
     worst = {alarm.severity: alarm.text for alarm in reversed(found.alarms)}
     if "stop" in worst:
         rooms.interlocking.stop(endpoint, worst["stop"], harmful=True)

@@ -201,6 +201,25 @@ def test_a_harmless_stop_may_be_undone_and_a_harmful_one_may_not(box: Box) -> No
     assert "stop" == signal(box).signal
 
 
+def test_after_proven_harm_only_fresh_cases_clear_the_same_model(box: Box) -> None:
+    """Another plan over cases that were sealed before the harm proves nothing against it; later cases may (law 5)."""
+    gate = box.seal(range(10_000, 11_000))
+    box.grant(1)
+    box.clock.advance(DAY)
+    box.interlocking.stop("delay", "losses exceed the limit", harmful=True)
+    box.clock.advance(DAY)
+    model = box.model(1)
+    plan, opening = box.opened(gate, model=model.digest, reason="security")
+    verdict = box.keep(plan=plan, attempt=opening.attempt, model=model.digest)
+    with pytest.raises(Refused) as caught:
+        box.interlocking.grant(verdict, model, labels_to_renew=500)
+
+    assert "not-clear" == caught.value.code
+    assert "stop" == signal(box).signal
+    assert "active" == box.grant(2).status
+    assert "active" == box.grant(1).status
+
+
 def test_a_stop_needs_a_reason(box: Box) -> None:
     """Without one nothing happens."""
     box.grant()
