@@ -386,6 +386,22 @@ def test_an_exchanged_key_is_found(life: Life, copy: Path) -> None:
         assert local.trace(life.later[0]["id"]).failed
 
 
+def test_old_cases_prove_nothing_new(tmp_path: Path) -> None:
+    """Law 5: an ended lease does not begin again because the same plan looks at the same gate cases once more."""
+    with worlds.workspace(tmp_path) as local:
+        release = worlds.first_release(local, tmp_path)
+        again = local.prove(ENDPOINT)
+        worlds.clock(tmp_path).set(release.expires_at)
+        with pytest.raises(Refused) as caught:
+            local.prove(ENDPOINT)
+
+        assert release.verdict == again.id
+        assert "gate-worn" == caught.value.code
+        assert "stop" == local.signal(ENDPOINT).signal
+        with pytest.raises(Refused):
+            local.release(ENDPOINT)
+
+
 def test_what_the_owner_changed_is_not_released_by_old_rules(life: Life, copy: Path) -> None:
     """A verdict of yesterday's numbers gives no release under today's."""
     running(copy, life)

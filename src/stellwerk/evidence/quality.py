@@ -6,7 +6,8 @@ each is tested at the full level); of S success metrics one must, so each is tes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,8 @@ Array = NDArray[Any]
 MIN_SLICE = 30
 """Cases below which a slice's bounds are not even computed."""
 
+UNMEASURABLE = ("one-class", "too-few-cases")
+"""What a metric says of cases that are too few of a kind. Anything else that it refuses is an error."""
 ROUNDING, SUM_ROUNDING = 1e-6, 1e-4
 """How far a probability may lie outside of 0 to 1, and their sum from 1, through rounding."""
 
@@ -57,12 +60,9 @@ def quality(plan: Plan, cases: Judged, alpha: float) -> tuple[CheckResult, ...]:
         if goal.metric in SERVICE_METRICS:
             continue
         measure = metric(goal.metric, cases.task)
-        results += absolute(
-            goal, measure, measure.bounds(cases.labels, cases.scores, alpha, cases.groups), plan.power
-        )
+        results += absolute(goal, measure, _bounds(measure, cases, alpha), plan.power)
         if cases.champion is not None:
-            gain = measure.difference(cases.labels, cases.scores, cases.champion, alpha, cases.groups)
-            results += _guardrail(goal, measure, gain, plan.power)
+            results += _guardrail(goal, measure, _gain(measure, cases, cases.champion, alpha), plan.power)
     results += _success(plan, cases, alpha)
     for column in plan.slice_by:
         results += _slices(plan, cases, column, alpha)
@@ -118,7 +118,7 @@ def _success(plan: Plan, cases: Judged, alpha: float) -> list[CheckResult]:
     """Better than the champion in one metric (at a share of the level), and than the constant baseline."""
     name = PROPER[cases.task]
     proper = metric(name, cases.task)
-    gain = proper.difference(cases.labels, cases.scores, cases.baseline, alpha, cases.groups)
+    gain = _gain(proper, cases, cases.baseline, alpha)
     results = [
         _result(
             "floor:baseline",
@@ -136,7 +136,7 @@ def _success(plan: Plan, cases: Judged, alpha: float) -> list[CheckResult]:
         return results
     for goal in goals:
         measure = metric(goal.metric, cases.task)
-        gain = measure.difference(cases.labels, cases.scores, cases.champion, alpha / len(goals), cases.groups)
+        gain = _gain(measure, cases, cases.champion, alpha / len(goals))
         results.append(
             _result(
                 f"success:{goal.metric}",
@@ -187,7 +187,8 @@ def _slice(
                 slice=(column, value),
             )
         ]
-    found = absolute(goal, measure, measure.bounds(labels, scores, alpha, groups), power)
+    bounds = _or_none(lambda: measure.bounds(labels, scores, alpha, groups), len(rows), alpha)
+    found = absolute(goal, measure, bounds, power)
     return [
         replace(
             result,
@@ -214,6 +215,26 @@ def _check_scores(cases: Judged) -> None:
             raise Invalid(f"the model's answers are no {wanted}", code="outside-domain")
 
 
+def _bounds(measure: Metric, cases: Judged, alpha: float) -> Bounds:
+    n = len(cases.labels)
+    return _or_none(lambda: measure.bounds(cases.labels, cases.scores, alpha, cases.groups), n, alpha)
+
+
+def _gain(measure: Metric, cases: Judged, other: Array, alpha: float) -> Bounds:
+    n = len(cases.labels)
+    return _or_none(lambda: measure.difference(cases.labels, cases.scores, other, alpha, cases.groups), n, alpha)
+
+
+def _or_none(measured: Callable[[], Bounds], n: int, alpha: float) -> Bounds:
+    """Bounds; none at all where the cases are too few, or all of one class: nothing is proven then (law 3)."""
+    try:
+        return measured()
+    except Invalid as cause:
+        if cause.code not in UNMEASURABLE:
+            raise
+        return Bounds(estimate=math.nan, lower=None, upper=None, se=None, alpha=alpha, n=n, method=cause.message)
+
+
 def _judge(bounds: Bounds, limit: float, *, strict: bool = False) -> CheckOutcome:
     """Pass, fail or unproven by the bound pair; `strict` asks for more than the limit, not for the limit."""
     low, high = bounds.lower, bounds.upper
@@ -235,6 +256,8 @@ def _mirror(bounds: Bounds) -> Bounds:
 
 
 def _span(bounds: Bounds, *, signed: bool = False) -> str:
+    if math.isnan(bounds.estimate):
+        return f"cannot be measured: {bounds.method}"
     form = "{:+.4f}" if signed else "{:.4f}"
     low = "?" if bounds.lower is None else form.format(bounds.lower)
     high = "?" if bounds.upper is None else form.format(bounds.upper)
@@ -264,7 +287,7 @@ def _result(
         outcome=outcome,
         text=text,
         metric=metric,
-        estimate=bounds.estimate,
+        estimate=None if math.isnan(bounds.estimate) else bounds.estimate,
         lower=bounds.lower,
         upper=bounds.upper,
         limit=limit,

@@ -34,6 +34,9 @@ from stellwerk.store.ports import Blobs
 
 failpoints.declare("verdict.given")
 
+FRESH = timedelta(days=30)
+"""How long what a plan saw in a gate set counts, from the moment at which it saw it."""
+
 WORN = 0.001
 """Below this level a gate set has been looked at too often to prove anything."""
 
@@ -99,7 +102,7 @@ class Prover:
             self._sign("leakage", plan, digest, self._examiner.leakage(plan.model), timedelta(days=180))
         self._say(f"opening gate set {gate.name}@{gate.version} ({gate.rows:,} sealed cases)")
         opening, plain = self._gates.open(gate, digest)
-        level = self._level(plan, opening)
+        level, age = self._level(plan, opening), self._age(opening)
         labels = self._examiner.labels(plan.model, gate, plain)
         results, measured = self._measure(plan, gate, labels, level)
         evidence = self._sign(
@@ -107,7 +110,7 @@ class Prover:
             plan,
             digest,
             results,
-            timedelta(days=30),
+            FRESH - age,
             attempt=opening.attempt,
             alpha=level,
             champion=plan.champion,
@@ -133,6 +136,18 @@ class Prover:
                 hint="seal a fresh gate set with new cases",
             )
         return level
+
+    def _age(self, opening: Opening) -> timedelta:
+        """Since when these labels have been seen under this plan: measuring again learns nothing new (law 5)."""
+        age = self._clock.now() - opening.opened_at
+        if age >= FRESH:
+            raise Refused(
+                f"gate set {opening.gate}@{opening.gate_version} was opened under this very plan {age.days} days ago; "
+                "what it showed then is no proof of today",
+                code="gate-worn",
+                hint="seal a fresh gate set with new cases",
+            )
+        return max(age, timedelta(0))
 
     def _measure(
         self, plan: Plan, gate: GateSet, labels: NDArray[Any], alpha: float

@@ -117,6 +117,7 @@ def ship(
         raise NotFound(
             f"{declared.pipeline} defines no pipeline {order.name!r} (it has {', '.join(pipelines) or 'none'})",
             code="unknown-pipeline",
+            hint=f"name a pipeline {order.name!r} in it, or remove the file and ship again",
         )
     say(f"training on {version.rows:,} rows")
     plan = pipelines[order.name].plan()

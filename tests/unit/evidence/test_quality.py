@@ -13,8 +13,10 @@ from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Invalid
 from stellwerk.evidence.metrics import METRICS, constant_scores, metric
 from stellwerk.evidence.model import CheckResult, Plan, PlannedGoal
-from stellwerk.evidence.quality import MIN_SLICE, Judged, quality
+from stellwerk.evidence.quality import MIN_SLICE, Judged, absolute, quality
 from stellwerk.evidence.service import once
+from stellwerk.evidence.statistics.samples import Bounds
+from stellwerk.ledger import documents
 
 ALPHA = 0.05
 DIGEST = of_bytes(b"x")
@@ -161,6 +163,31 @@ def test_guardrails(challenger: float, champion: float, margin: float, outcome: 
     assert (outcome, -margin) == (found.outcome, found.limit)
 
 
+@pytest.mark.parametrize(
+    ("kind", "lower", "upper", "outcome"),
+    [
+        ("floor", 0.6, 0.9, "pass"),  # at least the limit is wanted, and this is
+        ("floor", 0.59, 0.6, "unproven"),  # it may still be exactly the limit
+        ("floor", 0.5, 0.59, "fail"),
+        ("floor", None, 0.9, "unproven"),
+        ("floor", None, 0.5, "fail"),
+        ("floor", 0.7, None, "pass"),
+        ("floor", None, None, "unproven"),
+        ("floor", math.nan, math.nan, "unproven"),
+        ("ceiling", 0.3, 0.6, "pass"),
+        ("ceiling", 0.6, 0.61, "unproven"),
+        ("ceiling", 0.61, 0.7, "fail"),
+        ("ceiling", None, None, "unproven"),
+    ],
+)
+def test_bounds_decide_to_the_last_digit(kind: str, lower: float | None, upper: float | None, outcome: str) -> None:
+    """Reached is reached; a bound that does not exist, or is no number, proves nothing."""
+    bounds = Bounds(estimate=0.6, lower=lower, upper=upper, se=None, alpha=ALPHA, n=50, method="given")
+    (found,) = absolute(goal("auroc", **{kind: 0.6}), None, bounds, 0.8)
+
+    assert (outcome, None) == (found.outcome, found.n_needed)
+
+
 def test_a_guardrail_asks_for_strictly_more() -> None:
     """A difference whose lower bound is exactly the limit is not proven to be above it."""
     cases = binary(400)
@@ -210,6 +237,27 @@ def sliced(sizes: dict[str, int], **strengths: float) -> Judged:
 
 
 SLICED = plan(goal("auroc", floor=0.1), by=("depot",), slices=(goal("auroc", floor=0.7),))
+
+
+@pytest.mark.parametrize("positives", [0, 1, 300])
+def test_a_gate_of_one_class_proves_nothing(positives: int) -> None:
+    """What cannot be measured is unproven and says why; a champion beside it changes nothing (law 3)."""
+    cases = binary(300)
+    labels = np.zeros(300, dtype=np.int64)
+    labels[:positives] = 1
+    asked = replace(plan(goal("auroc", floor=0.6, margin=0.1)), champion=DIGEST)
+    found = checks(asked, replace(cases, labels=labels, champion=cases.scores))
+
+    for name in ("floor:auroc", "guardrail:auroc", "success:auroc"):
+        assert "pass" != found[name].outcome
+    if positives != 1:
+        assert ("unproven", None, None) == (
+            found["floor:auroc"].outcome,
+            found["floor:auroc"].estimate,
+            found["floor:auroc"].n_needed,
+        )
+        assert "cannot be measured" in found["floor:auroc"].text
+    assert documents.text(found["floor:auroc"])
 
 
 def test_each_slice_is_judged_by_itself() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stellwerk.core.errors import NotFound
@@ -53,6 +53,8 @@ def test_somebody_always_goes_to_people(labels: int, traffic: int, days: int, de
 
 
 @given(length=st.integers(1, 400), elapsed=st.integers(0, 400 * 24))
+@example(length=5, elapsed=96)
+@example(length=5, elapsed=95)
 def test_a_renewal_is_due_in_the_last_fifth(length: int, elapsed: int) -> None:
     """From four fifths on, and not before."""
     now = NOW + timedelta(hours=elapsed)

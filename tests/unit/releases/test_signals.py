@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from stellwerk.ledger import documents
@@ -73,6 +73,9 @@ def test_a_token_is_valid_from_minting_for_its_life(keys: Keys, seconds: float) 
     granted=st.integers(-10_000, 10_000),
     length=st.integers(-10_000, 10_000),
 )
+@example(status="active", granted=-10, length=100)  # the lease ends before the token's life
+@example(status="active", granted=0, length=1)
+@example(status="active", granted=-10, length=10)
 def test_only_a_release_that_holds_gets_a_token(keys: Keys, status: Any, granted: int, length: int) -> None:
     """Active, granted, not over: all three or no token. And no token outlives the lease."""
     start = NOW + granted * SECOND
