@@ -56,7 +56,7 @@ def loopback(host: str) -> str:
 def bound(host: str, port: int) -> Iterator[tuple[socket.socket, str]]:
     """A listening socket and its address. Raises `Unavailable` where the port is in use; 0 picks a free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -46,7 +46,8 @@ class Datasets:
 
         checked_name(name, what="dataset")
         path_part(partition)
-        self._check(name, frame, partition)
+        if not (replace and self._differs(name, frame)):
+            self._check(name, frame, partition)
         data = frame_to_parquet(frame)
         digest = self._blobs.put(data)
         part = Partition(name=partition, digest=digest, rows=frame.height, bytes=len(data))
@@ -125,14 +126,26 @@ class Datasets:
 
         return self._keep(contracts.infer(name, frame), "contract.drafted")
 
-    def confirm(self, name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Contract:
-        """Confirm the newest contract with changes. An equal one that is confirmed already stays as it is."""
+    def confirm(
+        self,
+        name: str,
+        changes: Mapping[str, Mapping[str, Any]] | None = None,
+        table: Mapping[str, Any] | None = None,
+    ) -> Contract:
+        """Confirm the newest contract with changes. An equal one that is confirmed already stays as it is.
+
+        Args:
+            changes: By column.
+            table: Of the table as a whole: `min_rows`, `extra_columns` (refuse or allow), `unique`.
+        """
         from stellwerk.data import contract as contracts
 
         known = self.contract(name)
         if known is None:
             raise NotFound(f"no contract for {name!r}", code="no-contract", hint="infer one from a first table")
-        return self._keep(contracts.confirm(contracts.refine(known, changes or {})), "contract.confirmed")
+        return self._keep(
+            contracts.confirm(contracts.refine(known, changes or {}, **(table or {}))), "contract.confirmed"
+        )
 
     def check(self, name: str, frame: pl.DataFrame) -> ContractReport:
         """Check rows against the newest contract. Raises `NotFound` without one."""
@@ -158,13 +171,19 @@ class Datasets:
             )
         return contract
 
+    def _differs(self, name: str, frame: pl.DataFrame) -> bool:
+        """Whether a table has other columns than the contract knows: a dataset that starts anew gets a new draft."""
+        known = self.contract(name)
+        return known is not None and {rule.name for rule in known.columns} != set(frame.columns)
+
     def _check(self, name: str, frame: pl.DataFrame, partition: str) -> None:
         from stellwerk.data import contract as contracts
 
         known = self.contract(name)
         if known is None or known.status != "confirmed":
             return
-        report = contracts.check(known, frame)
+        # A part may be small; how many rows there must be is asked of the whole.
+        report = contracts.check(evolve(known, min_rows=min(known.min_rows, 1)), frame)
         if report.ok:
             return
         lines = contracts.describe(report)
@@ -184,7 +203,7 @@ class Datasets:
             f"{partition!r} breaks the contract of {name!r} in {report.bad_rows:,} of {report.rows:,} rows:\n"
             + "\n".join(f"  {line}" for line in lines),
             code="contract-broken",
-            hint="correct the rows, or confirm a changed contract; nothing was added",
+            hint="correct the rows, or confirm a changed contract (`workspace.data.confirm`); nothing was added",
         )
 
 

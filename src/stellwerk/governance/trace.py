@@ -120,7 +120,7 @@ class Tracer:
             return "digest", parse(subject)
         with self._book.read() as reader:
             name, _, version = subject.partition("@")
-            if version.isdigit() or not version:
+            if (version.isascii() and version.isdigit()) or not version:
                 for shelf in (DATASETS, VERSIONS):
                     found = shelf.select(reader, name=name)
                     wanted = [item for item in found if not version or item.version == int(version)]

@@ -63,7 +63,7 @@ class Registry:
         name, _, which = text.partition("@")
         if not which or which == "latest":
             return self.get(name)
-        if which.isdigit():
+        if which.isascii() and which.isdigit():
             return self.get(name, int(which))
         with self._book.read() as reader:
             return VERSIONS.get(reader, name, ALIASES.get(reader, name, which).version)

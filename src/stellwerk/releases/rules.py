@@ -11,10 +11,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Invalid
+from stellwerk.core.names import name as checked_name
 from stellwerk.evidence.model import CheckResult, Evidence, Plan
 from stellwerk.releases import policies as catalogue
 from stellwerk.releases.model import EndpointSpec, Goal, Outcome, Policy, Reason, Release, Verdict
 
+RANGES = {
+    "auroc": (0.0, 1.0),
+    "accuracy": (0.0, 1.0),
+    "brier": (0.0, 1.0),
+    "log_loss": (0.0, math.inf),
+    "mae": (0.0, math.inf),
+    "rmse": (0.0, math.inf),
+    "r2": (-math.inf, 1.0),
+    "latency_p99_ms": (0.0, math.inf),
+}
+"""Where the values of a metric lie: a limit outside would be met always or never."""
+SMALLER_IS_BETTER = ("brier", "log_loss", "mae", "rmse", "latency_p99_ms")
+REASONS = ("first", "improvement", "retrain", "security", "cost")
+"""Why somebody wants a release."""
 EXEMPT_FROM_SUCCESS = ("first", "retrain", "security", "cost")
 """Reasons for a release that need no proof of being better, only of not being worse."""
 
@@ -38,6 +54,8 @@ def judge(
     demanded = catalogue.requirements(policies)
     if not demanded:
         return _stop("policy", "the policy demands no evidence, and an empty policy refuses", now)
+    if "quality" not in demanded:
+        return _stop("policy", "no policy demands quality evidence, so nobody would judge the goals", now)
     if not plan.goals:
         return _stop("plan", "the plan has no goals, so nothing could be proven", now)
     reasons: list[Reason] = []
@@ -175,6 +193,12 @@ def _problems(endpoint: EndpointSpec) -> Iterator[str]:
     audit = endpoint.steering.audit
     if audit != "auto" and not 0 < audit <= 1:
         yield f"steering.audit is {audit!r} (expected 'auto' or a share above 0 up to 1)"
+    try:
+        checked_name(endpoint.name, what="endpoint")
+    except Invalid as problem:
+        yield str(problem)
+    if endpoint.label_delay >= endpoint.lease.maximum:
+        yield "label_delay is not below lease.max, so no label could ever renew"
     if not endpoint.goals:
         yield "goal is empty, so nothing could be proven"
     for goal in endpoint.goals:
@@ -197,6 +221,12 @@ def _problems(endpoint: EndpointSpec) -> Iterator[str]:
 
 def _problems_of_goal(where: str, goal: Goal) -> Iterator[str]:
     given = [number for number in (goal.floor, goal.ceiling, goal.margin) if number is not None]
+    low, high = RANGES.get(goal.metric, (-math.inf, math.inf))
+    limits = [number for number in (goal.floor, goal.ceiling) if number is not None]
+    if not all(low <= number <= high for number in limits):
+        yield f"{where}.{goal.metric} is outside {low:g} to {high:g}, where the metric lies"
+    if goal.floor is not None and goal.metric in SMALLER_IS_BETTER:
+        yield f"{where}.{goal.metric} has a floor, but smaller is better: give a ceiling"
     if not all(math.isfinite(number) for number in given):
         yield f"{where}.{goal.metric} must have finite numbers"
     if goal.floor is None and goal.ceiling is None:

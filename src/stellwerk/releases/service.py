@@ -114,6 +114,11 @@ class Interlocking:
             risk_limit=risk_limit,
             statement=verdict.plan,
         )
+        for known in self.history(endpoint.name):
+            # Coming back after a person's stop is no renewal: neither time nor doubt begins anew.
+            if known.verdict == verdict.id:
+                until = min(release.expires_at, known.expires_at)
+                release = evolve(release, expires_at=until, caution=release.caution or known.caution)
         release = evolve(release, statement=self._sign(release, verdict))
         failpoints.hit("release.signed")
         with self._book.write() as tx:
@@ -158,12 +163,14 @@ class Interlocking:
         )
         return release
 
-    def renew(self, endpoint: str, length: timedelta, why: str, facts: dict[str, Any]) -> Release:
+    def renew(
+        self, endpoint: str, length: timedelta, why: str, facts: dict[str, Any], *, release: str | None = None
+    ) -> Release:
         """Extend the active release's lease from now. Only a proof of fitness leads here (law 5)."""
         now = self._clock.now()
         with self._book.write() as tx:
-            release = self._must(tx, endpoint)
-            if not signals.holds(release, now):
+            running = self._must(tx, endpoint, release)
+            if not signals.holds(running, now):
                 raise Refused(
                     f"the lease of {endpoint!r} has ended; an ended lease is not renewed",
                     code="lease-ended",
@@ -175,36 +182,39 @@ class Interlocking:
                 raise Invalid(
                     f"a lease of {length} is not allowed (above 0, at most {longest})", code="invalid-lease"
                 )
-            renewed = evolve(release, expires_at=max(release.expires_at, now + length), caution="")
+            renewed = evolve(running, expires_at=max(running.expires_at, now + length), caution="")
             RELEASES.put(tx, renewed)
             tx.record(
                 "release.renewed",
-                f"release:{release.id}",
+                f"release:{running.id}",
                 {"endpoint": endpoint, "until": format_instant(renewed.expires_at), "why": why, **facts},
             )
         return renewed
 
-    def not_renewed(self, endpoint: str, why: list[str]) -> None:
+    def not_renewed(self, endpoint: str, why: list[str], *, release: str | None = None) -> None:
         """Record that fitness was not proven; the lease simply runs on to its end."""
         with self._book.write() as tx:
-            release = self._must(tx, endpoint)
-            tx.record("release.not-renewed", f"release:{release.id}", {"endpoint": endpoint, "why": why})
+            running = self._must(tx, endpoint, release)
+            tx.record("release.not-renewed", f"release:{running.id}", {"endpoint": endpoint, "why": why})
 
-    def caution(self, endpoint: str, why: str) -> Release:
+    def caution(self, endpoint: str, why: str, *, release: str | None = None) -> Release:
         """Let the signal show caution until the release is renewed or superseded. A warning needs no proof."""
         with self._book.write() as tx:
-            release = self._must(tx, endpoint)
-            if release.caution:
-                return release
-            warned = signals.caution(release, why)
+            running = self._must(tx, endpoint, release)
+            if running.caution:
+                return running
+            warned = signals.caution(running, why)
             RELEASES.put(tx, warned)
-            tx.record("signal.caution", f"endpoint:{endpoint}", {"release": release.id, "why": why})
+            tx.record("signal.caution", f"endpoint:{endpoint}", {"release": running.id, "why": why})
         return warned
 
-    def stop(self, endpoint: str, why: str, *, harmful: bool = False) -> tuple[Release, Release | None]:
+    def stop(
+        self, endpoint: str, why: str, *, harmful: bool = False, release: str | None = None
+    ) -> tuple[Release, Release | None]:
         """End the active release now. With `fallback = "previous"` the one before takes over while its lease holds.
 
         Args:
+            release: What the reason is about. Where another runs by now, that one is not touched; proven harm is noted.
             harmful: Harm was proven; otherwise the same verdict may be released again while its evidence is valid.
 
         Returns:
@@ -215,11 +225,18 @@ class Interlocking:
         now = self._clock.now()
         declared = self.endpoint(endpoint)
         with self._book.write() as tx:
-            release = self._must(tx, endpoint)
-            stopped = evolve(release, status="stopped", ended_at=now, ended_why=why, harmful=harmful)
+            if harmful and release is not None:
+                about = RELEASES.get(tx, release)
+                if about.status != "active":
+                    noted = evolve(about, harmful=True)
+                    RELEASES.put(tx, noted)
+                    tx.record("release.harmful", f"release:{release}", {"endpoint": endpoint, "why": why})
+                    return noted, _active(tx, endpoint)
+            running = self._must(tx, endpoint, release)
+            stopped = evolve(running, status="stopped", ended_at=now, ended_why=why, harmful=harmful)
             RELEASES.put(tx, stopped)
             tx.record(
-                "release.stopped", f"release:{release.id}", {"endpoint": endpoint, "why": why, "harmful": harmful}
+                "release.stopped", f"release:{running.id}", {"endpoint": endpoint, "why": why, "harmful": harmful}
             )
             previous = self._previous(tx, stopped, now) if declared.fallback == "previous" else None
             if previous is not None:
@@ -244,10 +261,17 @@ class Interlocking:
             return None
         before = RELEASES.get(reader, stopped.supersedes)
         resumed = evolve(before, status="active", ended_at=None, ended_why="")
-        return resumed if before.status == "superseded" and signals.holds(resumed, now) else None
+        fit = before.status == "superseded" and not before.harmful and signals.holds(resumed, now)
+        return resumed if fit else None
 
-    def _must(self, reader: Reader, endpoint: str) -> Release:
+    def _must(self, reader: Reader, endpoint: str, expected: str | None = None) -> Release:
         release = _active(reader, endpoint)
+        if release is not None and expected not in (None, release.id):
+            raise Conflict(
+                f"another release of {endpoint!r} runs by now",
+                code="release-changed",
+                hint="look at it and try again",
+            )
         if release is None:
             raise NotFound(
                 f"endpoint {endpoint!r} has no active release",

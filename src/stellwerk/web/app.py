@@ -30,7 +30,7 @@ from stellwerk.workspace.rooms import Rooms
 
 API = "/api/v1"
 MAX_BLOB = 2 << 30
-MAX_ARGUMENTS = 256 << 20
+MAX_ARGUMENTS = 64 << 20
 
 
 def application(rooms: Rooms, servers: Mapping[str, EndpointServer], hosts: tuple[str, ...] = LOOPBACK) -> Starlette:
@@ -66,9 +66,12 @@ class _Desk:
     def _operation(self, operation: Operation[..., Any]) -> Any:
         async def perform(request: Request) -> Response:
             body = await read_json(request, MAX_ARGUMENTS)
-            arguments = operation.read(canonical.loads(body) if body else {})
-            answer = await run_in_threadpool(operation.perform, self._rooms, arguments)
-            return _json(operation.write(answer))
+
+            def work() -> Response:
+                arguments = operation.read(canonical.loads(body) if body else {})
+                return _json(operation.write(operation.perform(self._rooms, arguments)))
+
+            return await run_in_threadpool(work)
 
         perform.__name__ = operation.name
         return perform

@@ -47,6 +47,8 @@ class Caretaker:
                 self._look_after(endpoint.name, now)
             except StellwerkError as problem:
                 LOGGER.warning("%s: %s (%s)", endpoint.name, problem, problem.code)
+            except Exception:  # one endpoint must not keep the others waiting
+                LOGGER.exception("%s: looking after it failed", endpoint.name)
 
     def _look_after(self, endpoint: str, now: datetime) -> None:
         self._rooms.predictions.seal(endpoint)
@@ -63,4 +65,7 @@ class Caretaker:
 
     def _work(self) -> None:
         while not self._end.wait(EVERY_SECONDS):
-            self.round()
+            try:
+                self.round()
+            except Exception:  # the next round tries again: a thread that dies in silence renews and stops nothing
+                LOGGER.exception("a round failed")

@@ -92,10 +92,14 @@ class Data:
         """The newest contract of a dataset, if any."""
         return _call(self._caller, ops.get_contract, name=name)
 
-    def confirm(self, name: str, changes: Mapping[str, Mapping[str, Any]] | None = None) -> Contract:
-        """Confirm the drafted contract, with changes by column: `{"origin": {"vocabulary": ["EWR"]}}`."""
+    def confirm(self, name: str, changes: Mapping[str, Mapping[str, Any]] | None = None, **table: Any) -> Contract:
+        """Confirm the drafted contract, with changes by column: `{"origin": {"vocabulary": ["EWR"]}}`.
+
+        Args:
+            table: Changes to the table as a whole: `min_rows`, `extra_columns` (`refuse` or `allow`), `unique`.
+        """
         plain = {column: dict(rule) for column, rule in (changes or {}).items()}
-        return _call(self._caller, ops.confirm_contract, name=name, changes=plain)
+        return _call(self._caller, ops.confirm_contract, name=name, changes=plain, table=table)
 
 
 class Models:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
+from stellwerk.core import canonical
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import NotFound
+from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.evidence.model import GateSet
 from stellwerk.evidence.shelves import GATES
@@ -20,6 +21,7 @@ from stellwerk.governance.dossier import dossier as make_dossier
 from stellwerk.governance.model import Board, RunPage, Trace
 from stellwerk.governance.story import StoryLine
 from stellwerk.governance.story import story as tell_story
+from stellwerk.ledger import documents
 from stellwerk.models.model import Alias, ModelVersion, Signature
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
@@ -76,9 +78,14 @@ def get_contract(rooms: Rooms, name: str) -> Contract | None:
 
 
 @operation("contracts.confirm", "data:write", changes=True)
-def confirm_contract(rooms: Rooms, name: str, changes: dict[str, dict[str, Any]] | None = None) -> Contract:
-    """Confirm the newest contract of a dataset, with changes to its columns."""
-    return tables.confirm(rooms, name, changes or {})
+def confirm_contract(
+    rooms: Rooms,
+    name: str,
+    changes: dict[str, dict[str, Any]] | None = None,
+    table: dict[str, Any] | None = None,
+) -> Contract:
+    """Confirm the newest contract of a dataset, with changes to its columns and to the table as a whole."""
+    return tables.confirm(rooms, name, changes or {}, table or {})
 
 
 # Runs
@@ -184,8 +191,20 @@ def register_model(
     rooms: Rooms, name: str, digest: Digest, signature: Signature, layout: str, run: str, seed: int | None = None
 ) -> ModelVersion:
     """Give a model's file tree the next version of a name."""
-    _must_be_kept(rooms, trees.files(rooms.blobs, digest).values())
+    files = trees.files(rooms.blobs, digest)
+    _must_be_kept(rooms, files.values())
+    _must_be_its_own(rooms, files, signature)
     return rooms.registry.register(name, digest, signature, layout=layout, run_id=run, seed=seed)
+
+
+def _must_be_its_own(rooms: Rooms, files: dict[str, Digest], signature: Signature) -> None:
+    """What is registered is what the model's own document says: serving and proof must not read two signatures."""
+    if "model.json" not in files:
+        return  # files of another format: never clear, because nothing here could load them
+    document = canonical.loads(rooms.blobs.get(files["model.json"]))
+    found = document.get("signature") if isinstance(document, dict) else None
+    if found is not None and documents.load(Signature, found) != signature:
+        raise Invalid("the signature is not the one in the model's own files", code="wrong-signature")
 
 
 @operation("models.list", "models:read")
@@ -223,14 +242,17 @@ def seal_gate(
     task: Literal["binary", "multiclass", "regression"],
 ) -> GateSet:
     """Seal gate cases: Parquet of features and labels, each as base64."""
-    cases = base64.b64decode(features)
+    try:
+        cases, sealed = (base64.b64decode(text, validate=True) for text in (features, labels))
+    except ValueError as cause:
+        raise Invalid(f"features and labels must be base64: {cause}", code="invalid-arguments") from cause
     with rooms.book.read() as reader:
         known = [gate for gate in GATES.select(reader) if gate.name == name or gate.target == target]
     older = (frames.read(rooms.blobs.get(gate.features)) for gate in known)
     return rooms.gates.seal(
         name=name,
         features=cases,
-        labels=base64.b64decode(labels),
+        labels=sealed,
         rows=rows,
         target=target,
         task=task,
@@ -303,6 +325,7 @@ def lease_token(rooms: Rooms, endpoint: str) -> dict[str, Any] | None:
 @operation("outcomes.record", "outcomes:write", changes=True)
 def record_outcomes(rooms: Rooms, endpoint: str, outcomes: tuple[Outcome, ...]) -> OutcomeReport:
     """Say what became true of predictions."""
+    watching.check_labels(rooms, endpoint, outcomes)
     return rooms.monitoring.record_outcomes(endpoint, outcomes)
 
 

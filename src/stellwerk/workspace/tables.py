@@ -21,18 +21,19 @@ def add(rooms: Rooms, name: str, blob: Digest, *, partition: str, source: str, r
     """Add the rows of a Parquet blob; a dataset without a contract gets a draft of one."""
     frame = frames.read(rooms.blobs.get(blob))
     version = rooms.datasets.add(name, frame, partition=partition, source=source, replace=replace)
-    if rooms.datasets.contract(name) is None:
+    known = rooms.datasets.contract(name)
+    if known is None or {rule.name for rule in known.columns} != set(frame.columns):
         rooms.datasets.infer(name, frame)
     return version
 
 
-def confirm(rooms: Rooms, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Contract:
+def confirm(rooms: Rooms, name: str, changes: Mapping[str, Mapping[str, Any]], table: Mapping[str, Any]) -> Contract:
     """Confirm the contract of a dataset. Where a crash came between the first table and its draft, it is drafted now."""
     if rooms.datasets.contract(name) is None:
         known = [version for version in rooms.datasets.list() if version.name == name]
         if known:
             rooms.datasets.infer(name, rooms.datasets.frame(known[-1]))
-    return rooms.datasets.confirm(name, changes)
+    return rooms.datasets.confirm(name, changes, table)
 
 
 def diff(rooms: Rooms, name: str, old: int, new: int) -> TableDiff:

@@ -9,11 +9,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from stellwerk.core import canonical
-from stellwerk.core.errors import Conflict, NotFound, Refused
+from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
 from stellwerk.evidence.model import Evidence, GateSet, Plan
 from stellwerk.evidence.shelves import EVIDENCE
 from stellwerk.ledger import documents
-from stellwerk.monitoring.model import Assessment, RenewalDecision, Settings
+from stellwerk.monitoring.model import Assessment, Outcome, RenewalDecision, Settings
 from stellwerk.releases import policies, rules, signals
 from stellwerk.releases.model import EndpointSpec, Release, Verdict
 from stellwerk.workspace.rooms import Rooms
@@ -181,9 +181,9 @@ def assess(rooms: Rooms, endpoint: str, attempt: int = 1) -> Assessment:
         return found  # what was found is not about the release that runs by now
     worst = {alarm.severity: alarm.text for alarm in reversed(found.alarms)}
     if "stop" in worst:
-        rooms.interlocking.stop(endpoint, worst["stop"], harmful=True)
+        rooms.interlocking.stop(endpoint, worst["stop"], harmful=True, release=release.id)
     elif "caution" in worst:
-        rooms.interlocking.caution(endpoint, worst["caution"])
+        rooms.interlocking.caution(endpoint, worst["caution"], release=release.id)
     return found
 
 
@@ -230,14 +230,44 @@ def renew(rooms: Rooms, endpoint: str) -> Renewal:
     decision = decide_renewal(facts)
     if decision.renew and decision.length is not None:
         release = rooms.interlocking.renew(
-            endpoint, decision.length, "labels prove fitness", {"assessment": found.id, "labels": facts.labels}
+            endpoint,
+            decision.length,
+            "labels prove fitness",
+            {"assessment": found.id, "labels": facts.labels},
+            release=release.id,
         )
     else:
         rooms.interlocking.not_renewed(
-            endpoint, [reason.text for reason in decision.reasons if reason.outcome != "pass"]
+            endpoint,
+            [reason.text for reason in decision.reasons if reason.outcome != "pass"],
+            release=release.id,
         )
     rooms.checkpoint()
     return Renewal(endpoint=endpoint, decision=decision, release=release, assessment=found)
+
+
+def check_labels(rooms: Rooms, endpoint: str, outcomes: Sequence[Outcome]) -> None:
+    """Refuse labels that no model of the endpoint could have answered: a slip would count as the model's error.
+
+    Raises:
+        NotFound: the endpoint is not declared.
+        Invalid: `unknown-class`.
+    """
+    from stellwerk.models.tabular import class_name
+
+    rooms.interlocking.endpoint(endpoint)
+    history = rooms.interlocking.history(endpoint)
+    if not history:
+        return
+    signature = rooms.registry.by_digest(history[-1].model).signature
+    unknown = sorted({class_name(item.label) for item in outcomes} - set(signature.classes))
+    if signature.classes and unknown:
+        raise Invalid(
+            f"labels {', '.join(unknown[:5])} are no classes of the model ({', '.join(signature.classes[:10])}); "
+            "nothing was recorded",
+            code="unknown-class",
+            hint="say the truth in the words of the model's answers",
+        )
 
 
 def _same_goals(plan: Plan, declared: EndpointSpec) -> bool:
