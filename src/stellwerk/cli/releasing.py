@@ -45,8 +45,9 @@ def prove(session: Session, endpoint: str, model: str, reason: str, every: bool)
         declare(session, workspace, endpoint)
         verdict = workspace.prove(endpoint, model=model, reason=reason)
         named = _name(workspace, verdict)
+        released = any(known.verdict == verdict.id for known in workspace.releases(endpoint))
     screen.show(verdict, *_verdict(verdict, named, every))
-    if verdict.outcome == "clear":
+    if verdict.outcome == "clear" and not released:
         screen.suggest(f"stellwerk release {endpoint}")
     return exits.BY_OUTCOME[verdict.outcome]
 

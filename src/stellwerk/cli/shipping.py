@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,7 @@ def ship(
         from stellwerk.cli.serving import up
 
         return int(context.invoke(up, port=0, host="127.0.0.1", browse=False) or 0)
-    screen.suggest(f"stellwerk -w {folder} up")
+    screen.suggest(f"stellwerk -w {shlex.quote(str(folder))} up")
     return exits.DONE
 
 
@@ -114,13 +115,15 @@ def _told(shipped: Shipped) -> list[Block]:
             (dim("model"), f"{shipped.model.name}@{shipped.model.version}, {chosen}"),
             (dim("selection"), ", ".join(f"{k} {words.figure(v)}" for k, v in sorted(shipped.metrics.items()))),
             (dim("baseline"), ", ".join(f"{k} {words.figure(v)}" for k, v in sorted(shipped.baseline.items()))),
+            (dim("inputs"), f"{len(shipped.inputs)}: {_few(shipped.inputs)}"),
+            *(((dim("not used"), _few(shipped.left_out)),) if shipped.left_out else ()),
             (dim("project"), shipped.folder),
         )
     )
     head = (Span(verdict.outcome.upper(), state(verdict.outcome).tone), "  ", strong(shipped.name))
     blocks: list[Block] = [head, "", facts, "", reasons([r for r in verdict.reasons if _shown(r.check, r.outcome)])]
     if verdict.routed:
-        slices = ", ".join(f"{column} = {value}" for column, value in verdict.routed)
+        slices = _few(tuple(f"{column} = {value}" for column, value in verdict.routed))
         blocks += ["", f"Nothing is proven for {slices}: these cases go to people."]
     if verdict.n_needed is not None:
         blocks += ["", f"About {words.count(verdict.n_needed, 'more labelled gate case')} would probably settle it."]
@@ -129,6 +132,11 @@ def _told(shipped: Shipped) -> list[Block]:
         blocks += ["", f"Released until {words.moment(shipped.release.expires_at)} UTC; {share}."]
     blocks += ["", (dim("next  "), shipped.next_step)]
     return blocks
+
+
+def _few(items: tuple[str, ...], most: int = 12) -> str:
+    """A list that does not fill the screen."""
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 def _shown(check: str, outcome: str) -> bool:

@@ -122,6 +122,8 @@ class Verdict:
     given_at: datetime
     valid_until: datetime
     """When the first piece of its evidence expires."""
+    proven: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Slice column → values that were proven; one that the gate set never held is not among them."""
     metrics: dict[str, tuple[float | None, float | None, float | None]] = field(default_factory=dict)
     """Goal metric → (estimate, lower, upper) on the gate set."""
 
@@ -148,6 +150,7 @@ class Release:
     """Upper bound of the mean loss at release: what the risk tracker compares with."""
     statement: Digest
     """The signed in-toto statement, a blob."""
+    proven: dict[str, tuple[str, ...]] = field(default_factory=dict)
     supersedes: str | None = None
     ended_at: datetime | None = None
     ended_why: str = ""
@@ -172,6 +175,8 @@ class LeaseToken:
     not_after: datetime
     audit_share: float
     routed: tuple[tuple[str, str], ...]
+    proven: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Slice column → proven values. Where a column is named, every other value goes to people (law 3)."""
     steering: dict[str, Any] = field(default_factory=dict)
 
 

@@ -238,6 +238,7 @@ class Prover:
             outcome=judged.outcome,
             reasons=judged.reasons,
             routed=judged.routed,
+            proven=judged.proven,
             n_needed=judged.n_needed,
             evidence=tuple(item.statement for item in judged.counted if item.statement is not None),
             given_at=now,

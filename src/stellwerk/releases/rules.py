@@ -42,6 +42,7 @@ class Judgement:
     outcome: Outcome
     reasons: tuple[Reason, ...]
     routed: tuple[tuple[str, str], ...]
+    proven: dict[str, tuple[str, ...]]
     n_needed: int | None
     counted: tuple[Evidence, ...]
     valid_until: datetime
@@ -79,10 +80,22 @@ def judge(
         outcome=outcome,
         reasons=tuple(reasons),
         routed=tuple(dict.fromkeys(routed)),
+        proven=_proven(plan, counted, set(routed)),
         n_needed=max(needed) if needed and outcome == "unproven" else None,
         counted=tuple(counted),
         valid_until=valid_until,
     )
+
+
+def _proven(plan: Plan, counted: Sequence[Evidence], routed: set[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """For each declared slice column the values that were tested and passed."""
+    found: dict[str, dict[str, None]] = {column: {} for column in plan.slice_by}
+    for evidence in counted:
+        for result in evidence.results:
+            if result.kind == "slice" and result.slice is not None and result.slice not in routed:
+                column, value = result.slice
+                found.setdefault(column, {})[value] = None
+    return {column: tuple(values) for column, values in found.items()}
 
 
 def _newest(
@@ -171,6 +184,7 @@ def _stop(check: str, text: str, now: datetime) -> Judgement:
         outcome="stop",
         reasons=(Reason(check=check, outcome="fail", text=text),),
         routed=(),
+        proven={},
         n_needed=None,
         counted=(),
         valid_until=now,

@@ -111,6 +111,7 @@ class Interlocking:
             lease_method=lease.method,
             audit_share=lease.audit_share,
             routed=verdict.routed,
+            proven=verdict.proven,
             risk_limit=risk_limit,
             statement=verdict.plan,
         )

@@ -45,6 +45,7 @@ def mint(
         not_after=min(now + life, release.expires_at),
         audit_share=release.audit_share,
         routed=release.routed,
+        proven=release.proven,
         steering={"fallback": endpoint.fallback, "queue": endpoint.steering.review_queue},
     )
     return rules.seal(documents.dump(token), signer, PAYLOAD_TYPE)

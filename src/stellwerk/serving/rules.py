@@ -66,6 +66,9 @@ def steer(
     for column, values in routed.items():
         for row, reason in _unproven(column, values, columns.get(column), count):
             result.setdefault(row, Steer(kind="slice", reason=reason, probability=1.0))
+    for column, proven in token.proven.items():
+        for row, reason in _beyond(column, proven, columns.get(column), count):
+            result.setdefault(row, Steer(kind="slice", reason=reason, probability=1.0))
     share = token.audit_share
     audit = Steer(kind="audit", reason="audit", probability=share)
     result |= {row: audit for row in range(count) if row not in result and draw() < share}
@@ -82,6 +85,18 @@ def _unproven(
         return [(row, f"slice {column} unknown") for row in range(count)]
     matching = {value: is_slice(value, values) for value in dict.fromkeys(map(_typed_key, given))}
     return [(row, f"slice {column}={_text(value)}") for row, value in enumerate(given) if matching[_typed_key(value)]]
+
+
+def _beyond(
+    column: str, proven: Sequence[str], given: Sequence[Scalar] | None, count: int
+) -> Iterable[tuple[int, str]]:
+    """Rows whose value is none of those that were proven: a value nobody has tested is no better than one that failed."""
+    if given is None:
+        return [(row, f"slice {column} unknown") for row in range(count)]
+    known = {value: is_slice(value, proven) for value in dict.fromkeys(map(_typed_key, given))}
+    return [
+        (row, f"slice {column}={_text(value)}") for row, value in enumerate(given) if not known[_typed_key(value)]
+    ]
 
 
 def _typed_key(value: Scalar) -> tuple[type, Scalar]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from stellwerk.core import canonical
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Invalid, NotFound
+from stellwerk.core.errors import Invalid, NotFound, Refused
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.evidence.model import GateSet
 from stellwerk.evidence.shelves import GATES
@@ -137,6 +137,13 @@ def finish_run(
 ) -> Run:
     """End a run once, and remember its result under its step key in the same transaction."""
     _must_be_kept(rooms, [*(outputs or {}).values(), *(memory.outputs.values() if memory else ())])
+    if memory is not None:
+        known = rooms.runs.get(run)
+        same = memory.run == run and memory.step_key == known.step_key
+        if not same or not set(memory.outputs.values()) <= set((outputs or {}).values()):
+            raise Refused(
+                "a run may only be remembered under its own step key, by its own outputs", code="foreign-memory"
+            )
     return rooms.runs.finish(
         run, status=status, outputs=outputs, metrics=metrics, cost=cost, error=error, log=log, memory=memory
     )

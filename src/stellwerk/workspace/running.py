@@ -85,7 +85,12 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None) -> Ran:
         book.abandon(str(error))
         caller.call(
             ops.finish_run,
-            {"run": parent.id, "status": "failed", "error": str(error) or type(error).__name__},
+            {
+                "run": parent.id,
+                "status": "interrupted" if isinstance(error, KeyboardInterrupt) else "failed",
+                "error": str(error) or type(error).__name__,
+                "cost": book.total(),
+            },
         )
         raise
 

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Conflict, Invalid, NotFound
+from stellwerk.core.files import replace_text
 from stellwerk.core.names import name as checked_name
 from stellwerk.core.names import slug
 from stellwerk.data.reading import read_table
 from stellwerk.data.target import target_of, task_of
+from stellwerk.ledger import documents
 from stellwerk.models.model import ModelVersion
+from stellwerk.models.tabular import infer_signature
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.pipelines.model import Plan
 from stellwerk.releases.declaration import parse
 from stellwerk.releases.model import Release, Verdict
 from stellwerk.workspace import templates
 from stellwerk.workspace.facade import Workspace
+from stellwerk.workspace.layout import FOLDER
 from stellwerk.workspace.running import Watch
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from stellwerk.governance.model import EndpointCard
+
 MIN_ROWS = 50
+PROJECT, PIPELINE = "stellwerk.toml", "pipeline.py"
+NOTE = "ship.json"
+"""What was asked for last time, and what the files were when they were written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +50,9 @@ class Shipped:
     metrics: dict[str, float]
     baseline: dict[str, float]
     simpler_chosen: bool
+    inputs: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Columns that are no inputs, each with the reason."""
     verdict: Verdict
     release: Release | None
     next_step: str
@@ -54,7 +72,7 @@ def prepare(
     exclude: Sequence[str] = (),
     floor: float | None = None,
 ) -> templates.Order:
-    """Look at the table and write the project's two files; files that exist already are kept and win.
+    """Look at the table and write the project's two files; files that somebody has edited are kept and win.
 
     Raises:
         Invalid: the table cannot be read, the target is not there, has gaps or one class only, or rows are too few.
@@ -83,10 +101,9 @@ def prepare(
         exclude=tuple(exclude),
         floor=floor,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, text in ((folder / "stellwerk.toml", templates.project), (folder / "pipeline.py", templates.pipeline)):
-        if not path.exists():
-            path.write_text(text(order), "utf-8")
+    if folder.exists() and not folder.is_dir():
+        raise Invalid(f"{str(folder)!r} is a file, not a folder", code="not-a-folder", hint="--into FOLDER")
+    _write(folder, order)
     declared = parse((folder / "stellwerk.toml").read_text("utf-8"))
     if order.name not in declared.endpoints:
         raise Conflict(
@@ -95,6 +112,30 @@ def prepare(
             hint="choose another folder, or the name of its endpoint",
         )
     return order
+
+
+def _write(folder: Path, order: templates.Order) -> None:
+    """Write the project's files. Edited ones win, but then other options than last time are refused, not ignored."""
+    made = {PROJECT: templates.project(order), PIPELINE: templates.pipeline(order)}
+    note = folder / FOLDER / NOTE
+    last = json.loads(note.read_text("utf-8")) if note.is_file() else {"order": None, "files": {}}
+    asked = {key: value for key, value in documents.dump(order).items() if key not in ("rows", "task")}
+    present = [name for name in made if (folder / name).exists()]
+    edited = [name for name in present if of_bytes((folder / name).read_bytes()) != last["files"].get(name)]
+    if asked == last["order"] and set(present) == set(made):
+        return
+    if edited and asked != last["order"]:
+        raise Conflict(
+            f"for these options {' and '.join(edited)} would have to be written anew, but somebody has edited them",
+            code="project-edited",
+            hint="change them by hand and repeat the former options, delete them, or choose --into another folder",
+        )
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, text in made.items():
+        if name not in edited:
+            replace_text(folder / name, text)
+    files = {name: of_bytes(text.encode()) for name, text in made.items()}
+    replace_text(note, json.dumps({"order": asked, "files": files}, indent=1) + "\n")
 
 
 def ship(
@@ -142,8 +183,27 @@ def ship(
         metrics=ran.evaluation["metrics"],
         baseline=ran.evaluation["baseline"],
         simpler_chosen=ran.evaluation["chosen"] >= seeds,
+        inputs=tuple(column.name for column in ran.model.signature.inputs),
+        left_out=_left_out(read_table(file), order, ran.model),
         verdict=verdict,
         release=release,
-        next_step=card.next_step,
+        next_step=card.next_step if release is not None else _goes_on(card),
         next_command=card.next_command,
     )
+
+
+def _goes_on(card: EndpointCard) -> str:
+    """What an endpoint does while a newer model could not be released."""
+    if card.release is None:
+        return card.next_step
+    return f"Not released; {card.release.model} goes on answering until {card.release.expires_at:%d %B %Y}."
+
+
+def _left_out(table: pl.DataFrame, order: templates.Order, model: ModelVersion) -> tuple[str, ...]:
+    """Which columns the model does not see, and why: what is dropped in silence is missed in vain."""
+    used = {column.name for column in model.signature.inputs}
+    said = {*order.exclude, *order.entity, order.time, order.target}
+    _, unfit = infer_signature(table, order.target, model.signature.task, said - {order.target})
+    reasons = {item.column: item.reason for item in unfit}
+    missing = [name for name in table.columns if name not in used and name not in said]
+    return tuple(f"{name} ({reasons.get(name, 'not chosen by the pipeline')})" for name in missing)

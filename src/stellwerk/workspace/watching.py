@@ -39,6 +39,10 @@ def prove(rooms: Rooms, endpoint: str, model: str, reason: str) -> Verdict:
     """Prove a model (the newest of the endpoint's name by default) against the champion, if one runs."""
     from stellwerk.releases.proving import plan_for
 
+    if reason and reason not in rules.REASONS:
+        raise Invalid(
+            f"{reason!r} is no reason for a release (known: {', '.join(rules.REASONS)})", code="unknown-reason"
+        )
     declared = rooms.interlocking.endpoint(endpoint)
     candidate = rooms.registry.find(model or endpoint)
     active = rooms.interlocking.active(endpoint)
