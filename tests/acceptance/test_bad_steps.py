@@ -255,7 +255,7 @@ def test_a_model_that_is_nothing(released: Path, house: Workspace) -> None:
         ({"goals": (Goal(metric="aurok", floor=0.6),)}, "unknown-metric"),
         ({"goals": (Goal(metric="mae", ceiling=0.6),)}, "unknown-metric"),
         ({"slices": SliceRule(by=("dopot",), goals=(Goal(metric="auroc", floor=0.5),))}, "unknown-column"),
-        ({"slices": SliceRule(by=("depot",), goals=(Goal(metric="rmse", floor=0.5),))}, "unknown-metric"),
+        ({"slices": SliceRule(by=("depot",), goals=(Goal(metric="rmse", ceiling=0.5),))}, "unknown-metric"),
         ({"policy": ("base@99",)}, "unknown-policy"),
     ],
 )

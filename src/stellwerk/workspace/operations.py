@@ -208,7 +208,10 @@ def _must_be_its_own(rooms: Rooms, files: dict[str, Digest], signature: Signatur
     """What is registered is what the model's own document says: serving and proof must not read two signatures."""
     if "model.json" not in files:
         return  # files of another format: never clear, because nothing here could load them
-    document = canonical.loads(rooms.blobs.get(files["model.json"]))
+    try:
+        document = canonical.loads(rooms.blobs.get(files["model.json"]))
+    except Invalid:
+        return  # not a document of ours: kept as it is, and stopped where its files are judged
     found = document.get("signature") if isinstance(document, dict) else None
     if found is not None and documents.load(Signature, found) != signature:
         raise Invalid("the signature is not the one in the model's own files", code="wrong-signature")

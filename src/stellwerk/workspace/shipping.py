@@ -103,15 +103,20 @@ def prepare(
     )
     if folder.exists() and not folder.is_dir():
         raise Invalid(f"{str(folder)!r} is a file, not a folder", code="not-a-folder", hint="--into FOLDER")
+    _must_know_it(folder / PROJECT, order)
     _write(folder, order)
-    declared = parse((folder / "stellwerk.toml").read_text("utf-8"))
-    if order.name not in declared.endpoints:
+    return order
+
+
+def _must_know_it(project: Path, order: templates.Order) -> None:
+    """A project that is already there must be the one of this endpoint."""
+    declared = parse(project.read_text("utf-8")) if project.exists() else None
+    if declared and order.name not in declared.endpoints:
         raise Conflict(
             f"the project here has no endpoint {order.name!r} (it has {', '.join(declared.endpoints) or 'none'})",
             code="other-project",
             hint="choose another folder, or the name of its endpoint",
         )
-    return order
 
 
 def _write(folder: Path, order: templates.Order) -> None:

@@ -53,7 +53,7 @@ policy = ["base@1", "leakage@1"]
 fallback = "human"
 traffic_per_day = 12
 environment = "staging"
-label_delay = "2w"
+label_delay = "1w"
 groups = ["depot"]
 """
     tables = """
@@ -63,7 +63,7 @@ by = ["carrier"]
 auroc = { floor = 0.5 }
 unproven = "refuse"
 [endpoint.delay.lease]
-max = "12h"
+max = "12d"
 [endpoint.delay.steering]
 audit = 1
 review = { queue = "desk", due = "90s" }
@@ -78,9 +78,9 @@ review = { queue = "desk", due = "90s" }
         fallback="human",
         goals=(Goal(metric="auroc", floor=0.6), Goal(metric="brier", ceiling=0.2, margin=0.01)),
         slices=SliceRule(by=("carrier",), goals=(Goal(metric="auroc", floor=0.5),), unproven="refuse"),
-        lease=LeaseRule(maximum=timedelta(hours=12)),
+        lease=LeaseRule(maximum=timedelta(days=12)),
         steering=Steering(audit=1.0, review_queue="desk", review_due=timedelta(seconds=90)),
-        label_delay=timedelta(weeks=2),
+        label_delay=timedelta(weeks=1),
         traffic_per_day=12,
         environment="staging",
         groups=("depot",),
