@@ -222,7 +222,7 @@ class Story:
 
     def later(self, live: sw.Workspace, url: str) -> None:
         """The following months, and both models on the same cases."""
-        stage(6, "Reality again: June under the new release, and both models on the same later flights")
+        stage(7, "Reality again: June under the new release, and both models on the same later flights")
         self._replay(live, url, RETRAINED, END)
         tell_assessments(live)
         duel = live.duel(ENDPOINT, "delay@2", "delay@1", since=RETRAINED, until=END)
@@ -236,7 +236,7 @@ class Story:
 
     def trace(self, live: sw.Workspace) -> None:
         """Back to raw bytes, forward to everything affected, and the book itself."""
-        stage(7, "Trace: from one answer back to raw bytes, from one dataset to everything it touched")
+        stage(8, "Trace: from one answer back to raw bytes, from one dataset to everything it touched")
         up = live.trace(self.sample)
         say(
             f"trace {self.sample}: {len(up.graph.nodes)} things, {up.verified} blobs re-hashed, {len(up.failed)} failed"
