@@ -301,7 +301,7 @@ def test_what_was_missing_may_come_later(tmp_path: Path) -> None:
 
 
 def test_missing_values_are_a_slice_like_any_other(tmp_path: Path) -> None:
-    """Where nothing is proven about parcels without a depot, questions without a depot go to people (law 3)."""
+    """Where nothing is proven about parcels without a depot, or of one never seen, people decide them (law 3)."""
     rows = WORLD.parcels(1200, 1).with_columns(
         depot=pl.when(pl.int_range(pl.len()) % 40 == 0).then(None).otherwise("depot")
     )
@@ -319,8 +319,8 @@ def test_missing_values_are_a_slice_like_any_other(tmp_path: Path) -> None:
         verdict = house.prove(ENDPOINT)
         house.release(ENDPOINT)
         ask = worlds.in_process(house._caller.rooms)  # type: ignore[attr-defined]
-        asked = {"distance": [0.1] * 3, "weight": [0.2] * 3, "depot": [None, worlds.RARE, "North"]}
+        asked = {"distance": [0.1] * 4, "weight": [0.2] * 4, "depot": [None, worlds.RARE, "North", "Mars"]}
         answers = ask(asked)
 
     assert 2 == len(verdict.routed)
-    assert [True, True, False] == [item["prediction"] is None for item in answers]
+    assert [True, True, False, True] == [item["prediction"] is None for item in answers]

@@ -146,6 +146,21 @@ def test_unproven_slices_go_to_people_only_where_declared(outcome: Any, rule: An
     assert (verdict, routed) == (found.outcome, found.routed)
 
 
+def test_only_values_that_were_tested_are_proven() -> None:
+    """What serving may answer by itself is named: passed in every metric, and nothing that nobody has seen."""
+    results = (
+        a_result(),
+        slice_result("pass", "AA"),
+        slice_result("unproven", "OO"),
+        replace(slice_result("pass", "OO"), name="slice:carrier=OO:brier"),
+    )
+    found = judge(spoiled("quality", results=results), a_plan(slice_by=("carrier", "origin")))
+
+    assert (("carrier", "OO"),) == found.routed
+    assert {"carrier": ("AA",), "origin": ()} == found.proven
+    assert {} == judge(whole()).proven
+
+
 def test_an_unproven_slice_without_a_name_cannot_be_routed() -> None:
     """Whose cases nobody could send to people is simply unproven."""
     nameless = slice_result("unproven")
