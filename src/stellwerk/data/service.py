@@ -52,41 +52,8 @@ class Datasets:
         digest = self._blobs.put(data)
         part = Partition(name=partition, digest=digest, rows=frame.height, bytes=len(data))
         columns = tuple((column, str(kind)) for column, kind in frame.schema.items())
-        with self._book.read() as reader:
-            versions = DATASETS.select(reader, name=name)
-        latest = versions[-1] if versions else None
-        kept = () if replace or latest is None else tuple(p for p in latest.partitions if p.name != partition)
-        if kept and latest is not None and latest.columns != columns:
-            raise Invalid(
-                f"partition {partition!r} has other columns than {name!r}: {_differ(latest.columns, columns)}",
-                code="schema-changed",
-                hint="make the columns equal, or start anew with replace",
-            )
-        partitions = tuple(sorted((*kept, part), key=lambda p: p.name))
-        tree = trees.put_files(self._blobs, {f"{p.name}.parquet": p.digest for p in partitions})
-        with self._book.write() as tx:
-            versions = DATASETS.select(tx, name=name)
-            if versions and versions[-1].digest == tree:
-                return versions[-1]
-            version = DatasetVersion(
-                workspace=tx.workspace,
-                name=name,
-                version=len(versions) + 1,
-                digest=tree,
-                partitions=partitions,
-                columns=columns,
-                rows=sum(p.rows for p in partitions),
-                source=source,
-                parent=versions[-1].digest if versions else None,
-                created_at=self._clock.now(),
-                created_by=tx.actor,
-            )
-            DATASETS.insert(tx, version)
-            tx.record(
-                "data.added",
-                f"dataset:{name}@{version.version}",
-                {"digest": tree, "rows": version.rows, "partition": partition, "source": source},
-            )
+        while (version := self._publish(name, part, columns, source, replace)) is None:
+            pass  # somebody else added a version meanwhile: join that one
         return version
 
     def get(self, name: str, version: int | None = None) -> DatasetVersion:
@@ -170,6 +137,48 @@ class Datasets:
                 {"status": contract.status, "columns": len(contract.columns), "contract": documents.text(contract)},
             )
         return contract
+
+    def _publish(
+        self, name: str, part: Partition, columns: tuple[tuple[str, str], ...], source: str, replace: bool
+    ) -> DatasetVersion | None:
+        """Make the next version of the newest one and this part; None if that is no longer the newest."""
+        with self._book.read() as reader:
+            newest = DATASETS.select(reader, name=name, order="-version", limit=1)
+        latest = newest[0] if newest else None
+        kept = () if replace or latest is None else tuple(p for p in latest.partitions if p.name != part.name)
+        if kept and latest is not None and latest.columns != columns:
+            raise Invalid(
+                f"partition {part.name!r} has other columns than {name!r}: {_differ(latest.columns, columns)}",
+                code="schema-changed",
+                hint="make the columns equal, or start anew with replace",
+            )
+        partitions = tuple(sorted((*kept, part), key=lambda p: p.name))
+        tree = trees.put_files(self._blobs, {f"{p.name}.parquet": p.digest for p in partitions})
+        with self._book.write() as tx:
+            if DATASETS.select(tx, name=name, order="-version", limit=1) != newest:
+                return None
+            if latest is not None and latest.digest == tree:
+                return latest
+            version = DatasetVersion(
+                workspace=tx.workspace,
+                name=name,
+                version=latest.version + 1 if latest else 1,
+                digest=tree,
+                partitions=partitions,
+                columns=columns,
+                rows=sum(p.rows for p in partitions),
+                source=source,
+                parent=latest.digest if latest else None,
+                created_at=self._clock.now(),
+                created_by=tx.actor,
+            )
+            DATASETS.insert(tx, version)
+            tx.record(
+                "data.added",
+                f"dataset:{name}@{version.version}",
+                {"digest": tree, "rows": version.rows, "partition": part.name, "source": source},
+            )
+        return version
 
     def _differs(self, name: str, frame: pl.DataFrame) -> bool:
         """Whether a table has other columns than the contract knows: a dataset that starts anew gets a new draft."""
