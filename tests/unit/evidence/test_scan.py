@@ -295,3 +295,16 @@ def test_any_bytes_get_an_answer(content: bytes, path: str) -> None:
     if report.clean:
         assert path in {"x", "x.json"}
         content.decode("utf-8")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_in_compressed_pickles_is_a_finding(method: int) -> None:
+    """Each decompressor has an error of its own; whatever is damaged, nothing is raised and nothing clean."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", method) as target:
+        target.writestr("archive/data.pkl", pickle.dumps(list(range(60))))
+    content = whole.getvalue()
+
+    for position in range(len(content)):
+        damaged = content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+        assert not scan_files({"model.pt": damaged}).clean, position

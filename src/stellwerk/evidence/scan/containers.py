@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
+import zlib
 
 from stellwerk.core.errors import Refused
 from stellwerk.evidence.scan import pickles
@@ -11,6 +13,18 @@ from stellwerk.evidence.scan.report import Scanned, Severity, data, executable, 
 from stellwerk.models import archive, npy, schema
 
 MAX_PICKLE_BYTES = 256 << 20
+
+UNREADABLE = (
+    zipfile.BadZipFile,
+    ValueError,  # names and offsets that are none
+    NotImplementedError,  # a compression or a version that zipfile does not know
+    OSError,
+    EOFError,
+    RuntimeError,  # encrypted
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What `zipfile` raises on archives that are damaged, hostile or of a kind it does not know."""
 
 
 def scan_zip(content: bytes) -> Scanned:
@@ -54,7 +68,7 @@ def _names(content: bytes) -> tuple[str, ...]:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as source:
             return tuple(source.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError):
+    except UNREADABLE:
         return ()
 
 
@@ -74,6 +88,6 @@ def _torch(content: bytes) -> Scanned:
                         "a PyTorch archive", f"member {info.filename[:80]!r} would unpack to too many bytes"
                     )
                 against += pickles.verdict(source.read(info))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError, RuntimeError) as cause:
+    except UNREADABLE as cause:
         return refused("a PyTorch archive", f"the archive cannot be read: {cause}")
     return executable("a PyTorch archive", *against)
