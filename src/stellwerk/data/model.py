@@ -132,7 +132,11 @@ class Partition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersion:
-    """A data set at one moment. `digest` names the tree of its partitions; `columns` are names and dtypes."""
+    """A data set at one moment.
+
+    Of a table, `digest` names the tree of its Parquet partitions, and `columns` are names and dtypes. Of files,
+    `digest` names the tree of the files as they were, and partitions, columns and rows stay empty.
+    """
 
     workspace: str
     name: str
@@ -145,6 +149,9 @@ class DatasetVersion:
     parent: Digest | None
     created_at: datetime
     created_by: str
+    kind: Literal["table", "files"] = "table"
+    files: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

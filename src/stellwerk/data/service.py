@@ -56,6 +56,50 @@ class Datasets:
             pass  # somebody else added a version meanwhile: join that one
         return version
 
+    def record(self, name: str, *, tree: Digest, source: str = "") -> DatasetVersion:
+        """Make a tree of files that is in the store the next version of a dataset; an equal one stays as it is.
+
+        Raises:
+            Invalid: `not-files`: the dataset holds a table.
+        """
+        checked_name(name, what="dataset")
+        entries = [entry for _, entry in trees.walk(self._blobs, tree)]
+        for digest in {entry.digest for entry in entries}:
+            if not self._blobs.has(digest):
+                raise NotFound(f"the store holds no {digest}", hint="put the files before the tree that names them")
+        with self._book.write() as tx:
+            newest = DATASETS.select(tx, name=name, order="-version", limit=1)
+            latest = newest[0] if newest else None
+            if latest is not None and latest.kind != "files":
+                raise Invalid(
+                    f"the dataset {name!r} holds a table, not files", code="not-files", hint="choose another name"
+                )
+            if latest is not None and latest.digest == tree:
+                return latest
+            version = DatasetVersion(
+                workspace=tx.workspace,
+                name=name,
+                version=latest.version + 1 if latest else 1,
+                digest=tree,
+                partitions=(),
+                columns=(),
+                rows=0,
+                source=source,
+                parent=latest.digest if latest else None,
+                created_at=self._clock.now(),
+                created_by=tx.actor,
+                kind="files",
+                files=len(entries),
+                bytes=sum(entry.size for entry in entries),
+            )
+            DATASETS.insert(tx, version)
+            tx.record(
+                "data.added",
+                f"dataset:{name}@{version.version}",
+                {"digest": tree, "files": version.files, "bytes": version.bytes, "source": source},
+            )
+        return version
+
     def get(self, name: str, version: int | None = None) -> DatasetVersion:
         """A version of a dataset; the newest by default. Raises `NotFound`."""
         with self._book.read() as reader:
@@ -79,6 +123,8 @@ class Datasets:
 
     def frame(self, version: DatasetVersion) -> pl.DataFrame:
         """All rows of a version, partitions in order of their names."""
+        if version.kind != "table":
+            raise _not_a_table(version.name)
         return frame_of_tree(self._blobs, version.digest)
 
     def contract(self, name: str) -> Contract | None:
@@ -145,6 +191,8 @@ class Datasets:
         with self._book.read() as reader:
             newest = DATASETS.select(reader, name=name, order="-version", limit=1)
         latest = newest[0] if newest else None
+        if latest is not None and latest.kind != "table":
+            raise _not_a_table(name)
         kept = () if replace or latest is None else tuple(p for p in latest.partitions if p.name != part.name)
         if kept and latest is not None and latest.columns != columns:
             raise Invalid(
@@ -214,6 +262,10 @@ class Datasets:
             code="contract-broken",
             hint="correct the rows, or confirm a changed contract (`workspace.data.confirm`); nothing was added",
         )
+
+
+def _not_a_table(name: str) -> Invalid:
+    return Invalid(f"the dataset {name!r} holds files, not a table", code="not-a-table", hint="choose another name")
 
 
 def frame_of_tree(blobs: Blobs, digest: Digest) -> pl.DataFrame:

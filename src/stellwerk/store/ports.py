@@ -24,12 +24,23 @@ class Blobs(Protocol):
         """Keep the concatenation of chunks, in constant memory."""
         ...
 
+    def put_many(self, items: Iterable[bytes]) -> list[Digest]:
+        """Keep many small blobs and return their names in order. All are durable when this returns.
+
+        Far cheaper than many calls of `put`. If it raises, any of them may have been kept, and none is acknowledged.
+        """
+        ...
+
     def get(self, digest: Digest) -> bytes:
         """The bytes, verified before they are returned."""
         ...
 
-    def stream(self, digest: Digest) -> Iterator[bytes]:
-        """The bytes in chunks; the last chunk comes only after the whole was verified."""
+    def stream(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` up to `stop` (not included; the end by default) in chunks.
+
+        The last chunk comes only after what was read was verified against the digest. A range beyond the end is
+        empty, as with Python's slices; negative positions are `Invalid`.
+        """
         ...
 
     def has(self, digest: Digest) -> bool:
@@ -38,6 +49,25 @@ class Blobs(Protocol):
 
     def size(self, digest: Digest) -> int:
         """Length in bytes."""
+        ...
+
+
+class Listing(Protocol):
+    """A further ability: saying what is kept."""
+
+    def __iter__(self) -> Iterator[Digest]:
+        """Every blob once, in order. Blobs that come or go meanwhile may be missing."""
+        ...
+
+
+class Removable(Protocol):
+    """A further ability, for garbage collection alone."""
+
+    def remove(self, digests: Iterable[Digest]) -> int:
+        """Forget blobs and free their room; returns the bytes by which the store became smaller.
+
+        Blobs that are not here are skipped. Reading one while it is removed gives its bytes, or `NotFound`.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""Canonical bytes of trees, and their strict reading (`docs/formats/tree.md`)."""
+"""Canonical bytes of trees, and their strict reading (`docs/formats/tree.md`); ranges of bytes."""
 
 from __future__ import annotations
 
@@ -74,3 +74,13 @@ def _entry(item: dict[str, Any]) -> TreeEntry:
         digest=parse(item["digest"]),
         executable=bool(item["executable"]),
     )
+
+
+def checked_range(start: int, stop: int | None) -> slice:
+    """A range of bytes as a slice. Raises `Invalid` for negative positions, which would count from the end."""
+    if start < 0 or (stop is not None and stop < 0):
+        raise Invalid(
+            f"a range of bytes cannot begin or end before the first byte (got {start} to {stop})",
+            code="invalid-range",
+        )
+    return slice(start, stop)

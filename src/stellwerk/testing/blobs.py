@@ -70,6 +70,36 @@ class BlobsContract:
         assert of_bytes(b"".join(chunks)) == digest
         assert b"".join(chunks) == blobs.get(digest)
 
+    @shared
+    @given(items=st.lists(st.binary(max_size=60), max_size=12))
+    def test_many_blobs_are_named_in_order(self, blobs: Blobs, items: list[bytes]) -> None:
+        """`put_many` names each item as `put` would, whether or not some are equal or were kept before."""
+        found = blobs.put_many(iter(items))
+
+        assert [of_bytes(item) for item in items] == found
+        assert items == [blobs.get(digest) for digest in found]
+
+    @shared
+    @given(
+        data=st.binary(max_size=300),
+        start=st.integers(min_value=0, max_value=320),
+        stop=st.none() | st.integers(min_value=0, max_value=320),
+    )
+    def test_a_range_is_a_slice(self, blobs: Blobs, data: bytes, start: int, stop: int | None) -> None:
+        """A range of a stream is the slice of the bytes, also beyond the end and backwards."""
+        digest = blobs.put(data)
+
+        assert data[start:stop] == b"".join(blobs.stream(digest, start=start, stop=stop))
+
+    @pytest.mark.parametrize(("start", "stop"), [(-1, None), (0, -1), (-5, -1)])
+    def test_ranges_do_not_count_from_the_end(self, blobs: Blobs, start: int, stop: int | None) -> None:
+        """Negative positions are refused, and not read as Python's."""
+        digest = blobs.put(b"0123456789")
+
+        with pytest.raises(Invalid) as caught:
+            list(blobs.stream(digest, start=start, stop=stop))
+        assert "invalid-range" == caught.value.code
+
     def test_put_is_idempotent(self, blobs: Blobs) -> None:
         """Putting the same bytes again changes nothing and names them the same."""
         first = blobs.put(b"abc")

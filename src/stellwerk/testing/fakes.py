@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from stellwerk.core.digest import Digest, of_bytes, parse
 from stellwerk.core.errors import Corrupt, NotFound
+from stellwerk.store.rules import checked_range
 
 
 class StandingClock:
@@ -41,17 +42,20 @@ class MemoryBlobs:
     def put_stream(self, chunks: Iterable[bytes]) -> Digest:
         return self.put(b"".join(chunks))
 
+    def put_many(self, items: Iterable[bytes]) -> list[Digest]:
+        return [self.put(item) for item in items]
+
     def get(self, digest: Digest) -> bytes:
         data = self._find(digest)
         if of_bytes(data) != digest:
             raise Corrupt(f"blob {digest} has other content than its name says", code="corrupt-blob")
         return data
 
-    def stream(self, digest: Digest) -> Iterator[bytes]:
-        data = self._find(digest)
+    def stream(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        data = self._find(digest)[checked_range(start, stop)]
         last = max(0, (len(data) - 1) // self._chunk * self._chunk)
-        for start in range(0, last, self._chunk):
-            yield data[start : start + self._chunk]
+        for position in range(0, last, self._chunk):
+            yield data[position : position + self._chunk]
         self.get(digest)
         yield data[last:]
 
@@ -63,6 +67,10 @@ class MemoryBlobs:
 
     def __iter__(self) -> Iterator[Digest]:
         yield from sorted(self._kept)
+
+    def remove(self, digests: Iterable[Digest]) -> int:
+        with self._lock:
+            return sum(len(self._kept.pop(digest, b"")) for digest in digests)
 
     def flip(self, digest: Digest, position: int) -> None:
         """Damage one byte of a blob, as a bad disk would."""

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from stellwerk.core import failpoints
 from stellwerk.core.digest import Digest, hex_of, of_bytes, parse
 from stellwerk.core.errors import Corrupt, NotFound, StellwerkError, Unavailable
+from stellwerk.store.rules import checked_range
 
 failpoints.declare("blob.open", "blob.write", "blob.fsync", "blob.link", "blob.dirsync")
 
@@ -114,7 +115,14 @@ class LocalFolder:
             raise _corrupt(digest, f"got {actual}")
         return data
 
-    def stream(self, digest: Digest) -> Iterator[bytes]:
+    def put_many(self, items: Iterable[bytes]) -> list[Digest]:
+        return [self.put(item) for item in items]
+
+    def stream(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        wanted = checked_range(start, stop)
+        if wanted != slice(0, None):
+            yield self.get(digest)[wanted]
+            return
         hasher = hashlib.sha256()
         held = b""
         with self._reading(digest) as file:
@@ -150,6 +158,19 @@ class LocalFolder:
                     # What is no blob is for `fsck` to report.
                     if re.fullmatch(r"[0-9a-f]{64}", file.name):
                         yield parse("sha256:" + file.name)
+
+    def remove(self, digests: Iterable[Digest]) -> int:
+        freed = 0
+        with _disk():
+            for digest in digests:
+                target = self._target(digest)
+                try:
+                    size = target.lstat().st_size
+                    target.unlink()
+                except FileNotFoundError:
+                    continue
+                freed += size
+        return freed
 
     def sweep(self) -> int:
         """Remove temporary files of processes that are gone; returns how many."""

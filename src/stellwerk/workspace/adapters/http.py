@@ -15,6 +15,7 @@ from stellwerk.core.clock import parse_instant
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Corrupt, StellwerkError, Unavailable
 from stellwerk.ledger import documents
+from stellwerk.store.rules import checked_range
 
 API = "/api/v1"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 600.0
@@ -76,14 +77,17 @@ class HttpBlobs:
     def put_stream(self, chunks: Iterable[bytes]) -> Digest:
         return self.put(b"".join(chunks))
 
+    def put_many(self, items: Iterable[bytes]) -> list[Digest]:
+        return [self.put(item) for item in items]
+
     def get(self, digest: Digest) -> bytes:
         data = self._caller.request("GET", f"{API}/blobs/{digests.parse(digest)}")
         if digests.of_bytes(data) != digest:
             raise Corrupt(f"the server sent other bytes than {digest}", code="corrupt-blob")
         return data
 
-    def stream(self, digest: Digest) -> Iterator[bytes]:
-        yield self.get(digest)
+    def stream(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        yield self.get(digest)[checked_range(start, stop)]
 
     def has(self, digest: Digest) -> bool:
         try:

@@ -1,0 +1,88 @@
+"""Everything that can be asked of a workspace, one function each, by noun. The table itself is in `calls`."""
+
+from stellwerk.workspace.operations.data import (
+    add_data,
+    confirm_contract,
+    diff_data,
+    get_contract,
+    get_data,
+    list_data,
+    record_data,
+    table_of_data,
+)
+from stellwerk.workspace.operations.ground import fsck, verify
+from stellwerk.workspace.operations.models import (
+    alias_model,
+    compare,
+    get_model,
+    list_models,
+    register_model,
+    seal_gate,
+)
+from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
+from stellwerk.workspace.operations.releases import (
+    declare_endpoint,
+    lease_token,
+    list_endpoints,
+    list_releases,
+    prove,
+    release,
+    renew,
+    signal,
+    stop,
+)
+from stellwerk.workspace.operations.runs import (
+    close_runs,
+    finish_run,
+    get_run,
+    record_run,
+    remembered_step,
+    search_runs,
+    start_run,
+)
+from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
+
+__all__ = [
+    "add_data",
+    "alias_model",
+    "assess",
+    "board",
+    "close_runs",
+    "compare",
+    "confirm_contract",
+    "decide_case",
+    "declare_endpoint",
+    "diff_data",
+    "dossier",
+    "duel",
+    "finish_run",
+    "fsck",
+    "get_contract",
+    "get_data",
+    "get_model",
+    "get_run",
+    "lease_token",
+    "list_cases",
+    "list_data",
+    "list_endpoints",
+    "list_models",
+    "list_releases",
+    "prove",
+    "record_data",
+    "record_outcomes",
+    "record_run",
+    "register_model",
+    "release",
+    "remembered_step",
+    "renew",
+    "run_page",
+    "seal_gate",
+    "search_runs",
+    "signal",
+    "start_run",
+    "stop",
+    "story",
+    "table_of_data",
+    "trace",
+    "verify",
+]

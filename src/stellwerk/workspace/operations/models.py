@@ -1,0 +1,98 @@
+"""Registered models and sealed gate sets."""
+
+from __future__ import annotations
+
+import base64
+from typing import Literal
+
+from stellwerk.core import canonical
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Invalid
+from stellwerk.evidence.model import GateSet
+from stellwerk.evidence.shelves import GATES
+from stellwerk.governance.comparing import Comparison
+from stellwerk.governance.comparing import compare as compare_models
+from stellwerk.ledger import documents
+from stellwerk.models.model import Alias, ModelVersion, Signature
+from stellwerk.store import service as trees
+from stellwerk.workspace import frames
+from stellwerk.workspace.calls import operation
+from stellwerk.workspace.operations.kept import must_be_kept
+from stellwerk.workspace.rooms import Rooms
+
+
+@operation("models.register", "models:write", changes=True)
+def register_model(
+    rooms: Rooms, name: str, digest: Digest, signature: Signature, layout: str, run: str, seed: int | None = None
+) -> ModelVersion:
+    """Give a model's file tree the next version of a name."""
+    files = trees.files(rooms.blobs, digest)
+    must_be_kept(rooms, files.values())
+    _must_be_its_own(rooms, files, signature)
+    return rooms.registry.register(name, digest, signature, layout=layout, run_id=run, seed=seed)
+
+
+def _must_be_its_own(rooms: Rooms, files: dict[str, Digest], signature: Signature) -> None:
+    """What is registered is what the model's own document says: serving and proof must not read two signatures."""
+    if "model.json" not in files:
+        return  # files of another format: never clear, because nothing here could load them
+    try:
+        document = canonical.loads(rooms.blobs.get(files["model.json"]))
+    except Invalid:
+        return  # not a document of ours: kept as it is, and stopped where its files are judged
+    found = document.get("signature") if isinstance(document, dict) else None
+    if found is not None and documents.load(Signature, found) != signature:
+        raise Invalid("the signature is not the one in the model's own files", code="wrong-signature")
+
+
+@operation("models.list", "models:read")
+def list_models(rooms: Rooms) -> tuple[ModelVersion, ...]:
+    """All model versions, by name."""
+    return tuple(rooms.registry.list())
+
+
+@operation("models.get", "models:read")
+def get_model(rooms: Rooms, model: str) -> ModelVersion:
+    """The model version that `name`, `name@3`, `name@alias` or a digest means."""
+    return rooms.registry.find(model)
+
+
+@operation("models.alias", "models:write", changes=True)
+def alias_model(rooms: Rooms, name: str, alias: str, version: int) -> Alias:
+    """Point an alias at a version."""
+    return rooms.registry.alias(name, alias, version)
+
+
+@operation("models.compare", "models:read")
+def compare(rooms: Rooms, first: str, second: str) -> Comparison:
+    """What two model versions share, where they differ, and what paired proofs say."""
+    return compare_models(rooms.book, rooms.runs, rooms.registry.find(first), rooms.registry.find(second))
+
+
+@operation("gates.seal", "evidence:write", changes=True)
+def seal_gate(
+    rooms: Rooms,
+    name: str,
+    features: str,
+    labels: str,
+    rows: int,
+    target: str,
+    task: Literal["binary", "multiclass", "regression"],
+) -> GateSet:
+    """Seal gate cases: Parquet of features and labels, each as base64."""
+    try:
+        cases, sealed = (base64.b64decode(text, validate=True) for text in (features, labels))
+    except ValueError as cause:
+        raise Invalid(f"features and labels must be base64: {cause}", code="invalid-arguments") from cause
+    with rooms.book.read() as reader:
+        known = [gate for gate in GATES.select(reader) if gate.name == name or gate.target == target]
+    older = (frames.read(rooms.blobs.get(gate.features)) for gate in known)
+    return rooms.gates.seal(
+        name=name,
+        features=cases,
+        labels=sealed,
+        rows=rows,
+        target=target,
+        task=task,
+        marks=frames.marks(frames.read(cases), older),
+    )

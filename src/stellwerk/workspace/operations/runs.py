@@ -1,0 +1,112 @@
+"""Runs and the memory of their steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Refused
+from stellwerk.tracking.model import Cost, Run, Status, StepMemory
+from stellwerk.workspace.calls import operation
+from stellwerk.workspace.layout import process_alive
+from stellwerk.workspace.operations.kept import must_be_kept
+from stellwerk.workspace.rooms import Rooms
+
+
+@operation("runs.start", "runs:write", changes=True)
+def start_run(
+    rooms: Rooms,
+    experiment: str,
+    name: str,
+    kind: str,
+    parent: str | None = None,
+    params: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
+    inputs: dict[str, Digest] | None = None,
+    code: Digest | None = None,
+    environment: Digest | None = None,
+    step_key: Digest | None = None,
+    process: str | None = None,
+) -> Run:
+    """Begin a run."""
+    must_be_kept(rooms, (inputs or {}).values())
+    return rooms.runs.start(
+        experiment=experiment,
+        name=name,
+        kind=kind,
+        parent=parent,
+        params=params or {},
+        tags=tags or {},
+        inputs=inputs or {},
+        code=code,
+        environment=environment,
+        step_key=step_key,
+        process=process,
+    )
+
+
+@operation("runs.finish", "runs:write", changes=True)
+def finish_run(
+    rooms: Rooms,
+    run: str,
+    status: Status = "finished",
+    outputs: dict[str, Digest] | None = None,
+    metrics: dict[str, float] | None = None,
+    cost: Cost | None = None,
+    error: str = "",
+    log: Digest | None = None,
+    memory: StepMemory | None = None,
+) -> Run:
+    """End a run once, and remember its result under its step key in the same transaction."""
+    must_be_kept(rooms, [*(outputs or {}).values(), *(memory.outputs.values() if memory else ())])
+    if memory is not None:
+        known = rooms.runs.get(run)
+        same = memory.run == run and memory.step_key == known.step_key
+        if not same or not set(memory.outputs.values()) <= set((outputs or {}).values()):
+            raise Refused(
+                "a run may only be remembered under its own step key, by its own outputs", code="foreign-memory"
+            )
+    return rooms.runs.finish(
+        run, status=status, outputs=outputs, metrics=metrics, cost=cost, error=error, log=log, memory=memory
+    )
+
+
+@operation("runs.record", "runs:write", changes=True)
+def record_run(rooms: Rooms, run: Run) -> Run:
+    """Note a run that needed no execution, such as a step found in the cache."""
+    must_be_kept(rooms, [*run.inputs.values(), *run.outputs.values()])
+    facts = {
+        field: getattr(run, field)
+        for field in ("parent", "params", "metrics", "tags", "inputs", "outputs", "code", "environment", "step_key",
+                      "cached", "cost", "log")
+    }  # fmt: skip
+    return rooms.runs.record(
+        experiment=run.experiment, name=run.name, kind=run.kind, started_at=run.started_at, **facts
+    )
+
+
+@operation("runs.close", "runs:write", changes=True)
+def close_runs(rooms: Rooms) -> tuple[Run, ...]:
+    """Mark runs as interrupted whose process on this machine is gone."""
+    return tuple(rooms.runs.close_interrupted(process_alive))
+
+
+@operation("runs.search", "runs:read")
+def search_runs(
+    rooms: Rooms, experiment: str | None = None, parent: str | None = None, limit: int = 100
+) -> tuple[Run, ...]:
+    """Runs, newest first."""
+    return tuple(rooms.runs.search(experiment=experiment, parent=parent, limit=limit))
+
+
+@operation("runs.get", "runs:read")
+def get_run(rooms: Rooms, run: str) -> Run:
+    """One run."""
+    return rooms.runs.get(run)
+
+
+@operation("steps.remembered", "runs:read")
+def remembered_step(rooms: Rooms, step_key: Digest) -> StepMemory | None:
+    """The result of a step under its key, if any machine has computed it."""
+    found = rooms.runs.remembered(step_key)
+    return found if found and all(rooms.blobs.has(digest) for digest in found.outputs.values()) else None
