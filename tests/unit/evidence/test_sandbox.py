@@ -93,7 +93,16 @@ def test_the_environment_is_cleared(sandbox: Sandbox, monkeypatch: pytest.Monkey
 
     answer = sandbox.run("environment", {}, {}, LIMITS)
 
-    allowed = {"LC_CTYPE", "HOME", "TMPDIR", "PYTHONPATH", "LANG", "MALLOC_ARENA_MAX", "LOKY_MAX_CPU_COUNT"}
+    allowed = {
+        "LC_CTYPE",
+        "HOME",
+        "TMPDIR",
+        "PYTHONPATH",
+        "LANG",
+        "MALLOC_ARENA_MAX",
+        "JE_ARROW_MALLOC_CONF",
+        "LOKY_MAX_CPU_COUNT",
+    }
     allowed |= {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "JOBLIB_MULTIPROCESSING"}
     allowed |= {"LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PWD"}
     assert set() == set(answer["names"]) - allowed

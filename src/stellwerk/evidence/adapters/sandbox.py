@@ -33,6 +33,7 @@ _FIXED = {
     "LANG": "C.UTF-8",
     # One thread: answers do not depend on the machine, and address space stays countable.
     "OMP_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # scikit-learn imports pandas, pandas imports pyarrow
     "OPENBLAS_NUM_THREADS": "1",
     "POLARS_MAX_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
