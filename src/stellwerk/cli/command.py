@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -92,6 +92,32 @@ class Group(click.Group):
             formatter.write_dl(self.lines(ctx))
 
 
+class Family(Group):
+    """A group whose commands are imported when they are called.
+
+    Args:
+        table: Name to `module:attribute`.
+    """
+
+    def __init__(self, *args: Any, table: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _load(self.table[cmd_name]) if cmd_name in self.table else None
+
+
+def _load(target: str) -> click.Command:
+    module, _, attribute = target.partition(":")
+    found = getattr(import_module(module), attribute)
+    if not isinstance(found, click.Command):
+        raise Bug(f"{target} is no command")
+    return found
+
+
 def line(command: click.Command) -> str:
     """The first sentence of a command's help, as it stands in a list."""
     first = command.short_help or " ".join((command.help or "").partition("\n\n")[0].split()).rstrip(".")
@@ -135,13 +161,7 @@ class Root(Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].target.partition(":")
-        found = getattr(import_module(module), attribute)
-        if not isinstance(found, click.Command):
-            raise Bug(f"{COMMANDS[cmd_name].target} is no command")
-        return found
+        return _load(COMMANDS[cmd_name].target) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, COMMANDS))

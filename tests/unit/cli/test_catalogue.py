@@ -30,7 +30,9 @@ def every() -> Iterator[tuple[str, click.Command, click.Context]]:
         mine = click.Context(command, info_name=name, parent=above)
         yield mine.command_path, command, mine
         if isinstance(command, click.Group):
-            for inner, below in command.commands.items():
+            for inner in command.list_commands(mine):
+                below = command.get_command(mine, inner)
+                assert below is not None
                 yield f"{mine.command_path} {inner}", below, click.Context(below, info_name=inner, parent=mine)
 
 

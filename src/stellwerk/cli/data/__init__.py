@@ -1,0 +1,26 @@
+"""`data`: everything about datasets, one file per group of commands. A command is imported when it is called."""
+
+from __future__ import annotations
+
+import click
+
+from stellwerk.cli.command import Family
+
+COMMANDS = {
+    "add": "stellwerk.cli.data.adding:add",
+    "ls": "stellwerk.cli.data.listing:list_versions",
+    "diff": "stellwerk.cli.data.comparing:diff",
+    "contract": "stellwerk.cli.data.contracts:contract",
+}
+"""Name to `module:attribute`, in the order of the help."""
+
+
+@click.group(cls=Family, table=COMMANDS)
+def data() -> None:
+    """Datasets and their contracts.
+
+    \b
+    Example:
+      stellwerk data add flights 2013-01.csv --partition 2013-01
+      stellwerk data contract flights --confirm
+    """
