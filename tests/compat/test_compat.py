@@ -55,7 +55,7 @@ class Fixture:
         count, findings = verify_book(
             self.book,
             self.expected["origin"],
-            lambda signature, message: VERIFIER.verify(self.key, signature, message),
+            VERIFIER.verify,
             [self.note],
             public_key=self.key,
         )

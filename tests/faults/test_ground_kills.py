@@ -98,7 +98,7 @@ class Ground:
         count, findings = verify_book(
             self.folder / "ledger.db",
             ORIGIN,
-            lambda signature, message: verifier.verify(key, signature, message),
+            verifier.verify,
             self.said.notes,
             public_key=key,
         )

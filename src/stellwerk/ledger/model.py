@@ -40,4 +40,5 @@ class Finding:
     """Something a verifier found wrong with the book."""
 
     sequence: int | None
+    """The first entry that it concerns, as far as that can be told."""
     problem: str

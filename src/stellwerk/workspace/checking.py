@@ -42,7 +42,7 @@ def verify(rooms: Rooms) -> BookReport:
     count, findings = verify_book(
         rooms.layout.database,
         rooms.layout.identity,
-        lambda signature, message: rooms.verifier.verify(public, signature, message),
+        rooms.verifier.verify,
         notes,
         public_key=public,
     )

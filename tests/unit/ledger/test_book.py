@@ -111,7 +111,7 @@ def verify(path: Path, signer: FileSigner) -> tuple[int, list[object]]:
     count, findings = verify_book(
         path,
         ORIGIN,
-        lambda signature, message: verifier.verify(signer.public_key, signature, message),
+        verifier.verify,
         public_key=signer.public_key,
     )
     return count, list(findings)

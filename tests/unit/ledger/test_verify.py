@@ -54,7 +54,7 @@ class Original:
 
     def verify(self, path: Path, *notes: str) -> tuple[int, list[Finding]]:
         key = self.signer.public_key
-        return verify_book(path, ORIGIN, lambda s, m: VERIFIER.verify(key, s, m), notes, public_key=key)
+        return verify_book(path, ORIGIN, VERIFIER.verify, notes, public_key=key)
 
 
 @pytest.fixture(scope="module")
