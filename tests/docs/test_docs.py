@@ -223,13 +223,13 @@ def test_every_page_is_two_clicks_from_the_readme() -> None:
 
 
 def test_decisions_are_numbered_and_of_one_form() -> None:
-    """Numbers have no gaps, and every page has the headings of the template."""
+    """No number is given twice, and every page has the headings of the template."""
     found = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 
     numbers = [int(page.name[:4]) for page in found]
     headings = {page.name: re.findall(r"^## (.+)$", page.read_text("utf-8"), re.MULTILINE) for page in found}
 
-    assert list(range(len(found))) == numbers
+    assert sorted(set(numbers)) == numbers
     assert dict.fromkeys(headings, headings[found[0].name]) == headings
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from obstore.store import LocalStore
 
 from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.serving.adapters.spool import Spool
 from stellwerk.serving.model import PredictionBatch, Steer
+from stellwerk.store.adapters.objects import Objects, Patience
+from stellwerk.store.adapters.s3 import S3Blobs
 
 docs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("pages.py"))))
 FORMATS = docs.ROOT / "docs" / "formats"
@@ -70,6 +73,18 @@ def test_a_damaged_log_is_noticed_by_hand(log: Path) -> None:
     (log / "current.log").write_bytes(data)
 
     assert by_hand("predictions.md", log).returncode == 1
+
+
+def test_a_store_in_a_bucket_is_read_by_hand(tmp_path: Path) -> None:
+    """Small and large blobs are found and verified; a changed byte of a chunk fails."""
+    blobs = S3Blobs(Objects(LocalStore(tmp_path), name="here", patience=Patience()), chunk=4, whole=8)
+    kept = [blobs.put(b"small"), blobs.put(b""), blobs.put(b"longer than eight bytes")]
+    read = by_hand("store-s3.md", tmp_path)
+
+    assert sorted(kept) == sorted(read.stdout.splitlines()), read.stderr
+    chunk = next(file for file in (tmp_path / "chunks").rglob("*") if file.is_file())
+    chunk.write_bytes(b"?" * chunk.stat().st_size)
+    assert by_hand("store-s3.md", tmp_path).returncode == 1
 
 
 def test_sealed_labels_are_opened_by_hand(tmp_path: Path) -> None:

@@ -42,3 +42,24 @@ class Damage:
     where: str
     problem: str
     severity: Literal["error", "note"] = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Bytes that can be fetched directly: `url` lets its bearer read them for a while, `digest` is theirs."""
+
+    url: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """Permission to send one blob directly."""
+
+    name: str
+    """What to say when the bytes are there."""
+    url: str
+    """Takes one PUT."""
+    limit: int
+    """Bytes at most."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from stellwerk.core.digest import Digest
+from stellwerk.store.model import Piece, Upload
 
 
 class Blobs(Protocol):
@@ -76,4 +77,36 @@ class LocalBlobs(Protocol):
 
     def path(self, digest: Digest) -> Path:
         """A read-only file with the verified content, for workers that read files. Never write to it."""
+        ...
+
+
+class Inventory(Protocol):
+    """A further ability: knowing about many blobs at once."""
+
+    def have(self, digests: Collection[Digest]) -> set[Digest]:
+        """Those that are here. Does not read them, and costs no request each."""
+        ...
+
+
+class Direct(Protocol):
+    """A further ability: bytes go between a client and the place itself, by addresses that we sign for a while."""
+
+    def download(self, digest: Digest, *, seconds: float) -> tuple[Piece, ...]:
+        """Where the pieces of a blob can be fetched, in order. Whoever fetches them verifies them."""
+        ...
+
+    def upload(self, *, seconds: float) -> Upload:
+        """Where one blob can be sent. It is nothing before it is accepted."""
+        ...
+
+    def accept(self, name: str, digest: Digest) -> None:
+        """Make what was sent a blob, after reading it. Raises `Invalid` if it has another digest; then it is gone."""
+        ...
+
+
+class Quarantine(Protocol):
+    """A further ability: putting a damaged copy out of the way."""
+
+    def quarantine(self, digest: Digest) -> bool:
+        """Keep the damaged copy where nothing serves it, and forget the blob; returns whether there was one."""
         ...

@@ -1,0 +1,693 @@
+"""Blobs as objects in a bucket (`docs/formats/store-s3.md`): small ones whole, large ones as chunks and a list.
+
+No object is written before its name is known, none is ever written in parts, and what was interrupted goes on where
+it was: the chunks that arrived are found by their digests. Talking to the service is the business of `objects`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import accumulate, chain
+from threading import Lock
+from typing import Any
+
+from stellwerk.core import canonical, failpoints
+from stellwerk.core.clock import monotonic
+from stellwerk.core.digest import Digest, hex_of, of_bytes, of_chunks, parse
+from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, Unavailable
+from stellwerk.store.adapters.objects import Access, Head, Objects, Patience, open_s3, parse_location
+from stellwerk.store.model import Piece, Upload
+from stellwerk.store.rules import checked_range
+
+failpoints.declare("s3.chunk", "s3.list")
+
+FORMAT = "stellwerk-store-s3/1"
+LIST_FORMAT = "stellwerk-chunks/1"
+MARKER = "stellwerk-store.json"
+WHOLE = 16 << 20
+"""The longest blob that is one object."""
+CHUNK = 8 << 20
+"""Length of the chunks of longer ones. Readers take any length."""
+MAX_OBJECT = 5 << 30
+"""What the service takes in one request; limits direct uploads."""
+MAX_LIST = 64 << 20
+WORKERS = 16
+AHEAD = 4
+"""Chunks under way at once, for each stream."""
+FRESH = timedelta(hours=12)
+"""A chunk older than this is written again rather than relied upon: removal of chunks spares those of `GRACE`."""
+GRACE = timedelta(days=2)
+MANY = 300
+"""From so many names on, listing costs less than asking for each."""
+ATTEMPTS = 3
+RECENT_SECONDS, MAX_RECENT = 60.0, 10_000
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
+
+
+class S3Blobs:
+    """A store in a bucket. Safe for many processes and machines.
+
+    Writes are acknowledged when the service confirmed these very bytes: by an ETag that is their MD5, else by reading
+    them back. Reads are verified; an object that arrives damaged is read again before it is called damaged.
+    """
+
+    def __init__(self, objects: Objects, *, owner: str = "", chunk: int = CHUNK, whole: int = WHOLE) -> None:
+        self._objects = objects
+        self._owner = owner
+        self._chunk, self._whole = chunk, whole
+        self._known = False
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="stellwerk-s3")
+        self._recent = _Recent()
+        self._offset: float | None = None
+
+    def __repr__(self) -> str:
+        return f"S3Blobs({self._objects.name!r})"
+
+    # Putting
+
+    def put(self, data: bytes) -> Digest:
+        self._recognise(make=True)
+        if len(data) > self._whole:
+            return self.put_stream((data,))
+        return self._put_whole(data)
+
+    def put_many(self, items: Iterable[bytes]) -> list[Digest]:
+        self._recognise(make=True)
+        return list(self._ahead(self._put_here, items, WORKERS))
+
+    def _put_here(self, data: bytes) -> Digest:
+        """`put` by one thread alone: one of the pool must not wait for others of it."""
+        if len(data) <= self._whole:
+            return self._put_whole(data)
+        return self._put_list(of_bytes(data), [self._keep_chunk(piece) for piece in _cut((data,), self._chunk)])
+
+    def _put_whole(self, data: bytes) -> Digest:
+        digest = of_bytes(data)
+        with self._errors(digest):
+            self._keep(_whole(digest), data)
+        self._recent.add(digest)
+        return digest
+
+    def _put_list(self, digest: Digest, listed: list[tuple[Digest, int]]) -> Digest:
+        failpoints.hit("s3.list")
+        with self._errors(digest):
+            self._keep(_list(digest), _list_bytes(listed))
+        self._recent.add(digest)
+        return digest
+
+    def put_stream(self, chunks: Iterable[bytes]) -> Digest:
+        self._recognise(make=True)
+        hasher = hashlib.sha256()
+        pieces = _cut(_hashed(chunks, hasher), self._chunk)
+        first: list[bytes] = []
+        length = 0
+        for piece in pieces:
+            first.append(piece)
+            length += len(piece)
+            if length > self._whole:
+                break
+        else:
+            return self._put_whole(b"".join(first))
+        listed = list(self._ahead(self._keep_chunk, chain(_emptied(first), pieces), AHEAD))
+        return self._put_list(Digest("sha256:" + hasher.hexdigest()), listed)
+
+    def _keep_chunk(self, data: bytes) -> tuple[Digest, int]:
+        digest = of_bytes(data)
+        key = _chunk(digest)
+        failpoints.hit("s3.chunk")
+        with self._errors(digest):
+            try:
+                head = self._objects.head(key)
+            except FileNotFoundError:
+                self._keep(key, data)
+                return digest, len(data)
+            # One that may soon be removed is written again, which makes it young.
+            old = self._age(head) > FRESH
+            if old or not self._holds(key, data, head):
+                self._overwrite(key, data)
+        return digest, len(data)
+
+    def _keep(self, key: str, data: bytes) -> None:
+        """Make an object, once. Returns when the service was seen to hold these bytes."""
+        try:
+            etag = self._objects.put(key, data, create=True)
+        except FileExistsError:
+            try:
+                intact = self._holds(key, data, self._objects.head(key))
+            except FileNotFoundError:
+                intact = False
+            if not intact:
+                # The copy there is damaged and the caller just proved what it should be: heal it.
+                self._overwrite(key, data)
+            return
+        if not _confirms(etag, data) and not self._reads_back(key, data):
+            self._overwrite(key, data)
+
+    def _overwrite(self, key: str, data: bytes) -> None:
+        for _ in range(ATTEMPTS):
+            etag = self._objects.put(key, data, create=False)
+            if _confirms(etag, data) or self._reads_back(key, data):
+                return
+        raise Unavailable(
+            f"{self._objects.name} does not keep what it is given",
+            code="s3-damages",
+            hint="nothing was acknowledged; something between here and there changes bytes",
+        )
+
+    def _holds(self, key: str, data: bytes, head: Head) -> bool:
+        return head.size == len(data) and (_confirms(head.etag, data) or self._reads_back(key, data))
+
+    def _reads_back(self, key: str, data: bytes) -> bool:
+        """Whether an object is seen to be these bytes. A copy that is not yet seen is asked for again."""
+        for _ in range(ATTEMPTS):
+            try:
+                if self._objects.insist(lambda: self._objects.get(key)) == data:
+                    return True
+            except FileNotFoundError:
+                return False
+        return False
+
+    # Reading
+
+    def get(self, digest: Digest) -> bytes:
+        return b"".join(self.stream(digest))
+
+    def stream(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        wanted = checked_range(start, stop)
+        self._recognise()
+        with self._errors(parse(digest)):
+            found = self._find(digest)
+            if isinstance(found, bytes):
+                yield self._verified(_whole(digest), digest, found)[wanted]
+            elif isinstance(found, int):
+                yield from self._stream_object(digest, found, wanted)
+            elif wanted == slice(0, None):
+                yield from self._stream_chunks(digest, found)
+            else:
+                yield from self._stream_range(found, wanted)
+
+    def _find(self, digest: Digest) -> bytes | int | list[tuple[Digest, int]]:
+        """A blob's object as it arrived; its length, if it is too long for that; or the chunks of the blob."""
+
+        def look() -> bytes | int | list[tuple[Digest, int]]:
+            try:
+                return self._objects.get_up_to(_whole(digest), self._whole)
+            except FileNotFoundError:
+                return self._read_list(digest)
+
+        return self._objects.insist(look) if digest in self._recent else look()
+
+    def _stream_object(self, digest: Digest, size: int, wanted: slice) -> Iterator[bytes]:
+        """An object longer than we write them: put here directly, by somebody with a signed address."""
+        first, last, _ = wanted.indices(size)
+        hasher, held = hashlib.sha256(), b""
+        for position, part in self._parts(_whole(digest), size):
+            hasher.update(part)
+            piece = part[max(0, first - position) : max(0, last - position)]
+            if held and piece:
+                yield held
+            held = piece or held
+        if hasher.hexdigest() != hex_of(digest):
+            if self._digest_of(_whole(digest), size) == digest:
+                raise self._damaged_on_the_way()
+            raise _corrupt(digest, f"got sha256:{hasher.hexdigest()}")
+        yield held
+
+    def _parts(self, key: str, size: int) -> Iterator[tuple[int, bytes]]:
+        for position in range(0, size, self._chunk):
+            yield position, self._objects.get_range(key, position, min(position + self._chunk, size))
+
+    def _damaged_on_the_way(self) -> Unavailable:
+        return Unavailable(
+            f"bytes of {self._objects.name} were changed on their way", code="s3-damages", hint="try again"
+        )
+
+    def _stream_chunks(self, digest: Digest, listed: list[tuple[Digest, int]]) -> Iterator[bytes]:
+        hasher, held = hashlib.sha256(), b""
+        for data in self._ahead(self._read_chunk, listed, AHEAD):
+            hasher.update(data)
+            if held:
+                yield held
+            held = data
+        if hasher.hexdigest() != hex_of(digest):
+            raise _corrupt(digest, f"got sha256:{hasher.hexdigest()}")
+        yield held
+
+    def _stream_range(self, listed: list[tuple[Digest, int]], wanted: slice) -> Iterator[bytes]:
+        """Only the chunks that hold the range, each verified against the list."""
+        ends = list(accumulate(size for _, size in listed))
+        first, last, _ = wanted.indices(ends[-1])
+        hit = [
+            (chunk, end - chunk[1])
+            for chunk, end in zip(listed, ends, strict=True)
+            if first < last and end > first and end - chunk[1] < last
+        ]
+        data = self._ahead(self._read_chunk, [chunk for chunk, _ in hit], AHEAD)
+        for (_, begin), part in zip(hit, data, strict=True):
+            yield part[max(0, first - begin) : last - begin]
+
+    def _read_chunk(self, chunk: tuple[Digest, int]) -> bytes:
+        digest, size = chunk
+        try:
+            data = self._verified(_chunk(digest), digest, self._objects.get(_chunk(digest)))
+        except FileNotFoundError as cause:
+            raise _corrupt(digest, "a chunk of it is missing") from cause
+        if len(data) != size:
+            raise _corrupt(digest, f"got {len(data):,} bytes, not {size:,}")
+        return data
+
+    def _verified(self, key: str, digest: Digest, data: bytes) -> bytes:
+        """An object that has this digest. What arrived damaged is asked for again: the way may be to blame."""
+        for _ in range(ATTEMPTS):
+            if of_bytes(data) == digest:
+                return data
+            data = self._objects.get(key)
+        raise _corrupt(digest, f"got {of_bytes(data)}")
+
+    def _read_list(self, digest: Digest) -> list[tuple[Digest, int]]:
+        key = _list(digest)
+        if self._objects.head(key).size > MAX_LIST:
+            raise _corrupt(digest, "its list of chunks is too long")
+        for last in (False, False, True):
+            try:
+                return _read_list(self._objects.get(key))
+            except (Invalid, KeyError, TypeError, ValueError) as cause:
+                if last:
+                    raise _corrupt(digest, "its list of chunks cannot be read") from cause
+        raise AssertionError  # pragma: no cover
+
+    def has(self, digest: Digest) -> bool:
+        self._recognise()
+        try:
+            with self._errors(parse(digest)):
+                if digest in self._recent:
+                    self._objects.insist(lambda: self._head(digest))
+                else:
+                    self._head(digest)
+        except NotFound:
+            return False
+        return True
+
+    def have(self, digests: Collection[Digest]) -> set[Digest]:
+        for digest in digests:
+            parse(digest)
+        if len(digests) < MANY:
+            asked = list(digests)
+            return {one for one, here in zip(asked, self._ahead(self.has, asked, WORKERS), strict=True) if here}
+        folders = sorted({hex_of(digest)[:2] for digest in digests})
+        return set(chain.from_iterable(self._ahead(self._names, folders, WORKERS))) & set(digests)
+
+    def size(self, digest: Digest) -> int:
+        self._recognise()
+        with self._errors(parse(digest)):
+            try:
+                return self._objects.head(_whole(digest)).size
+            except FileNotFoundError:
+                found = self._find(digest)
+        return len(found) if isinstance(found, bytes) else found if isinstance(found, int) else _length(found)
+
+    def __iter__(self) -> Iterator[Digest]:
+        self._recognise()
+        for names in self._ahead(self._names, FOLDERS, WORKERS):
+            yield from names
+
+    def _names(self, folder: str) -> list[Digest]:
+        with self._errors():
+            keys = [key for kind in ("sha256", "lists") for key, _ in self._objects.list(f"{kind}/{folder}")]
+        return sorted({_named(key) for key in keys if _is_name(key)})
+
+    def _head(self, digest: Digest) -> Head:
+        try:
+            return self._objects.head(_whole(digest))
+        except FileNotFoundError:
+            return self._objects.head(_list(digest))
+
+    # Removing
+
+    def remove(self, digests: Iterable[Digest]) -> int:
+        """Forget blobs, and the chunks that no other blob has; returns the bytes freed."""
+        self._recognise()
+        self._must_be_ours()
+        freed, lists = 0, list[Digest]()
+        with self._errors():
+            for digest in digests:
+                for key in (_whole(parse(digest)), _list(digest)):
+                    try:
+                        size = self._objects.head(key).size
+                        if key == _list(digest):
+                            lists += self._names_in(digest)
+                    except FileNotFoundError:
+                        continue
+                    self._recent.discard(digest)
+                    self._objects.delete([key])
+                    freed += size
+        return freed + (self._remove_chunks(set(lists)) if lists else 0)
+
+    def sweep(self) -> int:
+        """Remove what interrupted writes left behind, once it is old; returns the bytes freed."""
+        self._recognise()
+        self._must_be_ours()
+        with self._errors():
+            old = [(key, head) for key, head in self._objects.list("incoming") if self._is_old(head)]
+            self._objects.delete([key for key, _ in old])
+        return sum(head.size for _, head in old) + self._remove_chunks(None)
+
+    def _remove_chunks(self, candidates: set[Digest] | None) -> int:
+        """Chunks that no list names and that are older than any write under way."""
+        listed: set[Digest] = set()
+        for names in self._ahead(self._names_in_lists, FOLDERS, WORKERS):
+            listed |= names
+        freed = 0
+        folders = FOLDERS if candidates is None else sorted({hex_of(one)[:2] for one in candidates})
+        for folder in folders:
+            with self._errors():
+                found = self._objects.list(f"chunks/{folder}")
+                loose = [
+                    (key, head)
+                    for key, head in found
+                    if _is_name(key)
+                    and _named(key) not in listed
+                    and (candidates is None or _named(key) in candidates)
+                    and self._is_old(head)
+                ]
+                self._objects.delete([key for key, _ in loose])
+                freed += sum(head.size for _, head in loose)
+        return freed
+
+    def _names_in_lists(self, folder: str) -> set[Digest]:
+        with self._errors():
+            keys = [key for key, _ in self._objects.list(f"lists/{folder}") if _is_name(key)]
+            return {name for key in keys for name, _ in self._read_list(_named(key))}
+
+    def _names_in(self, digest: Digest) -> list[Digest]:
+        """The chunks of a blob, as far as its list says."""
+        try:
+            return [name for name, _ in self._read_list(digest)]
+        except Corrupt:
+            return []
+
+    def _age(self, head: Head) -> timedelta:
+        """How old an object is by the clock of the service, which wrote its time."""
+        if self._offset is None:
+            probe = f"incoming/{secrets.token_hex(16)}-clock"
+            self._objects.put(probe, b"", create=False)
+            there = self._objects.insist(lambda: self._objects.head(probe)).modified
+            self._objects.delete([probe])
+            self._offset = there.timestamp() - monotonic()
+        return timedelta(seconds=self._offset + monotonic() - head.modified.timestamp())
+
+    def _is_old(self, head: Head) -> bool:
+        return self._age(head) > GRACE
+
+    def quarantine(self, digest: Digest) -> bool:
+        """Take a damaged blob out of the way, kept for those who look into it; returns whether there was one."""
+        self._recognise()
+        moved = False
+        with self._errors(parse(digest)):
+            for key in (_whole(digest), _list(digest)):
+                try:
+                    self._objects.copy(key, f"quarantine/{key.replace('/', '-')}-{secrets.token_hex(4)}")
+                except FileNotFoundError:
+                    continue
+                self._objects.delete([key])
+                moved = True
+        self._recent.discard(digest)
+        return moved
+
+    # Directly, without us in between
+
+    def download(self, digest: Digest, *, seconds: float) -> tuple[Piece, ...]:
+        self._recognise()
+        with self._errors(parse(digest)):
+            try:
+                listed = [(_whole(digest), digest, self._objects.head(_whole(digest)).size)]
+            except FileNotFoundError:
+                listed = [(_chunk(name), name, size) for name, size in self._read_list(digest)]
+            return tuple(
+                Piece(url=self._objects.sign("GET", key, seconds), digest=name, size=size)
+                for key, name, size in listed
+            )
+
+    def upload(self, *, seconds: float) -> Upload:
+        self._recognise(make=True)
+        name = secrets.token_hex(16)
+        with self._errors():
+            return Upload(name=name, url=self._objects.sign("PUT", f"incoming/{name}", seconds), limit=MAX_OBJECT)
+
+    def accept(self, name: str, digest: Digest) -> None:
+        self._recognise(make=True)
+        if not _is_upload(name):
+            raise Invalid(f"{name[:60]!r} is no upload", code="invalid-upload")
+        # A copy that no signed address can change is verified, and only that becomes the blob.
+        private = f"incoming/{secrets.token_hex(16)}-accepted"
+        with self._errors(parse(digest)):
+            try:
+                self._objects.copy(f"incoming/{name}", private)
+            except FileNotFoundError as cause:
+                raise NotFound("nothing was uploaded under this name", code="no-upload") from cause
+            try:
+                size = self._objects.head(private).size
+                actual = self._digest_of(private, size)
+                if actual != digest:
+                    raise Invalid("the bytes are not those that the digest names", code="digest-mismatch")
+                self._objects.copy(private, _whole(digest))
+            finally:
+                self._objects.delete([private, f"incoming/{name}"])
+        self._recent.add(digest)
+
+    def _digest_of(self, key: str, size: int) -> Digest:
+        return of_chunks(part for _, part in self._parts(key, size))
+
+    # Which store this is
+
+    def claim(self, owner: str) -> None:
+        """Belong to one workspace from now on, which alone may remove blobs. Raises `Conflict` if another's."""
+        self._recognise(make=True)
+        taken = Conflict(
+            f"{self._objects.name} is the store of another workspace",
+            code="store-owned",
+            hint="give this workspace a prefix of its own",
+        )
+        with self._errors():
+            etag = self._objects.head(MARKER).etag
+            known = self._marker()["owner"]
+            if known not in ("", owner):
+                raise taken
+            if known != owner:
+                try:
+                    self._objects.replace(MARKER, _marker_bytes(owner), etag)
+                except FileExistsError as cause:
+                    raise taken from cause
+        self._owner = owner
+
+    def _must_be_ours(self) -> None:
+        """Raises `Refused` where another workspace relies on what is here."""
+        with self._errors():
+            try:
+                owner = self._marker()["owner"]
+            except FileNotFoundError:
+                return
+        if owner != self._owner:
+            raise Refused(
+                f"{self._objects.name} is the store of another workspace, which alone may remove from it",
+                code="store-owned",
+                hint="collect garbage in that workspace",
+            )
+
+    def _recognise(self, *, make: bool = False) -> None:
+        """Look once whether this is a store that we can read; a new one is begun by the first write."""
+        if self._known:
+            return
+        with self._errors():
+            try:
+                self._marker()
+            except FileNotFoundError:
+                if not make:
+                    return
+                try:
+                    self._objects.put(MARKER, _marker_bytes(""), create=True)
+                except FileExistsError:
+                    self._marker()
+        self._known = True
+
+    def _marker(self) -> dict[str, str]:
+        try:
+            document = canonical.loads(self._objects.get(MARKER))
+            found = {"format": str(document["format"]), "owner": str(document["owner"])}
+        except (Invalid, KeyError, TypeError) as cause:
+            raise Corrupt(f"{self._objects.name} holds no store that can be read", code="corrupt-store") from cause
+        if found["format"] != FORMAT:
+            raise Unavailable(
+                f"this store has format {found['format'][:60]!r}, this version reads {FORMAT!r}",
+                code="schema-mismatch",
+            )
+        return found
+
+    # Working
+
+    def _ahead(self, work: Callable[[Any], Any], items: Iterable[Any], many: int) -> Iterator[Any]:
+        """Results in order, some begun before they are asked for. After an error nothing more is begun."""
+        under_way: deque[Future[Any]] = deque()
+        try:
+            for item in items:
+                under_way.append(self._pool.submit(work, item))
+                if len(under_way) >= many:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    @contextmanager
+    def _errors(self, digest: Digest | None = None) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as cause:
+            if digest is not None and digest in self._recent:
+                raise _not_yet(digest) from cause
+            raise NotFound(f"no blob {digest}", hint="`stellwerk fsck` lists what is missing") from cause
+        except FileExistsError as cause:
+            raise Unavailable("somebody else wrote at the same time", code="s3-unavailable") from cause
+
+    def close(self) -> None:
+        """Release threads and connections."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Recent:
+    """Blobs that were acknowledged a moment ago: one that is not seen yet is no missing one."""
+
+    def __init__(self) -> None:
+        self._until: dict[Digest, float] = {}
+        self._lock = Lock()
+
+    def add(self, digest: Digest) -> None:
+        with self._lock:
+            self._until[digest] = monotonic() + RECENT_SECONDS
+            if len(self._until) > MAX_RECENT:
+                del self._until[next(iter(self._until))]
+
+    def discard(self, digest: Digest) -> None:
+        with self._lock:
+            self._until.pop(digest, None)
+
+    def __contains__(self, digest: Digest) -> bool:
+        return self._until.get(digest, 0.0) > monotonic()
+
+
+def open_blobs(url: str, access: Access, patience: Patience | None = None, *, owner: str = "") -> S3Blobs:
+    """The store at `s3://bucket/prefix`. Nothing is sent before it is used."""
+    location, kept = parse_location(url), patience or Patience()
+    return S3Blobs(Objects(open_s3(location, access, kept), name=location.url, patience=kept), owner=owner)
+
+
+def _whole(digest: Digest) -> str:
+    return _key("sha256", digest)
+
+
+def _chunk(digest: Digest) -> str:
+    return _key("chunks", digest)
+
+
+def _list(digest: Digest) -> str:
+    return _key("lists", digest)
+
+
+def _key(kind: str, digest: Digest) -> str:
+    name = hex_of(parse(digest))
+    return f"{kind}/{name[:2]}/{name}"
+
+
+def _is_name(key: str) -> bool:
+    """Whether a key is that of a blob, a list or a chunk; whatever else lies there is for `fsck` to report."""
+    return re.fullmatch(r"(?:sha256|lists|chunks)/([0-9a-f]{2})/\1[0-9a-f]{62}", key) is not None
+
+
+def _named(key: str) -> Digest:
+    return parse("sha256:" + key.rpartition("/")[2])
+
+
+def _is_upload(name: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{32}", name) is not None
+
+
+def _confirms(etag: str, data: bytes) -> bool:
+    """Whether the service names exactly these bytes: most ETags are the MD5 of what arrived."""
+    return etag.strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _hashed(chunks: Iterable[bytes], hasher: Any) -> Iterator[bytes]:
+    for chunk in chunks:
+        hasher.update(chunk)
+        yield chunk
+
+
+def _cut(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
+    """The same bytes in pieces of one length; the last may be shorter."""
+    waiting, size = [], 0
+    for chunk in chunks:
+        rest = memoryview(chunk)
+        while size + len(rest) >= length:
+            waiting.append(rest[: length - size])
+            rest = rest[length - size :]
+            yield b"".join(waiting)
+            waiting, size = [], 0
+        if rest:
+            waiting.append(rest)
+            size += len(rest)
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _emptied(pieces: list[bytes]) -> Iterator[bytes]:
+    """Hand pieces on without holding them any longer."""
+    pieces.reverse()
+    while pieces:
+        yield pieces.pop()
+
+
+def _length(listed: list[tuple[Digest, int]]) -> int:
+    return sum(size for _, size in listed)
+
+
+def _list_bytes(listed: list[tuple[Digest, int]]) -> bytes:
+    chunks = [{"digest": name, "size": size} for name, size in listed]
+    return canonical.dumps({"chunks": chunks, "format": LIST_FORMAT, "size": _length(listed)})
+
+
+def _read_list(data: bytes) -> list[tuple[Digest, int]]:
+    document = canonical.loads(data)
+    listed = [(parse(item["digest"]), int(item["size"])) for item in document["chunks"]]
+    if (
+        document["format"] != LIST_FORMAT
+        or document["size"] != _length(listed)
+        or min(size for _, size in listed) < 1
+    ):
+        raise ValueError("not a list of chunks")
+    return listed
+
+
+def _marker_bytes(owner: str) -> bytes:
+    return canonical.dumps({"format": FORMAT, "owner": owner})
+
+
+def _corrupt(digest: Digest, got: str) -> Corrupt:
+    return Corrupt(
+        f"blob {digest} has other content than its name says ({got})",
+        code="corrupt-blob",
+        hint="`stellwerk repair --from PLACE` fetches it from another store; the copy there was not changed",
+    )
+
+
+def _not_yet(digest: Digest) -> Unavailable:
+    return Unavailable(
+        f"blob {digest} was kept a moment ago and is not seen yet", code="s3-unavailable", hint="try again"
+    )
