@@ -20,8 +20,21 @@ MAX_DEPTH = 64
 MAX_SAFE_INTEGER = 2**53 - 1
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
+
+
 def dumps(value: JSON) -> bytes:
     """Serialise by RFC 8785. Raises `Invalid` for NaN, infinities, non-string keys and unsafe integers."""
+    if _simple(value, 0):
+        # The encoder in C, several times faster, where it is known to write the same.
+        try:
+            return _ENCODER.encode(value).encode("utf-8")
+        except UnicodeEncodeError:
+            pass  # a lone surrogate: refused below, with the reason
+    return _spell(value)
+
+
+def _spell(value: JSON) -> bytes:
     parts: list[str] = []
     _write(value, parts, 0)
     return "".join(parts).encode("utf-8")
@@ -43,6 +56,23 @@ def loads(data: bytes | str) -> JSON:
         raise Invalid(f"not valid JSON: {cause}", code="invalid-json") from cause
     _check(value, 0)
     return value
+
+
+def _simple(value: JSON, depth: int) -> bool:
+    """Whether a value has no floats, no unsafe integers and only ASCII keys, which sort alike in every encoding."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is int:
+        return bool(-MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER)
+    if depth >= MAX_DEPTH:
+        return False
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii() or not (type(item) is str or _simple(item, depth + 1)):
+                return False
+        return True
+    return (kind is list or kind is tuple) and all(_simple(item, depth + 1) for item in value)
 
 
 def _write(value: JSON, parts: list[str], depth: int) -> None:
@@ -109,11 +139,15 @@ def number(value: float) -> str:
 
 
 def _string(value: str) -> str:
+    _check_text(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _check_text(value: str) -> None:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as cause:
         raise Invalid("text contains a lone surrogate", code="invalid-json") from cause
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -150,13 +184,13 @@ def _check(value: JSON, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise Invalid(f"JSON is nested deeper than {MAX_DEPTH} levels", code="invalid-json")
     if isinstance(value, str):
-        _string(value)
+        _check_text(value)
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise Invalid("JSON number is too large for a float", code="invalid-json")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _string(key)
+            _check_text(key)
             _check(item, depth + 1)
     elif isinstance(value, list):
         for item in value:

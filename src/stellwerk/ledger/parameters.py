@@ -12,12 +12,14 @@ MAX_INTEGER = 2**63 - 1
 
 
 def plain(value: Any) -> Any:
-    """A value as a column holds it: times as text, everything else as it is.
+    """A value as a column holds it: times as text, truth as 0 and 1, everything else as it is.
 
     Raises `Invalid` for integers beyond 64 bits, and for text with NUL or lone surrogates.
     """
     if isinstance(value, datetime):
         return format_instant(value)
+    if isinstance(value, bool):
+        return int(value)
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise Invalid("an integer here must fit into 64 bits", code="invalid-number")
     if isinstance(value, str):

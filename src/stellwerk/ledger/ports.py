@@ -30,6 +30,10 @@ class Transaction(Reader, Protocol):
         """Append one entry to the book. A transaction that changed rows without recording is a `Bug`."""
         ...
 
+    def record_many(self, items: Iterable[tuple[str, str, Mapping[str, Any] | None]]) -> range:
+        """Append many entries (kind, subject, body), as `record` would one by one, at one time; returns their places."""
+        ...
+
 
 class Book(Protocol):
     """The database as one workspace and one actor see it. Safe for many threads and processes."""

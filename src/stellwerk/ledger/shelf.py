@@ -15,9 +15,9 @@ from sqlalchemy.exc import IntegrityError
 
 from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound
 from stellwerk.ledger import documents
-from stellwerk.ledger.database import is_taken, metadata
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Reader, Transaction
+from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
 
 T = TypeVar("T")
 
@@ -43,28 +43,34 @@ class Shelf(Generic[T]):
         self.table = sa.Table(
             name,
             metadata,
-            sa.Column("workspace", sa.Text, primary_key=True),
+            sa.Column("workspace", TEXT, primary_key=True),
             *columns,
-            sa.Column("document", sa.Text, nullable=False),
+            sa.Column("document", TEXT, nullable=False),
             *(sa.Index(f"{name}_by_{field}", "workspace", field) for field in index),
             sqlite_strict=True,
         )
+        # One spelling that SQLite and PostgreSQL read alike. A taken key is an answer and not an error, which would
+        # end the whole transaction on PostgreSQL.
+        names = [column.name for column in self.table.columns]
+        quoted = ", ".join(f'"{field}"' for field in names)
+        taken = ", ".join(f'"{field}"' for field in ("workspace", *key))
+        insertion = (
+            f"INSERT INTO {name} ({quoted}) "  # noqa: S608 - names of our own
+            f"VALUES ({', '.join(f':{field}' for field in names)}) ON CONFLICT ({taken}) DO "
+        )
+        changes = ", ".join(f'"{field}" = excluded."{field}"' for field in names if field not in ("workspace", *key))
+        self._inserting = sa.text(insertion + "NOTHING")
+        self._putting = sa.text(f"{insertion}UPDATE SET {changes}")
 
     def insert(self, tx: Transaction, value: T) -> None:
         """Add a value. Raises `Conflict` where the key is taken."""
-        try:
-            tx.execute(self.table.insert().values(self._row(tx, value)))
-        except IntegrityError as cause:
+        if not self._store(tx, value, self._inserting):
             label = "/".join(str(getattr(value, field)) for field in self.key)
-            if not is_taken(cause):
-                raise Bug(f"{self.kind.__name__} {label} does not fit its table: {cause.orig}") from cause
-            raise Conflict(f"{self.kind.__name__} {label} exists already", code="already-exists") from cause
+            raise Conflict(f"{self.kind.__name__} {label} exists already", code="already-exists")
 
     def put(self, tx: Transaction, value: T) -> None:
         """Add a value or replace the one with its key."""
-        row = self._row(tx, value)
-        tx.execute(self.table.delete().where(*self._where(tx, {field: row[field] for field in self.key})))
-        tx.execute(self.table.insert().values(row))
+        self._store(tx, value, self._putting)
 
     def get(self, reader: Reader, *key: Any) -> T:
         """The value of a key. Raises `NotFound`."""
@@ -104,6 +110,13 @@ class Shelf(Generic[T]):
         """Take a value off the shelf; the ledger keeps that it was there."""
         tx.execute(self.table.delete().where(*self._where(tx, dict(zip(self.key, key, strict=True)))))
 
+    def _store(self, tx: Transaction, value: T, statement: sa.TextClause) -> bool:
+        try:
+            return bool(tx.execute(statement, self._row(tx, value)).rowcount)
+        except IntegrityError as cause:
+            label = "/".join(str(getattr(value, field)) for field in self.key)
+            raise Bug(f"{self.kind.__name__} {label} does not fit its table: {cause.orig}") from cause
+
     def _where(self, reader: Reader, equal: dict[str, Any]) -> list[Any]:
         fields = [self._column(field) == plain(value) for field, value in equal.items()]
         return [self.table.c.workspace == reader.workspace, *fields]
@@ -131,8 +144,8 @@ class Shelf(Generic[T]):
 def _column(hint: Any) -> Any:
     options = {hint, *typing.get_args(hint)}
     if int in options or bool in options:
-        return sa.Integer
-    return sa.REAL if float in options else sa.Text
+        return INTEGER
+    return REAL if float in options else TEXT
 
 
 def _words(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -100,6 +100,34 @@ class BookContract:
         )
         assert (body, {}) == (first.body, second.body)
         assert first.at.tzinfo is not None
+
+    def test_many_entries_are_the_same_as_one_by_one(self, book: Book) -> None:
+        """In order, at one time, and together with rows and single entries; the places are told."""
+        with book.write() as tx:
+            tx.record("thing.made", "thing:first")
+            places = tx.record_many((f"thing.{number}", f"thing:{number}", {"n": number}) for number in range(20))
+            none = tx.record_many([])
+            tx.record("thing.made", "thing:last")
+
+        found = book.entries()
+        assert (range(1, 21), 0) == (places, len(none))
+        assert list(range(22)) == [entry.sequence for entry in found]
+        assert [{"n": number} for number in range(20)] == [entry.body for entry in found[1:21]]
+        assert 1 == len({entry.at for entry in found[1:21]})
+
+    def test_many_entries_are_refused_together(self, book: Book) -> None:
+        """One bad item among many, or a source that fails, and nothing of the change is kept."""
+
+        def failing() -> Iterator[tuple[str, str, dict[str, Any]]]:
+            yield "thing.made", "thing:a", {}
+            raise _Stopped
+
+        with pytest.raises(Invalid), book.write() as tx:
+            tx.record_many([("thing.made", "thing:a", None), ("thing.made", "a\x00", None)])
+        with pytest.raises(_Stopped), book.write() as tx:
+            tx.record_many(failing())
+
+        assert [] == book.entries()
 
     def test_entries_are_filtered(self, book: Book) -> None:
         """By exact kind, by kind prefix with a dot, by subject, from a position, up to a number; case matters."""
@@ -216,6 +244,83 @@ class BookContract:
             assert before == THINGS.select(reader)
 
         assert ["a", "b"] == self.names(book)
+
+    def test_a_refused_change_leaves_the_block_usable(self, book: Book) -> None:
+        """A taken key caught inside the block does not spoil what follows."""
+        self.keep(book, Thing(name="a"))
+        with book.write() as tx:
+            with pytest.raises(Conflict):
+                THINGS.insert(tx, Thing(name="a"))
+            THINGS.insert(tx, Thing(name="b"))
+            tx.record("thing.made", "thing:b")
+
+        assert ["a", "b"] == self.names(book)
+
+    def test_reading_inside_a_change_sees_what_it_builds_on(self, book: Book) -> None:
+        """A snapshot opened inside a change is that of the change; outside nothing is seen before the end."""
+        with book.write() as tx:
+            THINGS.insert(tx, Thing(name="a"))
+            tx.record("thing.made", "thing:a")
+
+            assert ["a"] == self.names(book)
+            assert 1 == len(book.entries())
+            outside: list[Any] = []
+            other = threading.Thread(target=lambda: outside.append((self.names(book), book.entries())))
+            other.start()
+            other.join()
+            assert [([], [])] == outside
+
+    def test_a_change_inside_a_change_is_a_bug(self, book: Book) -> None:
+        """It could never begin, and says so at once; the outer one is taken back like after any error."""
+
+        def nest() -> None:
+            with book.write() as tx:
+                tx.record("thing.made", "thing:a")
+                self.keep(book, Thing(name="b"))
+
+        with pytest.raises(Bug):
+            nest()
+
+        assert [] == book.entries()
+        self.keep(book, Thing(name="a"))
+
+    @shared
+    @given(fates=st.lists(st.sampled_from(["keep", "fail", "conflict", "forget"]), min_size=2, max_size=24))
+    def test_changes_of_many_threads_are_each_whole_or_not_at_all(
+        self, open_book: OpenBook, fates: list[str]
+    ) -> None:
+        """Whatever fails beside it, an acknowledged change is there with its row, and a refused one is not."""
+        example = uuid.uuid4().hex
+        book = open_book(example, "anna")
+        self.keep(book, Thing(name="taken"))
+        told: dict[int, str] = {}
+        start = threading.Barrier(len(fates))
+
+        def act(number: int, fate: str) -> None:
+            start.wait()
+            try:
+                with book.write() as tx:
+                    THINGS.insert(tx, Thing(name=f"thing{number}"))
+                    if fate != "forget":
+                        tx.record("thing.made", f"thing:thing{number}")
+                    if fate == "conflict":
+                        THINGS.insert(tx, Thing(name="taken"))
+                    if fate == "fail":
+                        raise _Stopped
+                told[number] = "keep"
+            except (_Stopped, Conflict, Bug) as error:
+                told[number] = {_Stopped: "fail", Conflict: "conflict", Bug: "forget"}[type(error)]
+
+        threads = [threading.Thread(target=act, args=item) for item in enumerate(fates)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        kept = {f"thing{number}" for number, fate in enumerate(fates) if fate == "keep"} | {"taken"}
+        assert fates == [told[number] for number in range(len(fates))]
+        assert kept == set(self.names(book))
+        assert kept == {entry.subject.removeprefix("thing:") for entry in book.entries()}
 
     def test_a_transaction_sees_its_own_changes(self, book: Book) -> None:
         """Also before they are committed."""

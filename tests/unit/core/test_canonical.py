@@ -99,6 +99,12 @@ def test_keys_are_sorted_by_utf16() -> None:
 
 
 @given(value=values)
+def test_the_fast_way_writes_the_same(value: Any) -> None:
+    """What the encoder in C may write is what the slow spelling writes."""
+    assert canonical._spell(value) == canonical.dumps(value)
+
+
+@given(value=values)
 def test_round_trip(value: Any) -> None:
     """What was written is read back as it was, and writing that gives the same bytes."""
     data = canonical.dumps(value)

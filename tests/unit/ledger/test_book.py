@@ -17,10 +17,10 @@ import sqlalchemy as sa
 import stellwerk
 from stellwerk.core.clock import SystemClock
 from stellwerk.core.errors import Bug, Corrupt, Invalid, NotFound, StellwerkError, Unavailable
-from stellwerk.ledger import database as module
 from stellwerk.ledger import rules
 from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, create_key
 from stellwerk.ledger.database import Database, WorkspaceBook
+from stellwerk.ledger.dialects import sqlite
 from stellwerk.ledger.model import Entry
 from stellwerk.ledger.verify import verify_book
 from stellwerk.testing.books import BookContract, OpenBook
@@ -250,7 +250,7 @@ def test_a_writer_that_waits_too_long_is_told(
     tmp_path: Path, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock held by somebody else is `Unavailable`, and nothing was written."""
-    monkeypatch.setattr(module, "BUSY_MILLISECONDS", 20)
+    monkeypatch.setattr(sqlite, "BUSY_MILLISECONDS", 20)
     database = Database(tmp_path / "ledger.db", clock)
     database.create(ORIGIN)
     with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
@@ -277,7 +277,9 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, database: Database, signer: F
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
     database.close()
     sa.event.listen(
-        database._engine, "connect", lambda raw, _: raw.execute(f"PRAGMA max_page_count = {pages + 40}").fetchall()
+        database.dialect.engine,
+        "connect",
+        lambda raw, _: raw.execute(f"PRAGMA max_page_count = {pages + 40}").fetchall(),
     )
     acknowledged: list[Entry] = []
 

@@ -1,0 +1,159 @@
+"""The book in one SQLite file: WAL, `synchronous=FULL`, strict tables, one writer at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from stellwerk.core.clock import monotonic
+from stellwerk.core.errors import Bug, Corrupt, NotFound, StellwerkError, Unavailable
+from stellwerk.ledger.dialects.port import Session
+from stellwerk.ledger.failures import busy, full, unusable
+from stellwerk.ledger.tables import APPEND_ONLY, metadata
+from stellwerk.ledger.turns import Queue
+
+BUSY_MILLISECONDS = 15_000
+
+_GUARDS = {
+    f"{table}_no_{verb.lower()}": f"BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    for table in APPEND_ONLY
+    for verb in ("UPDATE", "DELETE")
+} | {
+    # INSERT OR REPLACE would remove the old row without asking the triggers above.
+    f"{table}_no_replace": f"BEFORE INSERT ON {table} WHEN {condition} "
+    f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+    for table, condition in {
+        "ledger_entries": "NEW.sequence IS NOT (SELECT COALESCE(MAX(sequence) + 1, 0) FROM ledger_entries)",
+        "ledger_nodes": 'EXISTS (SELECT 1 FROM ledger_nodes WHERE level = NEW.level AND "index" = NEW."index")',
+        "ledger_checkpoints": "EXISTS (SELECT 1 FROM ledger_checkpoints WHERE size = NEW.size)",
+    }.items()
+}
+
+
+class SQLite:
+    """One file. Many threads and processes use it; writers take turns."""
+
+    name = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._queue = Queue(path.with_name(f"{path.name}-queue"))
+        self.engine = sa.create_engine(
+            f"sqlite:///{path}",
+            poolclass=sa.pool.QueuePool,
+            pool_size=8,
+            max_overflow=24,
+            connect_args={
+                "isolation_level": None,
+                "timeout": BUSY_MILLISECONDS / 1000,
+                "check_same_thread": False,
+            },
+        )
+        sa.event.listen(self.engine, "connect", _configure)
+
+    def check_present(self) -> None:
+        if not self.path.is_file():
+            raise NotFound("there is no book here", hint="`stellwerk init` begins one")
+
+    def reader(self) -> Session:
+        return Session(self.engine.connect())
+
+    def writer(self) -> Session:
+        session = Session(self.engine.connect())
+        # SQLite's own waiting sleeps up to 100 ms at a time; `begin_writing` has a better one.
+        session.run("PRAGMA busy_timeout=0").close()
+        return session
+
+    def begin_writing(self, session: Session) -> None:
+        deadline, pause = monotonic() + BUSY_MILLISECONDS / 1000, 0.0001
+        with self._queue.place(deadline):  # one process at a time tries, so it may do so often
+            while True:
+                try:
+                    session.run("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as cause:
+                    if _code(cause) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or monotonic() > deadline:
+                        raise
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.005)
+
+    def begin_reading(self, session: Session) -> None:
+        session.run("BEGIN DEFERRED")
+
+    def in_transaction(self, session: Session) -> bool:
+        return bool(session.raw.in_transaction)
+
+    def commit(self, session: Session) -> None:
+        session.run("COMMIT")
+
+    def present(self, session: Session) -> set[str]:
+        found = session.run("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")
+        return {str(name) for (name,) in found}
+
+    def complete(self, session: Session) -> None:
+        metadata.create_all(session.connection)
+        for name, body in _GUARDS.items():
+            session.run(f"CREATE TRIGGER IF NOT EXISTS {name} {body}")
+
+    def guards(self) -> set[str]:
+        return set(_GUARDS)
+
+    def explain(self, cause: Exception) -> StellwerkError | None:
+        if isinstance(cause, PoolTimeout):
+            return Unavailable(
+                "too many transactions are open at once", code="database-busy", hint="wait and try again"
+            )
+        cause = getattr(cause, "orig", None) or cause
+        if not isinstance(cause, sqlite3.Error):
+            return None
+        code = _code(cause)
+        if code == sqlite3.SQLITE_FULL:
+            return full()
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return busy()
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return Corrupt("the database file is damaged", code="corrupt-database", hint="restore it from a backup")
+        if isinstance(cause, sqlite3.OperationalError):
+            return unusable(str(cause))
+        return Bug(f"the database refused a statement: {cause}")
+
+    def close(self) -> None:
+        self.engine.dispose()
+        self._queue.close()
+
+
+def _code(cause: Exception) -> int:
+    return int(getattr(cause, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    _use_wal(connection)
+    for pragma in (
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_MILLISECONDS}",
+        "trusted_schema=OFF",
+        "cell_size_check=ON",
+        "wal_autocheckpoint=1000",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _use_wal(connection: Any) -> None:
+    # While several processes make one book, SQLite answers "locked" here at once, whatever the timeout.
+    deadline = monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            break
+        except sqlite3.OperationalError as cause:
+            if _code(cause) != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+    if mode != "wal":
+        raise unusable(f"its file system does not carry a write-ahead log (journal mode {mode!r})")
