@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from stellwerk.cli import exits, words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Span, Table, dim, state
 from stellwerk.cli.session import Session
+from stellwerk.core.errors import Invalid
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command)
+@click.option("--against", "files", multiple=True, type=FILE, help="A checkpoint that was kept elsewhere.")
 @click.pass_obj
-def verify(session: Session) -> int:
+def verify(session: Session, files: tuple[Path, ...]) -> int:
     """Check the ledger by independent code.
 
-    Every entry, the Merkle tree and all signed checkpoints. Exit code 7 where something is wrong.
+    Every entry, the Merkle tree and all signed checkpoints: those in the database, the copies beside it, and those
+    that a client, a witness or a repository kept. Exit code 7 where something is wrong.
 
     \b
     Example:
-      stellwerk verify
+      stellwerk verify --against kept/checkpoint.txt
     """
+    notes = [_note(file) for file in files]
     with session.workspace() as workspace, session.screen.working("verifying the ledger"):
-        report = workspace.verify()
+        report = workspace.verify(against=notes)
     found = words.count(len(report.findings), "finding")
     head = Span("WHOLE", "good") if not report.findings else Span("BROKEN", "bad")
     blocks: list[Block] = [(head, f"  {words.count(report.entries, 'entry', 'entries')}, {found}"), ""]
@@ -32,6 +40,13 @@ def verify(session: Session) -> int:
         blocks += ["", Table(header=("entry", "problem"), right=(0,), rows=tuple(rows))]
     session.screen.show(report, *blocks)
     return exits.CORRUPT if report.findings else exits.DONE
+
+
+def _note(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as cause:
+        raise Invalid(f"{file.name} is no checkpoint: it is not UTF-8", code="invalid-checkpoint") from cause
 
 
 @click.command(cls=Command)

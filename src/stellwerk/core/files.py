@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import secrets
 from pathlib import Path
@@ -24,7 +26,7 @@ def write_secret(path: Path, data: bytes, *, what: str) -> None:
         finally:
             temporary.unlink()
         # What depends on it must not outlive it in a power cut.
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as cause:
         raise Unavailable(f"{what} cannot be written: {_reason(cause)}", code="key-unwritable") from cause
 
@@ -38,7 +40,7 @@ def replace_text(path: Path, text: str) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as cause:
         raise Unavailable(f"{path.name} cannot be written: {_reason(cause)}", code="file-unwritable") from cause
 
@@ -57,7 +59,40 @@ def _write_beside(path: Path, data: bytes, mode: int) -> Path:
     return temporary
 
 
-def _sync(folder: Path) -> None:
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, durable. What a crash left of a line before it is cut off; processes take turns."""
+    data = f"{line}\n".encode()
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            end = _whole_lines(descriptor)
+            os.ftruncate(descriptor, end)
+            if os.pwrite(descriptor, data, end) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if end == 0:
+            sync_folder(path.parent)
+    except OSError as cause:
+        raise Unavailable(f"{path.name} cannot be written: {_reason(cause)}", code="file-unwritable") from cause
+
+
+def _whole_lines(descriptor: int) -> int:
+    """Where the last whole line of a file ends."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - 4096)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -19,7 +19,7 @@ from stellwerk.evidence.model import Plan
 from stellwerk.evidence.provenance import first_makers
 from stellwerk.evidence.shelves import EVIDENCE, GATES
 from stellwerk.governance.model import Edge, Graph, Node, Trace
-from stellwerk.ledger import documents, rules
+from stellwerk.ledger import documents, keys
 from stellwerk.ledger.ports import Book, Verifier
 from stellwerk.models.shelves import VERSIONS
 from stellwerk.releases.model import Release, Verdict
@@ -69,18 +69,19 @@ class Tracer:
         blobs: Blobs,
         runs: Runs,
         verifier: Verifier,
-        public_key: bytes,
+        keys: Callable[[str, Digest], Sequence[bytes]],
         answered: Callable[[str], Answered],
         segments: Callable[[str, str], Sequence[tuple[Digest, int]]],
     ) -> None:
         """Take what is read.
 
         Args:
+            keys: (subject, statement) → the public keys of which one must have signed that statement.
             answered: Finds a prediction by id. Raises `NotFound`.
             segments: (endpoint, release) → sealed segments with the number of predictions that release gave there.
         """
         self._book, self._blobs, self._runs = book, blobs, runs
-        self._verifier, self._key = verifier, public_key
+        self._verifier, self._keys = verifier, keys
         self._answered, self._segments = answered, segments
 
     def up(self, subject: str) -> Trace:
@@ -176,7 +177,7 @@ class Tracer:
         told = {**_granted(release), "verdict": documents.dump(verdict)}
         title = f"{release.model_name}@{release.model_version}"
         walk.nodes[node] = replace(
-            self._signed(walk, release.statement, "release", title, told),
+            self._signed(walk, node, release.statement, "release", title, told),
             id=node,
             detail=f"{release.endpoint}: granted {format_instant(release.granted_at)[:16]} by {release.granted_by}, "
             f"until {format_instant(release.expires_at)[:16]}",
@@ -202,7 +203,8 @@ class Tracer:
         for item in evidence:
             if item.statement in verdict.evidence and item.statement is not None:
                 told = {key: value for key, value in documents.dump(item).items() if key != "statement"}
-                walk.nodes[item.statement] = self._signed(walk, item.statement, "evidence", item.kind, told)
+                about = f"model:{item.subject}"
+                walk.nodes[item.statement] = self._signed(walk, about, item.statement, "evidence", item.kind, told)
                 _edge(walk, item.statement, node, "proves")
         self._gate(walk, verdict)
 
@@ -294,7 +296,7 @@ class Tracer:
         for release in releases:
             node = f"release:{release.id}"
             walk.nodes[node] = replace(
-                self._signed(walk, release.statement, "release", release.endpoint, _granted(release)),
+                self._signed(walk, node, release.statement, "release", release.endpoint, _granted(release)),
                 id=node,
                 detail=release.status,
             )
@@ -350,13 +352,20 @@ class Tracer:
                 walk.failed.append(f"{kind} {title}: {problem}")
         return Node(id=digest, kind=kind, title=title, digest=digest, state=state, detail=detail)
 
-    def _signed(self, walk: _Walk, statement: Digest, kind: str, title: str, told: dict[str, Any]) -> Node:
-        """Re-read a signed statement, check its signature, and that it says what the book's rows say."""
+    def _signed(
+        self, walk: _Walk, subject: str, statement: Digest, kind: str, title: str, told: dict[str, Any]
+    ) -> Node:
+        """Re-read a signed statement, check its signature, and that it says what the book's rows say.
+
+        Args:
+            subject: What the entry is about that names the statement.
+        """
         node = self._checked(walk, statement, kind, title)
         if node.state == "failed":
             return node
         try:
-            found = rules.unseal(canonical.loads(self._blobs.get(statement)), self._key, self._verifier)
+            envelope = canonical.loads(self._blobs.get(statement))
+            found = keys.unseal(envelope, self._keys(subject, statement), self._verifier)
             wrong = list(_differing(found.get("predicate"), told))
             if wrong:
                 raise Corrupt(f"the book and the signed statement differ in {', '.join(wrong)}")

@@ -64,6 +64,22 @@ class Book(Protocol):
         ...
 
 
+class Proving(Protocol):
+    """A book that proves what it holds."""
+
+    def size(self) -> int:
+        """How many entries there are."""
+        ...
+
+    def inclusion(self, sequence: int, size: int) -> list[bytes]:
+        """Proof that entry `sequence` is in the first `size` entries (RFC 9162, section 2.1.3)."""
+        ...
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Proof that the first `old` entries are a prefix of the first `new` (RFC 9162, section 2.1.4)."""
+        ...
+
+
 class Signer(Protocol):
     """Holds one Ed25519 private key. The key never leaves it."""
 

@@ -56,7 +56,7 @@ def verify_book(
     verification = Verification(origin, check, public_key)
     try:
         with closing(_open(database)) as connection:
-            _verify_file(verification, connection, tuple(notes))
+            _verify_file(verification, connection, notes)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as cause:
         verification.report(f"the database cannot be read: {cause}")
     return verification.count, verification.findings
@@ -86,7 +86,7 @@ def _open(database: Path) -> sqlite3.Connection:
     return connection
 
 
-def _verify_file(verification: Verification, connection: sqlite3.Connection, notes: tuple[str, ...]) -> None:
+def _verify_file(verification: Verification, connection: sqlite3.Connection, notes: Iterable[str]) -> None:
     for (text,) in connection.execute("PRAGMA integrity_check(20)"):
         if text != "ok":
             verification.report(f"SQLite finds: {text}")
@@ -168,6 +168,7 @@ class Verification:
         self._more = 0
         self._frontier: list[bytes] = []  # roots of full subtrees, largest first
         self._notes: list[_Note] = []
+        self._texts: set[str] = set()  # copies are mostly of checkpoints that are kept, too
         self._roots: dict[int, bytes] = {}
         self._keys: list[bytes] = [] if public_key is None else [public_key]
         self._since = [0]  # the book's size from which on each key signs
@@ -187,7 +188,8 @@ class Verification:
             if note is not None and note.size != size:
                 self.report(f"the checkpoint kept for {size} entries is one for {note.size}")
         for text in copies:
-            self._take(text, "a checkpoint")
+            if text not in self._texts:
+                self._take(text, "a checkpoint")
         self._roots = dict.fromkeys((note.size for note in self._notes), b"")
         if 0 in self._roots:
             self._roots[0] = hashlib.sha256(b"").digest()
@@ -286,6 +288,7 @@ class Verification:
             self.report(f"{what} is unreadable or belongs to another book")
             return None
         self._notes.append(note)
+        self._texts.add(text)
         return note
 
     def _check_note(self, note: _Note, proven: int) -> int:

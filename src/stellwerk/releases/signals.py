@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from stellwerk.core.errors import StellwerkError
 from stellwerk.ledger import documents, rules
+from stellwerk.ledger import keys as signing
 from stellwerk.ledger.ports import Signer, Verifier
 from stellwerk.releases.model import EndpointSpec, LeaseToken, Release, SignalState
 
@@ -58,16 +59,20 @@ def judge(
     endpoint: str,
     environment: str,
     now: datetime,
-    public_key: bytes,
+    keys: Sequence[bytes],
     verifier: Verifier,
 ) -> SignalState:
-    """The signal that a token proves. Never raises: whatever cannot be checked is stop."""
+    """The signal that a token proves. Never raises: whatever cannot be checked is stop.
+
+    Args:
+        keys: The public keys of which one must have signed it.
+    """
     if envelope is None:
         return SignalState(signal="stop", why="no lease token")
     try:
         if envelope.get("payloadType") != PAYLOAD_TYPE:
             return SignalState(signal="stop", why="not a lease token")
-        token = documents.load(LeaseToken, rules.unseal(envelope, public_key, verifier))
+        token = documents.load(LeaseToken, signing.unseal(envelope, keys, verifier))
         if token.not_before.utcoffset() is None or token.not_after.utcoffset() is None:
             return SignalState(signal="stop", why="the lease token has a time without zone")
     except (StellwerkError, TypeError, ValueError, AttributeError) as cause:

@@ -34,7 +34,7 @@ class EndpointServer:
     """One endpoint in one serving process. Safe for many threads.
 
     Args:
-        public_key: The key that signs this workspace's lease tokens.
+        keys: The public keys whose lease tokens count at this moment.
         fallback: What the owner declared for times without a release; `human` steers every row to people,
             everything else refuses. A previous release, if it holds, comes as an ordinary token.
         context: Columns that callers may send beside the model's inputs, such as those that slices are cut by.
@@ -52,7 +52,7 @@ class EndpointServer:
         log: Log,
         clock: Clock,
         verifier: Verifier,
-        public_key: bytes,
+        keys: Callable[[], Sequence[bytes]],
         fallback: str = "refuse",
         queue: str = "review",
         context: Collection[str] = (),
@@ -60,7 +60,7 @@ class EndpointServer:
     ) -> None:
         self.endpoint, self.environment, self.workspace = endpoint, environment, workspace
         self._tokens, self._models, self._log = tokens, models, log
-        self._clock, self._verifier, self._public_key = clock, verifier, public_key
+        self._clock, self._verifier, self._keys = clock, verifier, keys
         self._fallback, self._queue, self._context, self._draw = fallback, queue, frozenset(context), draw
         self._token: Mapping[str, Any] | None = None
         self._judged: tuple[str, LeaseToken] | None = None
@@ -80,6 +80,10 @@ class EndpointServer:
         # The signature of an unchanged token is not checked again; its time always is.
         if known and known[0] == text and known[1].not_before <= now < known[1].not_after:
             return SignalState(signal=known[1].mode, why=known[1].why or "released", token=known[1])
+        try:
+            keys = self._keys()
+        except StellwerkError as cause:
+            return SignalState(signal="stop", why=f"the keys of lease tokens cannot be read: {cause}")
         state = rules.permitted(
             signals.judge(
                 envelope,
@@ -87,7 +91,7 @@ class EndpointServer:
                 endpoint=self.endpoint,
                 environment=self.environment,
                 now=now,
-                public_key=self._public_key,
+                keys=keys,
                 verifier=self._verifier,
             )
         )

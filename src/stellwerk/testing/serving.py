@@ -150,6 +150,7 @@ class Stage:
         self.models = BlobModels(self.blobs)
         self.spool = Spool(folder / "spool")
         self.model = self.blobs.put(tiny_model(signature))
+        known = (self.signer.public_key,)
         self.server = EndpointServer(
             endpoint=ENDPOINT,
             environment=ENVIRONMENT,
@@ -159,7 +160,7 @@ class Stage:
             log=log or self.spool,
             clock=self.clock,
             verifier=Ed25519Verifier(),
-            public_key=self.signer.public_key,
+            keys=lambda: known,
             fallback=fallback,
             context=context,
             draw=draw,

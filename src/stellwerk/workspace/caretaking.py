@@ -1,4 +1,4 @@
-"""What happens by itself while a server runs: sealing logs, assessing, renewing in the last fifth of a lease."""
+"""What happens by itself while a server runs: sealing, assessing, signing, renewing in the last fifth of a lease."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Caretaker:
         self._thread.join(timeout=10)
 
     def round(self) -> None:
-        """Look after every endpoint once."""
+        """Look after every endpoint once, and sign what was written since the last time."""
         now = self._rooms.clock.now()
         for endpoint in self._rooms.interlocking.endpoints():
             try:
@@ -49,6 +49,7 @@ class Caretaker:
                 LOGGER.warning("%s: %s (%s)", endpoint.name, problem, problem.code)
             except Exception:  # one endpoint must not keep the others waiting
                 LOGGER.exception("%s: looking after it failed", endpoint.name)
+        self._rooms.sign_off()
 
     def _look_after(self, endpoint: str, now: datetime) -> None:
         self._rooms.predictions.seal(endpoint)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 
 from stellwerk.ledger.model import Finding
 from stellwerk.ledger.verify import verify_book
@@ -34,21 +35,44 @@ class BookReport:
     findings: tuple[Finding, ...]
 
 
-def verify(rooms: Rooms) -> BookReport:
-    """Verify the whole book, and sign a checkpoint of it if it is whole."""
-    copy = rooms.layout.checkpoints / "latest.txt"
-    notes = [copy.read_text("utf-8")] if copy.is_file() else []
+def verify(rooms: Rooms, notes: Sequence[str] = ()) -> BookReport:
+    """Verify the whole book, and sign a checkpoint of it if it is whole.
+
+    Args:
+        notes: Checkpoints that were kept elsewhere.
+    """
+    latest = rooms.layout.checkpoints / "latest.txt"
+    copy = latest.read_text("utf-8", "replace") if latest.is_file() else ""
     public = rooms.signer.public_key
     count, findings = verify_book(
         rooms.layout.database,
         rooms.layout.identity,
         rooms.verifier.verify,
-        notes,
+        chain(notes, [copy] if copy else (), _logged(rooms)),
         public_key=public,
     )
-    note = rooms.checkpoint() if not findings else (notes[0] if notes else "")
+    note = rooms.checkpoint() if not findings else copy
     root = note.split("\n")[2] if note else ""
     return BookReport(entries=count, root=root, key=public.hex(), checkpoint=note, findings=tuple(findings))
+
+
+def _logged(rooms: Rooms) -> Iterator[str]:
+    """The copies of checkpoints that were kept beside the book; a line that was cut off by a crash is none."""
+    log = rooms.layout.checkpoints / "log.jsonl"
+    if not log.is_file():
+        return
+    with log.open("rb") as lines:
+        for line in lines:
+            if line.endswith(b"\n"):
+                yield _text(line)
+
+
+def _text(line: bytes) -> str:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, str) else ""
 
 
 def fsck(rooms: Rooms) -> list[Damage]:

@@ -15,6 +15,7 @@ from stellwerk.governance.comparing import Comparison, Duel
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
 from stellwerk.governance.story import StoryLine
+from stellwerk.ledger.model import Head, KeyLink
 from stellwerk.models.model import Alias, ModelVersion
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
@@ -125,6 +126,37 @@ class Models:
         return _call(self._caller, ops.compare, first=first, second=second)
 
 
+class Ledger:
+    """The book of a workspace: what it proves, and the keys that sign it."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def checkpoint(self, *, since: int = 0) -> Head:
+        """The newest signed checkpoint, with proof that the book of `since` entries begins it."""
+        return _call(self._caller, ops.newest_checkpoint, since=since)
+
+    def entry(self, sequence: int) -> str:
+        """The exact text of an entry."""
+        return _call(self._caller, ops.entry_text, sequence=sequence)
+
+    def inclusion(self, sequence: int, size: int) -> tuple[str, ...]:
+        """Proof, in hex, that an entry is among the first `size`."""
+        return _call(self._caller, ops.prove_inclusion, sequence=sequence, size=size)
+
+    def consistency(self, old: int, new: int) -> tuple[str, ...]:
+        """Proof, in hex, that the first `old` entries begin the first `new`."""
+        return _call(self._caller, ops.prove_consistency, old=old, new=new)
+
+    def keys(self) -> tuple[KeyLink, ...]:
+        """All signing keys, oldest first."""
+        return _call(self._caller, ops.list_keys)
+
+    def rotate(self, *, why: str, compromised: bool = False) -> KeyLink:
+        """Replace the signing key; with `compromised`, nothing that the old one signed shortly before counts."""
+        return _call(self._caller, ops.rotate_key, why=why, compromised=compromised)
+
+
 class Workspace:
     """A workspace, wherever it is. Close it, or use it in a `with` statement."""
 
@@ -132,6 +164,7 @@ class Workspace:
         self._caller = caller
         self.data = Data(caller)
         self.models = Models(caller)
+        self.ledger = Ledger(caller)
 
     def now(self) -> datetime:
         """The time of the workspace, simulated in a rehearsal."""
@@ -223,9 +256,9 @@ class Workspace:
         """Everything behind a release, as a document."""
         return _call(self._caller, ops.dossier, release=release)
 
-    def verify(self) -> BookReport:
-        """Check the ledger by independent code."""
-        return _call(self._caller, ops.verify)
+    def verify(self, *, against: Iterable[str] = ()) -> BookReport:
+        """Check the ledger by independent code, also against checkpoints that were kept elsewhere."""
+        return _call(self._caller, ops.verify, against=tuple(against))
 
     def fsck(self) -> tuple[Damage, ...]:
         """Check every blob by independent code."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,14 +11,15 @@ from typing import TYPE_CHECKING, Literal
 from stellwerk.access.model import Grant
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core.clock import ReplayClock, SystemClock
-from stellwerk.core.errors import Conflict, Corrupt
-from stellwerk.core.files import replace_text
+from stellwerk.core.errors import Conflict, Corrupt, StellwerkError
+from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
 from stellwerk.data.service import Datasets
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.evidence.service import Gates, Notary
-from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, create_key
+from stellwerk.ledger.adapters.ed25519 import CurrentSigner, Ed25519Verifier, FileSigner, create_key
 from stellwerk.ledger.database import Database, WorkspaceBook
+from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.releases.ports import Progress
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from stellwerk.workspace.predictions import Predictions
 
 
+LOGGER = logging.getLogger("stellwerk.workspace")
 LATE_SHELVES = (monitoring_shelves, serving_shelves)
 """Rooms that are built on first use still need their tables from the start."""
 
@@ -62,15 +66,17 @@ class Rooms:
         self.blobs = LocalFolder(layout.blobs)
         self.blobs.sweep()
         self.verifier = Ed25519Verifier()
+        self.ring = KeyRing(self.book, layout.identity, self.verifier)
         self.runs = Runs(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.registry = Registry(self.book, self.clock)
         self.inbox = Inbox(self.book, self.clock)
+        self._signed = self.database.size()
         self.grant = self._admit()
 
     @cached_property
-    def signer(self) -> FileSigner:
-        return FileSigner(self.layout.signing_key)
+    def signer(self) -> CurrentSigner:
+        return CurrentSigner(self.layout.signing_key, self.ring.current)
 
     @cached_property
     def gates(self) -> Gates:
@@ -121,15 +127,32 @@ class Rooms:
 
         return Monitoring(self.book, self.blobs, self.clock, self.predictions)
 
+    def token_keys(self) -> tuple[bytes, ...]:
+        """The public keys whose lease tokens count at this moment."""
+        return trusted(self.ring.links(), self.clock.now()) or (self.signer.public_key,)
+
     def checkpoint(self) -> str:
         """Sign the ledger's present state and copy the note outside the database."""
         note = self.database.checkpoint(self.layout.identity, self.signer).note
-        target = self.layout.checkpoints / "latest.txt"
-        replace_text(target, note)
+        latest = self.layout.checkpoints / "latest.txt"
+        if not latest.is_file() or latest.read_bytes() != note.encode():
+            append_line(self.layout.checkpoints / "log.jsonl", json.dumps(note, ensure_ascii=False))
+            replace_text(latest, note)
         return note
 
+    def sign_off(self) -> None:
+        """Sign what was written since these rooms last did, if anything. A failure is logged: the work itself is done."""
+        try:
+            size = self.database.size()
+            if size > self._signed:
+                self.checkpoint()
+                self._signed = size
+        except StellwerkError as problem:
+            LOGGER.warning("no checkpoint was signed: %s (%s)", problem, problem.code)
+
     def close(self) -> None:
-        """Release the database."""
+        """Sign what was written, and release the database."""
+        self.sign_off()
         self.database.close()
 
     def _admit(self) -> Grant:

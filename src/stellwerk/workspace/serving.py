@@ -118,7 +118,7 @@ class Servers(Mapping[str, EndpointServer]):
             log=rooms.predictions.spool(endpoint),
             clock=rooms.clock,
             verifier=rooms.verifier,
-            public_key=rooms.signer.public_key,
+            keys=lambda: rooms.token_keys(),
             fallback=declared.fallback,
             queue=declared.steering.review_queue,
             context=declared.slices.by,

@@ -22,7 +22,7 @@ def signal(rooms: Rooms, endpoint: str) -> SignalState:
         endpoint=endpoint,
         environment=declared.environment,
         now=rooms.clock.now(),
-        public_key=rooms.signer.public_key,
+        keys=rooms.token_keys(),
         verifier=rooms.verifier,
     )
     if state.signal == "stop":
@@ -55,7 +55,7 @@ def tracer(rooms: Rooms) -> Tracer:
         blobs=rooms.blobs,
         runs=rooms.runs,
         verifier=rooms.verifier,
-        public_key=rooms.signer.public_key,
+        keys=rooms.ring.of_statement,
         answered=rooms.predictions.answered,
         segments=rooms.predictions.segments_of,
     )

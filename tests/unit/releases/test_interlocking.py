@@ -28,7 +28,7 @@ def signal(box: Box) -> SignalState:
         endpoint="delay",
         environment="production",
         now=box.clock.now(),
-        public_key=box.signer.public_key,
+        keys=[box.signer.public_key],
         verifier=box.verifier,
     )
 

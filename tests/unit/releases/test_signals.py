@@ -47,7 +47,7 @@ def minted(keys: Keys, *, now: datetime = NOW, signer: Any = None, **changes: An
 
 def judged(keys: Keys, envelope: Any, now: datetime = NOW, **changes: Any) -> SignalState:
     asked: dict[str, Any] = {"workspace": "w", "endpoint": "delay", "environment": "production"}
-    return signals.judge(envelope, **(asked | changes), now=now, public_key=keys.ours.public_key, verifier=VERIFIER)
+    return signals.judge(envelope, **(asked | changes), now=now, keys=[keys.ours.public_key], verifier=VERIFIER)
 
 
 def test_a_valid_token_shows_what_it_says(keys: Keys) -> None:
@@ -209,12 +209,12 @@ def test_wrong_keys_and_kinds_never_raise(keys: Keys) -> None:
     """A public key of the wrong length, a list for an envelope, bytes for a text: stop."""
     asked: dict[str, Any] = {"workspace": "w", "endpoint": "delay", "environment": "production", "now": NOW}
     for key in (b"", b"short", keys.theirs.public_key):
-        assert "stop" == signals.judge(minted(keys), **asked, public_key=key, verifier=VERIFIER).signal
+        assert "stop" == signals.judge(minted(keys), **asked, keys=[key], verifier=VERIFIER).signal
     for envelope in ([], "token", 7, b"x", {"payload": b"x", "payloadType": signals.PAYLOAD_TYPE}):
         found = signals.judge(
             envelope,
             **asked,
-            public_key=keys.ours.public_key,
+            keys=[keys.ours.public_key],
             verifier=VERIFIER,  # type: ignore[arg-type]
         )
         assert "stop" == found.signal

@@ -11,6 +11,14 @@ from stellwerk.workspace.operations.data import (
     table_of_data,
 )
 from stellwerk.workspace.operations.ground import fsck, verify
+from stellwerk.workspace.operations.ledger import (
+    entry_text,
+    list_keys,
+    newest_checkpoint,
+    prove_consistency,
+    prove_inclusion,
+    rotate_key,
+)
 from stellwerk.workspace.operations.models import (
     alias_model,
     compare,
@@ -55,6 +63,7 @@ __all__ = [
     "diff_data",
     "dossier",
     "duel",
+    "entry_text",
     "finish_run",
     "fsck",
     "get_contract",
@@ -65,9 +74,13 @@ __all__ = [
     "list_cases",
     "list_data",
     "list_endpoints",
+    "list_keys",
     "list_models",
     "list_releases",
+    "newest_checkpoint",
     "prove",
+    "prove_consistency",
+    "prove_inclusion",
     "record_data",
     "record_outcomes",
     "record_run",
@@ -75,6 +88,7 @@ __all__ = [
     "release",
     "remembered_step",
     "renew",
+    "rotate_key",
     "run_page",
     "seal_gate",
     "search_runs",

@@ -10,9 +10,9 @@ from stellwerk.workspace.rooms import Rooms
 
 
 @operation("ledger.verify", "ledger:read")
-def verify(rooms: Rooms) -> BookReport:
-    """Check every entry, the tree and all checkpoints by independent code."""
-    return checking.verify(rooms)
+def verify(rooms: Rooms, against: tuple[str, ...] = ()) -> BookReport:
+    """Check every entry, the tree and all checkpoints, also those that were kept elsewhere, by independent code."""
+    return checking.verify(rooms, against)
 
 
 @operation("ledger.fsck", "ledger:read")

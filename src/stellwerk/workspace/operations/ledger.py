@@ -1,0 +1,60 @@
+"""The book and its keys, for whoever wants proof without trusting the server."""
+
+from __future__ import annotations
+
+from stellwerk.core.errors import NotFound
+from stellwerk.ledger import proofs, rules
+from stellwerk.ledger.model import Head, KeyLink
+from stellwerk.workspace import rotating
+from stellwerk.workspace.calls import operation
+from stellwerk.workspace.rooms import Rooms
+
+
+@operation("ledger.checkpoint", "ledger:read")
+def newest_checkpoint(rooms: Rooms, since: int = 0) -> Head:
+    """The newest signed checkpoint, the keys, and proof that the book of `since` entries begins it."""
+    return head(rooms, since)
+
+
+@operation("ledger.entry", "ledger:read")
+def entry_text(rooms: Rooms, sequence: int) -> str:
+    """The exact text of an entry, whose bytes are what the Merkle tree is made of."""
+    with rooms.book.read() as reader:
+        return proofs.entry_text(reader, sequence)
+
+
+@operation("ledger.inclusion", "ledger:read")
+def prove_inclusion(rooms: Rooms, sequence: int, size: int) -> tuple[str, ...]:
+    """Proof, in hex, that an entry is among the first `size` entries."""
+    return proofs.inclusion(rooms.database, sequence, size)
+
+
+@operation("ledger.consistency", "ledger:read")
+def prove_consistency(rooms: Rooms, old: int, new: int) -> tuple[str, ...]:
+    """Proof, in hex, that the first `old` entries begin the first `new`."""
+    return proofs.consistency(rooms.database, old, new)
+
+
+@operation("keys.list", "ledger:read")
+def list_keys(rooms: Rooms) -> tuple[KeyLink, ...]:
+    """All keys that signed in this workspace, oldest first; the last one signs now."""
+    return rooms.ring.links()
+
+
+@operation("keys.rotate", "workspace:admin", changes=True)
+def rotate_key(rooms: Rooms, why: str, compromised: bool = False) -> KeyLink:
+    """Replace the signing key by a new one, which the old one announces."""
+    return rotating.rotate(rooms, why, compromised=compromised)
+
+
+def head(rooms: Rooms, since: int = 0) -> Head:
+    """What the book says of itself to somebody who remembers `since` entries. Raises `NotFound`."""
+    with rooms.book.read() as reader:
+        note = proofs.newest(reader)
+    if note is None:
+        raise NotFound(
+            "nothing of this book was signed yet", code="no-checkpoint", hint="`stellwerk verify` signs it"
+        )
+    size = rules.read_checkpoint(note).size
+    proof = proofs.consistency(rooms.database, since, size) if 0 < since < size else ()
+    return Head(note=note, keys=rooms.ring.links(), consistency=proof)
