@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def keys() -> None:
-    """The keys that sign the ledger, evidence and releases."""
+    """The keys that sign the ledger, evidence and releases.
+
+    \b
+    Example:
+      stellwerk keys list
+    """
 
 
 @keys.command("list", cls=Command)

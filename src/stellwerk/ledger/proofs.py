@@ -6,9 +6,9 @@ import sqlalchemy as sa
 
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger import rules
-from stellwerk.ledger.database import checkpoints, entries
 from stellwerk.ledger.parameters import position
 from stellwerk.ledger.ports import Proving, Reader
+from stellwerk.ledger.tables import checkpoints, entries
 
 
 def newest(reader: Reader) -> str | None:

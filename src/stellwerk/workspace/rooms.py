@@ -6,6 +6,7 @@ import json
 import logging
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Literal
 
 from stellwerk.access.model import Grant
@@ -72,6 +73,9 @@ class Rooms:
         self.registry = Registry(self.book, self.clock)
         self.inbox = Inbox(self.book, self.clock)
         self._signed = self.database.size()
+        self.signing = RLock()
+        """Held while a checkpoint is signed and while the key changes: both may be units of one transaction, and
+        which key signs is asked of what was committed before."""
         self.grant = self._admit()
 
     @cached_property
@@ -133,7 +137,8 @@ class Rooms:
 
     def checkpoint(self) -> str:
         """Sign the ledger's present state and copy the note outside the database."""
-        note = self.database.checkpoint(self.layout.identity, self.signer).note
+        with self.signing:
+            note = self.database.checkpoint(self.layout.identity, self.signer).note
         latest = self.layout.checkpoints / "latest.txt"
         if not latest.is_file() or latest.read_bytes() != note.encode():
             append_line(self.layout.checkpoints / "log.jsonl", json.dumps(note, ensure_ascii=False))

@@ -30,7 +30,7 @@ def rotate(rooms: Rooms, why: str, *, compromised: bool = False) -> KeyLink:
     """
     if not why.strip():
         raise Invalid("a rotation needs a reason", code="missing-reason", hint="--why TEXT")
-    with _alone(rooms):
+    with _alone(rooms), rooms.signing:
         rooms.checkpoint()  # what was written so far is signed by the key of its time
         failpoints.hit("keys.signed")
         old = rooms.signer.now()
