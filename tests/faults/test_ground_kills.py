@@ -23,7 +23,7 @@ from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, creat
 from stellwerk.ledger.database import Database
 from stellwerk.ledger.verify import verify_book
 from stellwerk.store.adapters.local import LocalFolder
-from stellwerk.store.fsck import check_blobs, check_references
+from stellwerk.store.fsck import Catalogue, check_blobs, check_references
 
 pytestmark = pytest.mark.faults
 
@@ -110,7 +110,9 @@ class Ground:
         assert count == len(kept)
         assert self.said.entries == {sequence: kept.get(sequence) for sequence in self.said.entries}
         # The blob is durable before the entry: also an entry nobody was told of has its blob and its row.
-        assert [] == check_references(self.folder / "blobs", [(digest, subject) for subject, digest in kept.values()])
+        assert [] == check_references(
+            Catalogue(self.folder / "blobs"), [(digest, subject) for subject, digest in kept.values()]
+        )
         with closing(sqlite3.connect(self.folder / "ledger.db")) as connection:
             rows = {f"fact:{name}" for (name,) in connection.execute("SELECT name FROM fault_facts")}
         assert rows == {subject for subject, _ in kept.values()}

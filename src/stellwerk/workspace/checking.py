@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from itertools import chain
 
 from stellwerk.ledger.model import Finding
 from stellwerk.ledger.verify import verify_book
-from stellwerk.store.fsck import check_blobs, check_references
+from stellwerk.store.fsck import Catalogue, check_references
 from stellwerk.store.model import Damage
 from stellwerk.workspace.rooms import Rooms
 
@@ -77,11 +76,11 @@ def _text(line: bytes) -> str:
 
 def fsck(rooms: Rooms) -> list[Damage]:
     """Check every blob, and that every digest the ledger names has one."""
-    found = check_blobs(rooms.layout.blobs)
-    return found + check_references(rooms.layout.blobs, references(rooms))
+    with closing(Catalogue(rooms.layout.blobs)) as catalogue:
+        return catalogue.damage + check_references(catalogue, references(rooms, catalogue))
 
 
-def references(rooms: Rooms) -> Iterator[tuple[str, str]]:
+def references(rooms: Rooms, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
     """All (digest, where) that entries of the book name, read without the writer's code."""
     place = f"{rooms.layout.database.resolve().as_uri()}?mode=ro"
     seen: set[str] = set()
@@ -92,23 +91,21 @@ def references(rooms: Rooms) -> Iterator[tuple[str, str]]:
                 for digest in _digests(body.get(field)):
                     where = f"entry {sequence} ({kind}) {field}"
                     yield digest, where
-                    yield from _inside(rooms, digest, where, seen)
+                    yield from _inside(catalogue, digest, where, seen)
 
 
-def _inside(rooms: Rooms, digest: str, where: str, seen: set[str]) -> Iterator[tuple[str, str]]:
+def _inside(catalogue: Catalogue, digest: str, where: str, seen: set[str]) -> Iterator[tuple[str, str]]:
     """What a tree names, if the digest is that of a tree."""
-    name = digest.removeprefix("sha256:")
-    file = rooms.layout.blobs / "sha256" / name[:2] / name
-    if digest in seen or not file.is_file() or file.stat().st_size > MAX_TREE:
+    if digest in seen:
+        return
+    # A damaged tree is found by its own hash; what it seems to name means nothing.
+    data = catalogue.read(digest, MAX_TREE)
+    if data is None or not data.endswith(TREE):
         return
     seen.add(digest)
-    data = file.read_bytes()
-    # A damaged tree is found by its own hash; what it seems to name means nothing.
-    if not data.endswith(TREE) or hashlib.sha256(data).hexdigest() != name:
-        return
     for part, inner in _entries(data):
         yield inner, f"{where} / {part}"
-        yield from _inside(rooms, inner, f"{where} / {part}", seen)
+        yield from _inside(catalogue, inner, f"{where} / {part}", seen)
 
 
 def _entries(data: bytes) -> list[tuple[str, str]]:

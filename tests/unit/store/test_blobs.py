@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from stellwerk.core.digest import Digest, hex_of, of_bytes
 from stellwerk.core.errors import Corrupt, Unavailable
 from stellwerk.store.adapters.local import LocalFolder
+from stellwerk.store.packing import BLOB, CHUNK
 from stellwerk.testing.blobs import BlobsContract, BlobsMachine
 from stellwerk.testing.fakes import MemoryBlobs
 
@@ -40,6 +41,49 @@ class TestLocalFolder(BlobsContract):
 
     def flip(self, blobs: Any, digest: Digest, position: int) -> None:
         flip_file(place(blobs._root, digest), position)
+
+
+class Packing(LocalFolder):
+    """A folder that packs every blob."""
+
+    few = 0
+
+    def put(self, data: bytes) -> Digest:
+        return self.put_many([data])[0]
+
+
+class Chunking(LocalFolder):
+    """A folder that cuts every blob into chunks."""
+
+    small = large = -1
+
+
+def flip_packed(blobs: Any, digest: Digest, position: int, kind: int = BLOB) -> None:
+    """Change one byte of what is stored of a record, wherever it lies now."""
+    found = blobs._index.find(bytes.fromhex(hex_of(digest)), kind)
+    flip_file(blobs._root / found.pack, found.record.offset + position % max(found.record.stored, 1))
+
+
+class TestPacks(BlobsContract):
+    @pytest.fixture
+    def blobs(self, tmp_path: Path) -> Packing:
+        return Packing(tmp_path)
+
+    def flip(self, blobs: Any, digest: Digest, position: int) -> None:
+        if place(blobs._root, digest).exists():  # it was streamed, or is too large for a pack
+            flip_file(place(blobs._root, digest), position)
+        else:
+            flip_packed(blobs, digest, position)
+
+
+class TestChunks(BlobsContract):
+    @pytest.fixture
+    def blobs(self, tmp_path: Path) -> Chunking:
+        return Chunking(tmp_path)
+
+    def flip(self, blobs: Any, digest: Digest, position: int) -> None:
+        (piece, *_) = blobs._pieces(digest)
+        flip_packed(blobs, Digest("sha256:" + piece.digest.hex()), position, CHUNK)
 
 
 class TestMemory(BlobsContract):
@@ -83,9 +127,9 @@ def test_layout(tmp_path: Path) -> None:
     LocalFolder(tmp_path).put(b"abc")
 
     name = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert [tmp_path / "sha256" / "ba" / name] == files
-    assert 0o444 == stat.S_IMODE(files[0].stat().st_mode)
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert {tmp_path / "sha256" / "ba" / name, tmp_path / "index.db", tmp_path / "gate.lock"} == files
+    assert 0o444 == stat.S_IMODE((tmp_path / "sha256" / "ba" / name).stat().st_mode)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["first", "again"])

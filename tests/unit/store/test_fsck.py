@@ -15,7 +15,7 @@ from stellwerk.core.digest import hex_of, of_bytes
 from stellwerk.ledger import verify
 from stellwerk.store import fsck
 from stellwerk.store.adapters.local import LocalFolder
-from stellwerk.store.fsck import check_blobs, check_references
+from stellwerk.store.fsck import Catalogue, check_blobs, check_references
 from stellwerk.store.model import Damage
 
 
@@ -105,7 +105,7 @@ def test_references_without_blobs_are_found(root: Path) -> None:
     """Every referrer to a missing blob is named."""
     here, gone = of_bytes(b"abc"), of_bytes(b"gone")
 
-    found = check_references(root, [(here, "run:1"), (gone, "run:1"), (gone, "run:2")])
+    found = check_references(Catalogue(root), [(here, "run:1"), (gone, "run:1"), (gone, "run:2")])
 
     assert [("run:1", "error"), ("run:2", "error")] == [(item.where, item.severity) for item in found]
 
@@ -121,7 +121,7 @@ def test_the_check_writes_nothing(root: Path) -> None:
 
     before = picture()
     check_blobs(root)
-    check_references(root, [(of_bytes(b"abc"), "x"), (of_bytes(b"gone"), "y")])
+    check_references(Catalogue(root), [(of_bytes(b"abc"), "x"), (of_bytes(b"gone"), "y")])
 
     assert before == picture()
 

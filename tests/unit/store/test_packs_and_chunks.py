@@ -1,0 +1,323 @@
+"""Small blobs share packs, large ones share chunks: what that saves, and what can go wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stellwerk.core.digest import Digest, hex_of, of_bytes
+from stellwerk.core.errors import Conflict, Corrupt, NotFound
+from stellwerk.store import packing
+from stellwerk.store.adapters.local import LocalFolder, chunking
+from stellwerk.store.fsck import check_blobs
+from stellwerk.store.packing import BLOB, CHUNK, Piece, Record
+
+MANY = [f"blob {number}".encode() * (number % 50 + 1) for number in range(200)]
+LARGE = random.Random(7).randbytes(24 << 20)
+
+
+GOLDEN_CUTS = [272316, 740224, 283143, 337743, 302870, 283333, 237874, 839683, 452418, 288819, 155881]
+
+
+def disk_usage(root: Path) -> int:
+    """Bytes of the files of a store, without its index, whose size says nothing about blobs."""
+    return sum(
+        path.stat().st_size for path in root.rglob("*") if path.is_file() and not path.name.startswith("index.")
+    )
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_many_small_blobs_are_one_file(tmp_path: Path) -> None:
+    """Two hundred blobs make one pack, and putting them again makes nothing."""
+    blobs = LocalFolder(tmp_path)
+    digests = blobs.put_many(MANY)
+    again = blobs.put_many(reversed(MANY))
+
+    assert 1 == len(files_in(tmp_path / "packs"))
+    assert [] == files_in(tmp_path / "sha256")
+    assert digests == again[::-1]
+    assert set(digests) == set(blobs)
+    assert [] == check_blobs(tmp_path)
+
+
+def test_what_compresses_is_compressed(tmp_path: Path) -> None:
+    """Text takes less room than it is long; random bytes take no more than theirs."""
+    text, noise = [f"{n},{n * 7},ok\n".encode() * 400 for n in range(50)], [os.urandom(5000) for _ in range(50)]
+
+    LocalFolder(tmp_path / "text").put_many(text)
+    LocalFolder(tmp_path / "noise").put_many(noise)
+
+    assert disk_usage(tmp_path / "text") < sum(map(len, text)) / 10
+    assert disk_usage(tmp_path / "noise") < sum(map(len, noise)) + 60 * 50 + 100
+
+
+def test_a_large_blob_is_chunks_and_a_change_costs_little(tmp_path: Path) -> None:
+    """Of 24 MB in which eight bytes were inserted and 200 kB changed, less than 4 MB are new; both read back whole."""
+    blobs = LocalFolder(tmp_path)
+    first = blobs.put(LARGE)
+    before = disk_usage(tmp_path)
+    changed = LARGE[: 5 << 20] + b"inserted" + LARGE[5 << 20 : 9 << 20] + os.urandom(200_000) + LARGE[10 << 20 :]
+    second = blobs.put_stream(changed[start : start + 100_000] for start in range(0, len(changed), 100_000))
+
+    assert (of_bytes(LARGE), of_bytes(changed)) == (first, second)
+    assert disk_usage(tmp_path) - before < 4 << 20
+    assert changed == blobs.get(second)
+    assert LARGE == b"".join(blobs.stream(first))
+    assert [] == files_in(tmp_path / "sha256")
+    assert [] == check_blobs(tmp_path)
+
+
+@pytest.mark.parametrize("portion", [1, 700_001, 16 << 20, 64 << 20])
+def test_cuts_depend_on_the_content_alone(portion: int) -> None:
+    """However a stream arrives, it is cut at the same places: the golden ones of the format."""
+    data = b"".join(hashlib.sha256(b"stellwerk %d" % number).digest() for number in range(1 << 17))  # 4 MiB
+    arriving = [data[start : start + portion] for start in range(0, len(data), portion)] if portion > 1 else [data]
+    whole = hashlib.sha256()
+
+    pieces = [piece for piece, _ in chunking.cut(arriving, whole)]
+
+    assert hashlib.sha256(data).digest() == whole.digest()
+    assert GOLDEN_CUTS == [piece.length for piece in pieces]
+
+
+@settings(max_examples=60, deadline=None)
+@given(start=st.integers(0, 26 << 20), length=st.integers(0, 3 << 20))
+def test_ranges_of_large_blobs(large: tuple[LocalFolder, Digest], start: int, length: int) -> None:
+    """A range of a chunked blob is the slice of its bytes."""
+    blobs, digest = large
+
+    assert LARGE[start : start + length] == b"".join(blobs.stream(digest, start=start, stop=start + length))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalFolder, Digest]:
+    blobs = LocalFolder(tmp_path_factory.mktemp("large"))
+    return blobs, blobs.put(LARGE)
+
+
+def test_a_lost_or_stale_index_is_made_again(tmp_path: Path) -> None:
+    """Without its index, or with one that misses a pack, a store finds every blob; so it does with a damaged one."""
+    digests = LocalFolder(tmp_path).put_many(MANY)
+    big = LocalFolder(tmp_path).put(LARGE)
+    index = tmp_path / "index.db"
+
+    def lost() -> None:
+        index.unlink()
+
+    def emptied() -> None:
+        with closing(sqlite3.connect(index, isolation_level=None)) as connection:
+            connection.execute("DELETE FROM packs")
+            connection.execute("DELETE FROM places")
+
+    def damaged() -> None:
+        index.write_bytes(b"no database" * 1000)
+
+    for harm in (lost, emptied, damaged):
+        harm()
+        blobs = LocalFolder(tmp_path)
+        assert MANY == [blobs.get(digest) for digest in digests]
+        assert LARGE == blobs.get(big)
+
+
+def test_a_wrong_index_is_no_wrong_answer(tmp_path: Path) -> None:
+    """Rows that were changed or lost are corrected from the packs when their blobs are read."""
+    blobs = LocalFolder(tmp_path)
+    digests = blobs.put_many(MANY)
+    with closing(sqlite3.connect(tmp_path / "index.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE places SET offset = offset + 1 WHERE size > 200")
+        connection.execute("DELETE FROM places WHERE size < 20")
+
+    assert [problem.where for problem in check_blobs(tmp_path)] == ["index.db"]
+    assert MANY == [blobs.get(digest) for digest in digests]
+    assert [] == check_blobs(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["packs", "chunked"])
+def test_every_flipped_bit_is_found(tmp_path: Path, what: str) -> None:
+    """A bit flipped anywhere in a pack or a chunk list is found by the check, and reading gives the bytes or fails."""
+    blobs = LocalFolder(tmp_path)
+    digests = blobs.put_many([b"a" * 1000, *(os.urandom(20) for _ in range(6))])
+    digests += [blobs.put(LARGE[: 17 << 20])] if what == "chunked" else []
+    contents = {digest: blobs.get(digest) for digest in digests}
+    (file,) = files_in(tmp_path / what)
+    original = file.read_bytes()
+    file.chmod(0o644)
+    step = 1 if what == "packs" else 97
+
+    for position in range(0, len(original), step):
+        damaged = bytearray(original)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        assert [] != _errors(tmp_path), f"byte {position}"
+        if position % 5 == 0:
+            reader = LocalFolder(tmp_path)
+            for digest, content in contents.items():
+                try:
+                    assert content == reader.get(digest)
+                except (Corrupt, NotFound):
+                    pass
+    file.write_bytes(original)
+    assert [] == _errors(tmp_path)
+
+
+def _errors(root: Path) -> list[str]:
+    return [damage.where for damage in check_blobs(root) if damage.severity == "error"]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3])
+def test_removing_frees_what_it_says(tmp_path: Path, keep: int) -> None:
+    """Bytes reported are bytes by which the files shrank; what is kept stays readable, what is removed is gone."""
+    blobs = LocalFolder(tmp_path)
+    digests = blobs.put_many(MANY)
+    alone = blobs.put(b"alone" * 1000)
+    doomed = [digest for number, digest in enumerate(digests) if not keep or number % 4 >= keep] + [alone]
+    before = disk_usage(tmp_path)
+
+    freed = blobs.remove(doomed)
+
+    assert before - disk_usage(tmp_path) == freed > 0
+    assert not any(blobs.has(digest) for digest in doomed)
+    for digest, content in zip(digests, MANY, strict=True):
+        if digest not in doomed:
+            assert content == blobs.get(digest)
+    assert [] == check_blobs(tmp_path)
+
+
+def test_a_pack_that_is_mostly_alive_waits(tmp_path: Path) -> None:
+    """One blob of two hundred does not make a pack be written anew: nothing is freed, and nothing claimed."""
+    blobs = LocalFolder(tmp_path)
+    digests = blobs.put_many(MANY)
+
+    assert 0 == blobs.remove(digests[:1])
+    assert blobs.has(digests[0])
+
+
+def test_shared_chunks_outlive_the_blob_they_came_with(tmp_path: Path) -> None:
+    """Removing one of two versions of a large blob frees its own chunks only."""
+    blobs = LocalFolder(tmp_path)
+    changed = LARGE[: 12 << 20] + os.urandom(12 << 20)
+    first, second = blobs.put(LARGE), blobs.put(changed)
+    before = disk_usage(tmp_path)
+
+    freed = blobs.remove([first])
+
+    assert before - disk_usage(tmp_path) == freed
+    assert freed > 10 << 20
+    assert changed == blobs.get(second)
+    assert [] == check_blobs(tmp_path)
+
+
+def test_an_adopted_file_costs_no_room_and_shares_its_chunks(tmp_path: Path) -> None:
+    """A file that is adopted is the same file on disk; a later version of it stores what changed; removing it is safe."""
+    file = tmp_path / "weights.bin"
+    file.write_bytes(LARGE)
+    blobs = LocalFolder(tmp_path / "store")
+
+    digest = blobs.put_file(file, adopt=True)
+    changed = LARGE[: 20 << 20] + os.urandom(100_000)
+    second = blobs.put(changed)
+
+    assert file.samefile(blobs.path(digest))
+    assert 0o444 == file.stat().st_mode & 0o777
+    assert LARGE == blobs.get(digest)
+    assert sum(path.stat().st_size for path in files_in(tmp_path / "store" / "packs")) < 4 << 20
+    assert [] == check_blobs(tmp_path / "store")
+    blobs.remove([digest])
+    assert changed == LocalFolder(tmp_path / "store").get(second)
+    assert LARGE == file.read_bytes()
+    assert [] == check_blobs(tmp_path / "store")
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, changing: Callable[[Path], Path]) -> None:
+    """The digest of something that never was is not given out."""
+    file = changing(tmp_path / "growing")
+    blobs = LocalFolder(tmp_path / "store")
+
+    with pytest.raises(Conflict) as caught:
+        blobs.put_file(file)
+    assert "file-changed" == caught.value.code
+
+
+@pytest.fixture
+def changing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """A file that somebody appends to whenever a portion of it was read."""
+
+    def make(path: Path) -> Path:
+        path.write_bytes(b"begin")
+        stream = LocalFolder.put_stream
+
+        def slow(self: LocalFolder, chunks: object) -> Digest:
+            digest = stream(self, chunks)  # type: ignore[arg-type]
+            path.write_bytes(b"something else")
+            return digest
+
+        monkeypatch.setattr(LocalFolder, "put_stream", slow)
+        return path
+
+    return make
+
+
+def test_a_packed_blob_as_a_file(tmp_path: Path) -> None:
+    """Workers that read files get a verified, read-only copy, made once and made anew where it was changed."""
+    blobs = LocalFolder(tmp_path)
+    digest = blobs.put_many(MANY)[7]
+    copy = blobs.path(digest)
+    copy.chmod(0o644)
+    copy.write_bytes(b"changed")
+
+    again = blobs.path(digest)
+
+    assert MANY[7] == again.read_bytes()
+    assert 0o444 == again.stat().st_mode & 0o777
+
+
+RECORDS = st.lists(
+    st.tuples(st.binary(min_size=32, max_size=32), st.sampled_from([BLOB, CHUNK]), st.integers(0, 1000)),
+    max_size=20,
+    unique_by=lambda item: item[:2],
+)
+
+
+@given(found=RECORDS)
+def test_a_pack_index_is_read_as_written(found: list[tuple[bytes, int, int]]) -> None:
+    """What the end of a pack says is what was put into it, sorted; its name is the digest of its index."""
+    records, offset = [], len(packing.PACK_HEAD)
+    for digest, kind, size in found:
+        records.append(Record(digest, kind, packing.RAW, offset, size, size, 0))
+        offset += size
+
+    end, name = packing.pack_end(records, offset)
+    index, foot = end[: -packing.FOOT_BYTES], end[-packing.FOOT_BYTES :]
+
+    assert (offset, len(records), name) == packing.read_foot(foot, offset + len(end))
+    assert sorted(records, key=lambda r: (r.digest, r.kind)) == packing.read_index(index, offset, name)
+
+
+@given(lengths=st.lists(st.integers(1, 1 << 20), max_size=20))
+def test_a_chunk_list_is_read_as_written(lengths: list[int]) -> None:
+    """Pieces come back in order, and any cut or changed byte is refused."""
+    pieces = [Piece(hashlib.sha256(b"%d" % number).digest(), length) for number, length in enumerate(lengths)]
+    data = packing.chunk_list(pieces)
+
+    assert pieces == packing.read_chunk_list(data)
+    assert sum(lengths) == packing.list_size(data[: packing.LIST_HEAD_BYTES])
+    for wrong in (data[:-1], data + b"\0", bytes([data[0] ^ 1]) + data[1:]):
+        with pytest.raises(Corrupt):
+            packing.read_chunk_list(wrong)
+
+
+def test_names_of_digests_are_hex() -> None:
+    """The raw digest of a record is the hexadecimal one of the blob."""
+    assert bytes.fromhex(hex_of(of_bytes(b"abc"))) == hashlib.sha256(b"abc").digest()
