@@ -20,7 +20,7 @@ from stellwerk.ledger.database import Database
 from stellwerk.ledger.verify import verify_book
 from stellwerk.store import service
 from stellwerk.store.adapters.local import LocalFolder
-from stellwerk.store.fsck import check_blobs, check_references
+from stellwerk.store.fsck import Catalogue, check_blobs, check_references
 from stellwerk.testing.fakes import StandingClock
 
 HERE = Path(__file__).parent
@@ -84,7 +84,9 @@ def test_the_store_is_read(fixture: Fixture) -> None:
         entry.executable for path, entry in service.walk(blobs, fixture.expected["tree"]) if path == "train.sh"
     ]
     assert [] == check_blobs(fixture.folder / "blobs")
-    assert [] == check_references(fixture.folder / "blobs", [(digest, path) for path, digest in files.items()])
+    assert [] == check_references(
+        Catalogue(fixture.folder / "blobs"), [(digest, path) for path, digest in files.items()]
+    )
 
 
 def test_the_book_is_verified(fixture: Fixture) -> None:
