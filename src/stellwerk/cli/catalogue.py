@@ -47,6 +47,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "dossier": Entry("stellwerk.cli.tracing:dossier", "write everything behind a release, as a document"),
         "verify": Entry("stellwerk.cli.checking:verify", "check the ledger by independent code"),
+        "ledger": Entry("stellwerk.cli.ledger:ledger", "the ledger as one file"),
         "keys": Entry("stellwerk.cli.keys:keys", "the keys that sign the ledger, evidence and releases"),
         "fsck": Entry("stellwerk.cli.checking:fsck", "check every stored byte by independent code"),
     },

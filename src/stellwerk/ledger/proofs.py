@@ -29,6 +29,26 @@ def entry_text(reader: Reader, sequence: int) -> str:
     return bytes(found).decode()
 
 
+def notes(reader: Reader, above: int, limit: int) -> tuple[str, ...]:
+    """The signed checkpoints of books larger than `above`, the smallest first."""
+    query = sa.select(checkpoints.c.note).where(checkpoints.c.size > above)
+    rows = reader.execute(query.order_by(checkpoints.c.size).limit(position(limit)))
+    return tuple(str(row.note) for row in rows)
+
+
+def entry_texts(reader: Reader, start: int, limit: int) -> tuple[str, ...]:
+    """The exact texts of entries in order, of all who write into this book."""
+    query = sa.select(entries.c.bytes).where(entries.c.sequence >= position(start))
+    rows = reader.execute(query.order_by(entries.c.sequence).limit(position(limit)))
+    return tuple(bytes(row.bytes).decode() for row in rows)
+
+
+def foreign(reader: Reader) -> bool:
+    """Whether others than this workspace write into this book."""
+    query = sa.select(entries.c.sequence).where(entries.c.workspace != reader.workspace).limit(1)
+    return reader.execute(query).first() is not None
+
+
 def inclusion(book: Proving, sequence: int, size: int) -> tuple[str, ...]:
     """Proof that an entry is among the first `size`."""
     _within(book, size)

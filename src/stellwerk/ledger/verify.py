@@ -174,6 +174,11 @@ class Verification:
         self._since = [0]  # the book's size from which on each key signs
         self._named = False  # whether the book itself said which its first key is
 
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys that the book has had, as far as they follow from each other."""
+        return tuple(self._keys)
+
     def report(self, problem: str, sequence: int | None = None) -> None:
         """Note something that is wrong."""
         if len(self.findings) < MOST_FINDINGS:
@@ -182,10 +187,10 @@ class Verification:
             self._more += 1
 
     def expect(self, kept: Iterable[tuple[Any, Any]], copies: Iterable[str]) -> None:
-        """Which checkpoints the entries must lead to: those kept in the book, and copies from elsewhere."""
+        """Which checkpoints the entries must lead to: those kept in the book for a size, and copies from elsewhere."""
         for size, text in kept:
-            note = self._take(text, f"the checkpoint kept for {size} entries")
-            if note is not None and note.size != size:
+            note = self._take(text, "a checkpoint" if size is None else f"the checkpoint kept for {size} entries")
+            if note is not None and size is not None and note.size != size:
                 self.report(f"the checkpoint kept for {size} entries is one for {note.size}")
         for text in copies:
             if text not in self._texts:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from stellwerk.pipelines.model import Plan
+    from stellwerk.workspace.bundling import Exported
     from stellwerk.workspace.running import Ran, Watch
 
 R = TypeVar("R")
@@ -147,6 +148,12 @@ class Ledger:
     def consistency(self, old: int, new: int) -> tuple[str, ...]:
         """Proof, in hex, that the first `old` entries begin the first `new`."""
         return _call(self._caller, ops.prove_consistency, old=old, new=new)
+
+    def export(self, file: str | Path) -> Exported:
+        """Write the whole book up to its newest checkpoint into one file that is verified without the workspace."""
+        from stellwerk.workspace.bundling import export
+
+        return export(self._caller, Path(file))
 
     def keys(self) -> tuple[KeyLink, ...]:
         """All signing keys, oldest first."""

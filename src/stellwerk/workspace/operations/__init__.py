@@ -13,11 +13,13 @@ from stellwerk.workspace.operations.data import (
 from stellwerk.workspace.operations.ground import fsck, verify
 from stellwerk.workspace.operations.ledger import (
     entry_text,
+    entry_texts,
     list_keys,
     newest_checkpoint,
     prove_consistency,
     prove_inclusion,
     rotate_key,
+    signed_checkpoints,
 )
 from stellwerk.workspace.operations.models import (
     alias_model,
@@ -64,6 +66,7 @@ __all__ = [
     "dossier",
     "duel",
     "entry_text",
+    "entry_texts",
     "finish_run",
     "fsck",
     "get_contract",
@@ -93,6 +96,7 @@ __all__ = [
     "seal_gate",
     "search_runs",
     "signal",
+    "signed_checkpoints",
     "start_run",
     "stop",
     "story",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from stellwerk.core.errors import NotFound
+from stellwerk.core.errors import NotFound, Refused
 from stellwerk.ledger import proofs, rules
 from stellwerk.ledger.model import Head, KeyLink
 from stellwerk.workspace import rotating
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.rooms import Rooms
+
+MOST_AT_ONCE = 10_000
 
 
 @operation("ledger.checkpoint", "ledger:read")
@@ -33,6 +35,22 @@ def prove_inclusion(rooms: Rooms, sequence: int, size: int) -> tuple[str, ...]:
 def prove_consistency(rooms: Rooms, old: int, new: int) -> tuple[str, ...]:
     """Proof, in hex, that the first `old` entries begin the first `new`."""
     return proofs.consistency(rooms.database, old, new)
+
+
+@operation("ledger.entries", "ledger:read")
+def entry_texts(rooms: Rooms, start: int = 0, limit: int = MOST_AT_ONCE) -> tuple[str, ...]:
+    """The exact texts of entries in order, at most 10,000; refused where other workspaces write into the same book."""
+    with rooms.book.read() as reader:
+        if proofs.foreign(reader):
+            raise Refused("this book holds entries of other workspaces", code="shared-book")
+        return proofs.entry_texts(reader, start, min(limit, MOST_AT_ONCE))
+
+
+@operation("ledger.checkpoints", "ledger:read")
+def signed_checkpoints(rooms: Rooms, above: int = -1, limit: int = MOST_AT_ONCE) -> tuple[str, ...]:
+    """Signed checkpoints of more than `above` entries, the smallest first, at most 10,000."""
+    with rooms.book.read() as reader:
+        return proofs.notes(reader, above, min(limit, MOST_AT_ONCE))
 
 
 @operation("keys.list", "ledger:read")
