@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 
 import stellwerk as sw
 from stellwerk.testing import worlds
+from stellwerk.testing.postgres import Server, postgres
 from stellwerk.testing.workspaces import WorkspaceContract
 from stellwerk.workspace.facade import Workspace
 from stellwerk.workspace.local import LocalCaller
+
+__all__ = ["postgres"]
 
 
 class TestInAFolder(WorkspaceContract):
@@ -27,6 +31,36 @@ class TestInAFolder(WorkspaceContract):
     def workspace(cls, place: Path) -> Iterator[Workspace]:
         with worlds.workspace(place) as made:
             yield made
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ask(cls, workspace: Workspace) -> worlds.Ask:
+        caller = workspace._caller
+        assert isinstance(caller, LocalCaller)
+        return worlds.in_process(caller.rooms)
+
+
+class TestOnPostgreSQL(WorkspaceContract):
+    """The same life with the book on a PostgreSQL server; it ends verified by the independent reader."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("postgresql")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def workspace(cls, place: Path, postgres: Server) -> Iterator[Workspace]:
+        address = postgres.new_database()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STELLWERK_DATABASE_URL", address)
+            with worlds.workspace(place, database_url=address) as made:
+                yield made
+                report = made.verify()
+                assert () == report.findings
+                assert report.entries > 50
+                assert "postgresql" == json.loads((place / ".stellwerk" / "format.json").read_text())["database"]
+                assert not list((place / ".stellwerk").glob("ledger.db*"))
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -48,11 +49,19 @@ review = { queue = "review", due = "4h" }
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--name", default="default", show_default=True, help="Name of the workspace.")
 @click.option("--example", is_flag=True, help=f"Write a commented {PROJECT} where there is none.")
+@click.option(
+    "--database",
+    metavar="URL",
+    help="Keep the book on this PostgreSQL server (postgresql://user@host/name) and not in a file.",
+)
 @click.pass_obj
-def init(session: Session, folder: Path | None, name: str, example: bool) -> None:
+def init(session: Session, folder: Path | None, name: str, example: bool, database: str | None) -> None:
     """Make a workspace in a folder.
 
     The workspace is the subfolder .stellwerk: ledger, store and keys. Whoever may read the folder owns it.
+
+    With --database the ledger is on a PostgreSQL server. Its address may hold a password and is not written down:
+    give it to every later command as STELLWERK_DATABASE_URL.
 
     \b
     Example:
@@ -64,7 +73,10 @@ def init(session: Session, folder: Path | None, name: str, example: bool) -> Non
     if session.remote:
         raise Invalid("a workspace is made in a folder, not at an address", code="needs-folder", hint="give a folder")
     root = folder or Path(session.place or ".")
-    layout = create(root.resolve(), read(), workspace=name)
+    settings = read()
+    if database:
+        settings = replace(settings, database_url=database)
+    layout = create(root.resolve(), settings, workspace=name, server="postgresql" if database else "sqlite")
     wrote = example and not layout.project.exists()
     if wrote:
         layout.project.write_text(EXAMPLE, "utf-8")
@@ -74,6 +86,7 @@ def init(session: Session, folder: Path | None, name: str, example: bool) -> Non
             "workspace": layout.workspace,
             "identity": layout.identity,
             "clock": layout.clock,
+            "database": layout.server,
             "project": str(layout.project) if wrote else None,
         },
         f"workspace {layout.workspace!r} made in {root}" + (f", with {PROJECT}" if wrote else ""),

@@ -71,7 +71,8 @@ class Database:
 
         Raises `NotFound` where there is no book: one that is gone must not be replaced by an empty one.
         """
-        self.dialect.check_present()
+        with self._explained():
+            self.dialect.check_present()
         with self._snapshot() as session:
             present = self.dialect.present(session)
             if meta.name not in present:
@@ -177,7 +178,6 @@ class Database:
         with self._explained():
             session = self.dialect.reader()
             try:
-                self.dialect.begin_reading(session)
                 yield session
             finally:
                 session.connection.close()  # which takes the snapshot back

@@ -131,16 +131,27 @@ class Committer:
                 "another thread is writing to this workspace", code="database-busy", hint="wait for it and try again"
             )
         if self._group is None:
-            if self._change is None:
-                self._change = Change(self._dialect.writer())
-            self._change.begin()
             try:
-                self._dialect.begin_writing(self._change.session)
-            except BaseException:
-                self._abandon()
-                raise
+                self._begin()
+            except Exception as cause:
+                # The connection may have died while nobody wrote; nothing has begun that could be done twice.
+                if not self._dialect.is_lost(cause):
+                    raise
+                self._begin()
             self._group = Group()
         return self._group
+
+    def _begin(self) -> None:
+        if self._change is None:
+            self._change = Change(self._dialect.writer())
+        self._change.begin()
+        try:
+            self._dialect.begin_writing(self._change.session)
+        except BaseException as cause:
+            self._abandon()
+            if self._dialect.is_lost(cause):
+                self._drop()
+            raise
 
     @contextmanager
     def _unit(self, group: Group) -> Iterator[Change]:
@@ -204,7 +215,7 @@ class Committer:
                 self._dialect.commit(change.session)
             except (KeyboardInterrupt, SystemExit) as stopped:
                 interrupt = stopped
-                if self._dialect.in_transaction(change.session):
+                if not self._dialect.committed(change.session):
                     self._dialect.commit(change.session)
             failpoint("ledger.committed")
         except BaseException as cause:

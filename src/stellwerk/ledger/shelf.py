@@ -97,7 +97,9 @@ class Shelf(Generic[T]):
         query = sa.select(self.table.c.document).where(*self._where(reader, equal))
         for field in (*([order] if order else []), *self.key):
             column = self._column(field.removeprefix("-"))
-            query = query.order_by(column.desc() if field.startswith("-") else column.asc())
+            # As SQLite does by itself: what is missing comes before everything else.
+            down = field.startswith("-")
+            query = query.order_by(column.desc().nulls_last() if down else column.asc().nulls_first())
         rows = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
         return [self._read(row.document) for row in rows]
 

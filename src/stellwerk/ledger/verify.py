@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from stellwerk.core.errors import NotFound, Unavailable
 from stellwerk.ledger.model import Finding
@@ -90,7 +90,20 @@ def _verify_file(verification: Verification, connection: sqlite3.Connection, not
     for (text,) in connection.execute("PRAGMA integrity_check(20)"):
         if text != "ok":
             verification.report(f"SQLite finds: {text}")
-    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    verify_tables(verification, connection, notes)
+
+
+class Tables(Protocol):
+    """A snapshot of the tables of a book, read with SQL that every database understands."""
+
+    def execute(self, statement: str, values: tuple[Any, ...] = (), /) -> Any:
+        """Rows to go through, with `fetchone` and `fetchall`. Several may be open at once."""
+        ...
+
+
+def verify_tables(verification: Verification, connection: Tables, notes: Iterable[str]) -> None:
+    """Verify the tables of a book, wherever they lie."""
+    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     if meta.get("schema") != "1":
         verification.report(f"the database has schema {meta.get('schema')!r}, this verifier knows '1'")
     if meta.get("origin") != verification.origin:
@@ -110,7 +123,7 @@ def _verify_file(verification: Verification, connection: sqlite3.Connection, not
 class _StoredNodes:
     """The tree that the database keeps, level by level, compared with the one that the entries make."""
 
-    def __init__(self, connection: sqlite3.Connection, verification: Verification) -> None:
+    def __init__(self, connection: Tables, verification: Verification) -> None:
         self._connection, self._verification = connection, verification
         self._levels: list[Iterator[tuple[int, bytes]]] = []
         self._wrong: dict[int, int] = {}  # level → the first entry below the first node that does not fit
@@ -137,7 +150,7 @@ class _StoredNodes:
             return
         extra = self._connection.execute(
             'SELECT level, "index" FROM ledger_nodes WHERE level < 0 OR level > 62 OR "index" < 0'
-            ' OR "index" >= (? >> level) LIMIT 1',
+            ' OR "index" >= (? >> CAST(level AS INTEGER)) LIMIT 1',
             (count,),
         ).fetchone()
         place = extra[1] << extra[0] if extra and 0 <= extra[0] <= 62 and extra[1] >= 0 else None

@@ -141,10 +141,18 @@ def plan(folder: Path, **parameters: Any) -> Any:
     return find_pipelines(load(folder / "pipeline.py"))[ENDPOINT].plan(**parameters)
 
 
-def workspace(folder: Path, *, replay: bool = True) -> Workspace:
-    """A new workspace with the project in a folder, on simulated time unless told otherwise."""
+def workspace(folder: Path, *, replay: bool = True, database_url: str = "") -> Workspace:
+    """A new workspace with the project in a folder, on simulated time unless told otherwise.
+
+    With `database_url` the book is there; the caller sets `STELLWERK_DATABASE_URL` to the same.
+    """
     project(folder)
-    create(folder, Settings(actor=OWNER), clock="replay" if replay else "system")
+    create(
+        folder,
+        Settings(actor=OWNER, database_url=database_url),
+        clock="replay" if replay else "system",
+        server="postgresql" if database_url else "sqlite",
+    )
     if replay:
         clock(folder).set(START)
     return connect(folder, actor=OWNER)

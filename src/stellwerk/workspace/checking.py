@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 
 from stellwerk.ledger.model import Finding
-from stellwerk.ledger.verify import verify_book
 from stellwerk.store.fsck import Catalogue, check_references
 from stellwerk.store.model import Damage
+from stellwerk.workspace import books
 from stellwerk.workspace.rooms import Rooms
 
 REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", "plan", "model", "evidence")
@@ -43,13 +42,8 @@ def verify(rooms: Rooms, notes: Sequence[str] = ()) -> BookReport:
     latest = rooms.layout.checkpoints / "latest.txt"
     copy = latest.read_text("utf-8", "replace") if latest.is_file() else ""
     public = rooms.signer.public_key
-    count, findings = verify_book(
-        rooms.layout.database,
-        rooms.layout.identity,
-        rooms.verifier.verify,
-        chain(notes, [copy] if copy else (), _logged(rooms)),
-        public_key=public,
-    )
+    known = chain(notes, [copy] if copy else (), _logged(rooms))
+    count, findings = books.verify(rooms.layout, rooms.settings, rooms.verifier.verify, known, public)
     note = rooms.checkpoint() if not findings else copy
     root = note.split("\n")[2] if note else ""
     return BookReport(entries=count, root=root, key=public.hex(), checkpoint=note, findings=tuple(findings))
@@ -82,16 +76,14 @@ def fsck(rooms: Rooms) -> list[Damage]:
 
 def references(rooms: Rooms, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
     """All (digest, where) that entries of the book name, read without the writer's code."""
-    place = f"{rooms.layout.database.resolve().as_uri()}?mode=ro"
     seen: set[str] = set()
-    with closing(sqlite3.connect(place, uri=True)) as connection:
-        for sequence, kind, data in connection.execute("SELECT sequence, kind, bytes FROM ledger_entries"):
-            body = json.loads(data)["body"]
-            for field in REFERENCES:
-                for digest in _digests(body.get(field)):
-                    where = f"entry {sequence} ({kind}) {field}"
-                    yield digest, where
-                    yield from _inside(catalogue, digest, where, seen)
+    for sequence, kind, data in books.stored_entries(rooms.layout, rooms.settings):
+        body = json.loads(data)["body"]
+        for field in REFERENCES:
+            for digest in _digests(body.get(field)):
+                where = f"entry {sequence} ({kind}) {field}"
+                yield digest, where
+                yield from _inside(catalogue, digest, where, seen)
 
 
 def _inside(catalogue: Catalogue, digest: str, where: str, seen: set[str]) -> Iterator[tuple[str, str]]:

@@ -30,12 +30,14 @@ class Layout:
         workspace: Name of the workspace, part of every key.
         identity: Origin of the ledger: differs between any two workspaces.
         clock: `system`, or `replay` for a rehearsal on simulated time.
+        server: `sqlite` for a file in the folder, or `postgresql`, whose address comes from the settings.
     """
 
     root: Path
     workspace: str
     identity: str
     clock: Literal["system", "replay"]
+    server: Literal["sqlite", "postgresql"] = "sqlite"
 
     @property
     def folder(self) -> Path:
@@ -74,9 +76,16 @@ class Layout:
         return ReplayClock(self.folder / "clock.json") if self.clock == "replay" else SystemClock()
 
 
-def prepare(root: Path, *, workspace: str, clock: Literal["system", "replay"] = "system") -> Layout:
+def prepare(
+    root: Path,
+    *,
+    workspace: str,
+    clock: Literal["system", "replay"] = "system",
+    server: Literal["sqlite", "postgresql"] = "sqlite",
+) -> Layout:
     """Make the folders of a new workspace and describe it; the description is written by `finish`."""
-    layout = Layout(root=root, workspace=workspace, identity=f"stellwerk/{secrets.token_hex(8)}", clock=clock)
+    identity = f"stellwerk/{secrets.token_hex(8)}"
+    layout = Layout(root=root, workspace=workspace, identity=identity, clock=clock, server=server)
     try:
         layout.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (layout.folder / "keys").mkdir(exist_ok=True, mode=0o700)
@@ -97,6 +106,8 @@ def finish(layout: Layout) -> None:
     }
     # Keys and data are no business of a code repository.
     (layout.folder / ".gitignore").write_text("*\n", "utf-8")
+    if layout.server != "sqlite":
+        document["database"] = layout.server
     replace_text(layout.folder / "format.json", json.dumps(document, indent=1) + "\n")
 
 
@@ -117,8 +128,19 @@ def _read(root: Path, description: Path) -> Layout:
                 f"this workspace has format {document['format']!r}, this version reads {FORMAT!r}",
                 code="schema-mismatch",
             )
+        server = document.get("database", "sqlite")
+        if server not in ("sqlite", "postgresql"):
+            raise Unavailable(
+                f"this workspace keeps its book in {server!r}, which this version does not know",
+                code="schema-mismatch",
+                hint="use the version of Stellwerk that wrote it",
+            )
         return Layout(
-            root=root, workspace=document["workspace"], identity=document["identity"], clock=document["clock"]
+            root=root,
+            workspace=document["workspace"],
+            identity=document["identity"],
+            clock=document["clock"],
+            server=server,
         )
     except StellwerkError:
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
@@ -19,7 +20,7 @@ from stellwerk.data.service import Datasets
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.evidence.service import Gates, Notary
 from stellwerk.ledger.adapters.ed25519 import CurrentSigner, Ed25519Verifier, FileSigner, create_key
-from stellwerk.ledger.database import Database, WorkspaceBook
+from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
@@ -30,6 +31,7 @@ from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
+from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
 from stellwerk.workspace.settings import Settings
 
@@ -55,7 +57,7 @@ class Rooms:
     def __init__(self, layout: Layout, settings: Settings, say: Progress = _silent) -> None:
         self.layout, self.settings, self.say = layout, settings, say
         self.clock = layout.make_clock()
-        self.database = Database(layout.database, self.clock)
+        self.database = open_database(layout, settings, self.clock)
         if self.database.open() != layout.identity:
             raise Corrupt(
                 "the database belongs to another workspace than the folder says",
@@ -174,22 +176,30 @@ class Rooms:
 
 
 def create(
-    root: Path, settings: Settings, *, workspace: str = "default", clock: Literal["system", "replay"] = "system"
+    root: Path,
+    settings: Settings,
+    *,
+    workspace: str = "default",
+    clock: Literal["system", "replay"] = "system",
+    server: Literal["sqlite", "postgresql"] = "sqlite",
 ) -> Layout:
     """Make a workspace in a folder. Killed half-way it is made again; an existing one is a `Conflict`."""
     checked_name(workspace, what="workspace")
     if (root / folders.FOLDER / "format.json").exists():
         raise Conflict("there is a workspace here already", code="already-exists")
-    layout = folders.prepare(root, workspace=workspace, clock=clock)
+    layout = folders.prepare(root, workspace=workspace, clock=clock, server=server)
     create_key(layout.signing_key)
     create_sealing_key(layout.sealing_key)
     if clock == "replay":
         ReplayClock(layout.folder / "clock.json").set(SystemClock().now())
-    database = Database(layout.database, layout.make_clock())
+    database = open_database(layout, settings, layout.make_clock())
     database.create(layout.identity)
     book = WorkspaceBook(database, workspace, checked_name(settings.actor, what="actor"))
-    if not book.entries(kinds=["workspace.created"], limit=1):
-        signer = FileSigner(layout.signing_key)
+    signer = FileSigner(layout.signing_key)
+    begun = book.entries(kinds=["workspace.created"], limit=1)
+    if begun and begun[0].body.get("key") != signer.public_key.hex():
+        raise Conflict("this database holds the book of another workspace", code="already-exists")
+    if not begun:
         with book.write() as tx:
             tx.record(
                 "workspace.created",
@@ -198,6 +208,6 @@ def create(
             )
     origin = database.open()
     database.close()
-    layout = folders.Layout(root=root, workspace=workspace, identity=origin, clock=clock)
+    layout = replace(layout, identity=origin)
     folders.finish(layout)
     return layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,9 @@ class Settings:
     allow_unsandboxed: bool = False
     """Judge models without a sandbox where the kernel has none. Each piece of quality evidence
     says which walls there were."""
+    database_url: str = field(default="", repr=False)
+    """Address of the PostgreSQL database, `postgresql://user:password@host/name`, for a workspace that keeps
+    its book there. It is written nowhere."""
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -28,6 +31,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         actor=source.get("STELLWERK_ACTOR", "") or _login(),
         root=source.get("STELLWERK_ROOT", ""),
         allow_unsandboxed=source.get("STELLWERK_ALLOW_UNSANDBOXED", "") == "1",
+        database_url=source.get("STELLWERK_DATABASE_URL", ""),
     )
 
 

@@ -20,12 +20,14 @@ class Session:
     def __init__(self, connection: sa.Connection, *, mark: str = "?") -> None:
         self.connection = connection
         self.raw: Any = connection.connection.dbapi_connection
+        self.token = ""
+        """Names the transaction that was begun last, for a dialect that asks for its outcome later."""
         self._mark = mark
         self._spelled: dict[str, str] = {}
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> Any:
         """One statement; returns the driver's cursor."""
-        return self.raw.execute(self._spell(statement), values)
+        return self.raw.execute(self._spell(statement), values) if values else self.raw.execute(statement)
 
     def run_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """One statement for each row."""
@@ -62,7 +64,7 @@ class Dialect(Protocol):
         ...
 
     def reader(self) -> Session:
-        """A connection for a snapshot, out of the pool."""
+        """A connection out of the pool, with a snapshot begun. Closing the connection gives both back."""
         ...
 
     def writer(self) -> Session:
@@ -73,16 +75,20 @@ class Dialect(Protocol):
         """Begin the one write transaction, waiting for others; nobody else writes until it ends."""
         ...
 
-    def begin_reading(self, session: Session) -> None:
-        """Begin a snapshot."""
-        ...
-
     def in_transaction(self, session: Session) -> bool:
         """Whether what was begun is still open and can be committed."""
         ...
 
     def commit(self, session: Session) -> None:
         """Make durable what was begun. Where the answer was lost, find out; raising means that nothing was kept."""
+        ...
+
+    def committed(self, session: Session) -> bool:
+        """Whether a `commit` that was interrupted took place."""
+        ...
+
+    def is_lost(self, cause: BaseException) -> bool:
+        """Whether the connection is gone, so that another one may do better."""
         ...
 
     def present(self, session: Session) -> set[str]:

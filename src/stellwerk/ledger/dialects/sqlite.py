@@ -61,12 +61,19 @@ class SQLite:
             raise NotFound("there is no book here", hint="`stellwerk init` begins one")
 
     def reader(self) -> Session:
-        return Session(self.engine.connect())
+        session = Session(self.engine.connect())
+        try:
+            session.run("BEGIN DEFERRED")
+        except BaseException:
+            session.close()
+            raise
+        return session
 
     def writer(self) -> Session:
         session = Session(self.engine.connect())
         # SQLite's own waiting sleeps up to 100 ms at a time; `begin_writing` has a better one.
         session.run("PRAGMA busy_timeout=0").close()
+        session.run("PRAGMA cache_size=-65536").close()  # a large change is written once, not page by page
         return session
 
     def begin_writing(self, session: Session) -> None:
@@ -82,14 +89,17 @@ class SQLite:
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.005)
 
-    def begin_reading(self, session: Session) -> None:
-        session.run("BEGIN DEFERRED")
-
     def in_transaction(self, session: Session) -> bool:
         return bool(session.raw.in_transaction)
 
     def commit(self, session: Session) -> None:
         session.run("COMMIT")
+
+    def committed(self, session: Session) -> bool:
+        return not self.in_transaction(session)
+
+    def is_lost(self, cause: BaseException) -> bool:
+        return False
 
     def present(self, session: Session) -> set[str]:
         found = session.run("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")
