@@ -18,6 +18,7 @@ from stellwerk.serving.adapters.spool import Spool
 from stellwerk.serving.model import PredictionBatch, Steer
 from stellwerk.store.adapters.objects import Objects, Patience
 from stellwerk.store.adapters.s3 import S3Blobs
+from stellwerk.store.framing import frame
 
 docs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("pages.py"))))
 FORMATS = docs.ROOT / "docs" / "formats"
@@ -85,6 +86,19 @@ def test_a_store_in_a_bucket_is_read_by_hand(tmp_path: Path) -> None:
     chunk = next(file for file in (tmp_path / "chunks").rglob("*") if file.is_file())
     chunk.write_bytes(b"?" * chunk.stat().st_size)
     assert by_hand("store-s3.md", tmp_path).returncode == 1
+
+
+def test_frames_are_read_by_hand(tmp_path: Path) -> None:
+    """Every blob of a stream is found; a changed byte fails."""
+    items = [b"first", b"", b"third"]
+    body = bytearray(b"".join(map(frame, items)))
+    (tmp_path / "body").write_bytes(body)
+    read = by_hand("frames.md", tmp_path)
+    body[41] ^= 1
+    (tmp_path / "body").write_bytes(body)
+
+    assert [of_bytes(item) for item in items] == read.stdout.splitlines(), read.stderr
+    assert by_hand("frames.md", tmp_path).returncode == 1
 
 
 def test_sealed_labels_are_opened_by_hand(tmp_path: Path) -> None:

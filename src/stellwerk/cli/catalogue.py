@@ -24,6 +24,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Data and models": {
         "data": Entry("stellwerk.cli.data:data", "datasets and their contracts"),
+        "sync": Entry("stellwerk.cli.remotes:sync", "copy the bytes that a place lacks"),
+        "remote": Entry("stellwerk.cli.remotes:remote", "names for other places that keep blobs"),
         "run": Entry("stellwerk.cli.running:run", "execute a pipeline"),
         "runs": Entry("stellwerk.cli.running:runs", "list what was executed, newest first, or show one run"),
         "models": Entry("stellwerk.cli.models:models", "list registered model versions"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stellwerk.core.digest import Digest
 from stellwerk.store.model import Piece, Upload
@@ -53,6 +53,7 @@ class Blobs(Protocol):
         ...
 
 
+@runtime_checkable
 class Listing(Protocol):
     """A further ability: saying what is kept."""
 
@@ -80,14 +81,20 @@ class LocalBlobs(Protocol):
         ...
 
 
-class Inventory(Protocol):
-    """A further ability: knowing about many blobs at once."""
+@runtime_checkable
+class Many(Protocol):
+    """A further ability: dealing with many blobs at once. What lacks it is asked for one after the other."""
 
-    def have(self, digests: Collection[Digest]) -> set[Digest]:
-        """Those that are here. Does not read them, and costs no request each."""
+    def lengths(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        """Those that are here, with their lengths in bytes. Does not read them, and costs no request each."""
+        ...
+
+    def get_many(self, digests: Collection[Digest]) -> Iterator[bytes]:
+        """The bytes of many small blobs, in order, each verified."""
         ...
 
 
+@runtime_checkable
 class Direct(Protocol):
     """A further ability: bytes go between a client and the place itself, by addresses that we sign for a while."""
 
@@ -104,6 +111,7 @@ class Direct(Protocol):
         ...
 
 
+@runtime_checkable
 class Quarantine(Protocol):
     """A further ability: putting a damaged copy out of the way."""
 

@@ -19,7 +19,8 @@ from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.core.errors import Corrupt, Invalid, NotFound
 from stellwerk.store.ports import Blobs
 
-UNKNOWN = of_bytes(b"nobody ever kept this")
+UNKNOWN = of_bytes(b"nobody ever kept this" * 20)
+"""Longer than anything that properties put: hypothesis also tries the texts that stand in the source."""
 HOSTILE = [
     "",
     "sha256:",

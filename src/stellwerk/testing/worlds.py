@@ -10,6 +10,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +22,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import urllib3
+import uvicorn
 
 from stellwerk.core.clock import ReplayClock, monotonic
 from stellwerk.monitoring.model import Outcome
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.releases.declaration import parse
 from stellwerk.releases.model import EndpointSpec
+from stellwerk.web.app import application
 from stellwerk.workspace.facade import Workspace, connect
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.serving import Servers
@@ -274,3 +278,23 @@ def _is_of(address: Path, process: int) -> bool:
         return bool(json.loads(address.read_text("utf-8"))["pid"] == process)
     except (OSError, ValueError, KeyError):
         return False
+
+
+@contextmanager
+def served(rooms: Rooms) -> Iterator[str]:
+    """The same application in a thread of this process, for tests that look at both sides; gives its URL."""
+    application_ = application(rooms, Servers(rooms))
+    config = uvicorn.Config(application_, host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    try:
+        while not running.started:
+            if not thread.is_alive():
+                raise AssertionError("the server did not start")
+            time.sleep(0.01)
+        port = running.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.should_exit = True
+        thread.join(30)

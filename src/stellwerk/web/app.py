@@ -14,12 +14,11 @@ from starlette.responses import HTMLResponse, Response
 
 from stellwerk.access.rules import require
 from stellwerk.core import canonical
-from stellwerk.core import digest as digests
 from stellwerk.core.clock import format_instant
-from stellwerk.core.errors import Invalid, NotFound, StellwerkError
+from stellwerk.core.errors import NotFound, StellwerkError
 from stellwerk.governance.dossier import Dossier
 from stellwerk.serving.service import EndpointServer
-from stellwerk.web import errors, inference, openapi
+from stellwerk.web import blobs, errors, inference, openapi
 from stellwerk.web.bodies import read_json
 from stellwerk.web.routing import OPEN, GuardedRoute, matrix, route
 from stellwerk.web.ui import render
@@ -29,14 +28,18 @@ from stellwerk.workspace.calls import OPERATIONS, Operation
 from stellwerk.workspace.rooms import Rooms
 
 API = "/api/v1"
-MAX_BLOB = 2 << 30
 MAX_ARGUMENTS = 64 << 20
 
 
 def application(rooms: Rooms, servers: Mapping[str, EndpointServer], hosts: tuple[str, ...] = LOOPBACK) -> Starlette:
     """The whole application. Every route declares its permission, or this raises `Bug`."""
     desk = _Desk(rooms)
-    routes = [*inference.build(servers, guard=desk.guard), *desk.operations(), *desk.blobs(), *desk.pages()]
+    routes = [
+        *inference.build(servers, guard=desk.guard),
+        *desk.operations(),
+        *blobs.routes(rooms, API, desk.guard),
+        *desk.pages(),
+    ]
     matrix(routes)
     return Starlette(routes=routes, middleware=[Middleware(Wall, hosts=hosts)], exception_handlers=errors.HANDLERS)
 
@@ -84,40 +87,6 @@ class _Desk:
 
     async def _health(self, _request: Request) -> Response:
         return _json({"status": "alive", "entries": await run_in_threadpool(self._rooms.database.size)})
-
-    # Blobs
-
-    def blobs(self) -> list[GuardedRoute]:
-        """Bytes by digest, in and out."""
-        path = API + "/blobs/{digest}"
-        return [
-            route(path, self._get_blob, ["GET", "HEAD"], permission="data:read", guard=self.guard),
-            route(path, self._put_blob, ["PUT"], permission="data:write", guard=self.guard),
-        ]
-
-    async def _get_blob(self, request: Request) -> Response:
-        digest = digests.parse(request.path_params["digest"])
-        if request.method == "HEAD":
-            if not self._rooms.blobs.has(digest):
-                raise NotFound(f"no blob {digest}")
-            return Response(headers={"Content-Length": str(self._rooms.blobs.size(digest))})
-        data = await run_in_threadpool(self._rooms.blobs.get, digest)
-        headers = {"Content-Disposition": "attachment"}
-        return Response(data, media_type="application/octet-stream", headers=headers)
-
-    async def _put_blob(self, request: Request) -> Response:
-        digest = digests.parse(request.path_params["digest"])
-        chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > MAX_BLOB:
-                raise Invalid(f"a blob may have at most {MAX_BLOB:,} bytes", code="too-large")
-            chunks.append(chunk)
-        data = b"".join(chunks)
-        if digests.of_bytes(data) != digest:
-            raise Invalid("the bytes are not those that the digest names", code="digest-mismatch")
-        await run_in_threadpool(self._rooms.blobs.put, data)
-        return Response(status_code=201)
 
     # Pages
 

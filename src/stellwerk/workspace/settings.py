@@ -7,6 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+PROFILES = "~/.aws/credentials"
+ROLES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)  # fmt: skip
+"""Variables that say that the machine we run on is given credentials."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -22,16 +28,49 @@ class Settings:
     database_url: str = field(default="", repr=False)
     """Address of the PostgreSQL database, `postgresql://user:password@host/name`, for a workspace that keeps
     its book there. It is written nowhere."""
+    s3_endpoint: str = ""
+    """Address of the S3 service; else `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, else AWS. Plain `http://` is used
+    only if it is said here or there."""
+    s3_region: str = ""
+    """Region; else `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's, `us-east-1`."""
+    s3_access_key_id: str = ""
+    """Key of S3; else `AWS_ACCESS_KEY_ID`, else the profile's."""
+    s3_secret_access_key: str = field(default="", repr=False)
+    """Its secret; else `AWS_SECRET_ACCESS_KEY`, else the profile's."""
+    s3_session_token: str = field(default="", repr=False)
+    """Its token, if it is one for a while; else `AWS_SESSION_TOKEN`, else the profile's."""
+    s3_profile: str = ""
+    """Name of a profile; else `AWS_PROFILE`, else `default`."""
+    s3_profiles: str = PROFILES
+    """File of profiles; else `AWS_SHARED_CREDENTIALS_FILE`."""
+    s3_credentials: str = ""
+    """`role`: those that the machine or container we run on is given; `anonymous`: none. Else keys or a profile are
+    needed."""
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings of a process."""
     source = os.environ if environment is None else environment
+
+    def said(name: str, *others: str) -> str:
+        return next((source[key] for key in (f"STELLWERK_{name}", *others) if source.get(key)), "")
+
+    # A secret and a token belong to the key beside which they were said.
+    of = "STELLWERK_S3_" if source.get("STELLWERK_S3_ACCESS_KEY_ID") else "AWS_"
+    has_role = not source.get(of + "ACCESS_KEY_ID") and any(source.get(name) for name in ROLES)
     return Settings(
         actor=source.get("STELLWERK_ACTOR", "") or _login(),
         root=source.get("STELLWERK_ROOT", ""),
         allow_unsandboxed=source.get("STELLWERK_ALLOW_UNSANDBOXED", "") == "1",
         database_url=source.get("STELLWERK_DATABASE_URL", ""),
+        s3_endpoint=said("S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        s3_region=said("S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        s3_access_key_id=source.get(of + "ACCESS_KEY_ID", ""),
+        s3_secret_access_key=source.get(of + "SECRET_ACCESS_KEY", ""),
+        s3_session_token=source.get(of + "SESSION_TOKEN", ""),
+        s3_profile=said("S3_PROFILE", "AWS_PROFILE"),
+        s3_profiles=said("S3_PROFILES", "AWS_SHARED_CREDENTIALS_FILE") or PROFILES,
+        s3_credentials=said("S3_CREDENTIALS") or ("role" if has_role else ""),
     )
 
 

@@ -170,13 +170,14 @@ class TestLayout:
 
     def test_blobs_are_listed_and_counted(self, folder: S3Blobs, tmp_path: Path) -> None:
         """Whole and listed blobs once each, in order; chunks and strangers are none."""
-        names = sorted([folder.put(LARGE), folder.put(b"a"), folder.put(b"b")])
+        kept = {folder.put(data): len(data) for data in (LARGE, b"a", b"bc")}
         (tmp_path / "sha256" / "ab").mkdir(exist_ok=True)
         (tmp_path / "sha256" / "ab" / "stranger").write_bytes(b"?")
 
-        assert names == list(folder)
-        assert set(names) == folder.have([*names, of_bytes(b"c")])
-        assert set(names) == folder.have([*names, *(of_bytes(b"%d" % n) for n in range(400))])
+        assert sorted(kept) == list(folder)
+        assert kept == folder.lengths([*kept, of_bytes(b"never")])
+        assert kept == folder.lengths([*kept, *(of_bytes(b"%d" % n) for n in range(400))])
+        assert [LARGE, b"bc"] == list(folder.get_many([of_bytes(LARGE), of_bytes(b"bc")]))
 
 
 class TestLarge:

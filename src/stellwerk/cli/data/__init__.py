@@ -10,6 +10,8 @@ COMMANDS = {
     "add": "stellwerk.cli.data.adding:add",
     "ls": "stellwerk.cli.data.listing:list_versions",
     "diff": "stellwerk.cli.data.comparing:diff",
+    "push": "stellwerk.cli.remotes:push",
+    "pull": "stellwerk.cli.remotes:pull",
     "contract": "stellwerk.cli.data.contracts:contract",
 }
 """Name to `module:attribute`, in the order of the help."""

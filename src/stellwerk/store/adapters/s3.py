@@ -295,14 +295,40 @@ class S3Blobs:
             return False
         return True
 
-    def have(self, digests: Collection[Digest]) -> set[Digest]:
-        for digest in digests:
-            parse(digest)
-        if len(digests) < MANY:
-            asked = list(digests)
-            return {one for one, here in zip(asked, self._ahead(self.has, asked, WORKERS), strict=True) if here}
-        folders = sorted({hex_of(digest)[:2] for digest in digests})
-        return set(chain.from_iterable(self._ahead(self._names, folders, WORKERS))) & set(digests)
+    def lengths(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        asked = {parse(digest) for digest in digests}
+        if len(asked) >= MANY:
+            folders = sorted({hex_of(digest)[:2] for digest in asked})
+            found = chain.from_iterable(self._ahead(self._names, folders, WORKERS))
+            here = {name: size for name, size in found if name in asked}
+            ask = [name for name, size in here.items() if size is None]
+        else:
+            here, ask = {}, list(asked)
+        here |= zip(ask, self._ahead(self._size_if_here, ask, WORKERS), strict=True)
+        return {name: size for name, size in here.items() if size is not None}
+
+    def _size_if_here(self, digest: Digest) -> int | None:
+        try:
+            return self.size(digest)
+        except NotFound:
+            return None
+
+    def get_many(self, digests: Collection[Digest]) -> Iterator[bytes]:
+        yield from self._ahead(self._get_here, digests, WORKERS)
+
+    def _get_here(self, digest: Digest) -> bytes:
+        """`get` by one thread alone."""
+        self._recognise()
+        with self._errors(parse(digest)):
+            found = self._find(digest)
+            if isinstance(found, bytes):
+                return self._verified(_whole(digest), digest, found)
+            if isinstance(found, int):
+                return b"".join(self._stream_object(digest, found, slice(0, None)))
+            data = b"".join(map(self._read_chunk, found))
+            if of_bytes(data) != digest:
+                raise _corrupt(digest, f"got {of_bytes(data)}")
+            return data
 
     def size(self, digest: Digest) -> int:
         self._recognise()
@@ -316,12 +342,16 @@ class S3Blobs:
     def __iter__(self) -> Iterator[Digest]:
         self._recognise()
         for names in self._ahead(self._names, FOLDERS, WORKERS):
-            yield from names
+            for name, _ in names:
+                yield name
 
-    def _names(self, folder: str) -> list[Digest]:
+    def _names(self, folder: str) -> list[tuple[Digest, int | None]]:
+        """The blobs of a folder in order; with their lengths, as far as a listing tells."""
         with self._errors():
-            keys = [key for kind in ("sha256", "lists") for key, _ in self._objects.list(f"{kind}/{folder}")]
-        return sorted({_named(key) for key in keys if _is_name(key)})
+            lists, whole = (self._objects.list(f"{kind}/{folder}") for kind in ("lists", "sha256"))
+        here: dict[Digest, int | None] = {_named(key): None for key, _ in lists if _is_name(key)}
+        here |= {_named(key): head.size for key, head in whole if _is_name(key)}
+        return sorted(here.items())
 
     def _head(self, digest: Digest) -> Head:
         try:

@@ -1,5 +1,6 @@
 """Everything that can be asked of a workspace, one function each, by noun. The table itself is in `calls`."""
 
+from stellwerk.workspace.operations.blobs import blob_lengths
 from stellwerk.workspace.operations.data import (
     add_data,
     confirm_contract,
@@ -56,6 +57,7 @@ __all__ = [
     "add_data",
     "alias_model",
     "assess",
+    "blob_lengths",
     "board",
     "close_runs",
     "compare",

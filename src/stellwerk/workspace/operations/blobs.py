@@ -1,0 +1,18 @@
+"""Blobs by the thousand, for those who copy them. The bytes themselves have routes of their own."""
+
+from __future__ import annotations
+
+from stellwerk.core.digest import Digest, parse
+from stellwerk.core.errors import Invalid
+from stellwerk.store import sync
+from stellwerk.store.framing import BLOB_LIMITS
+from stellwerk.workspace.calls import operation
+from stellwerk.workspace.rooms import Rooms
+
+
+@operation("blobs.lengths", "data:read")
+def blob_lengths(rooms: Rooms, digests: tuple[Digest, ...]) -> dict[Digest, int]:
+    """Which of these blobs are in the store, with their lengths in bytes; at most 10,000 at once."""
+    if len(digests) > BLOB_LIMITS.batch_blobs:
+        raise Invalid(f"at most {BLOB_LIMITS.batch_blobs:,} digests in one request", code="too-large")
+    return sync.lengths(rooms.blobs, {parse(digest) for digest in digests})
