@@ -23,7 +23,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "next": Entry("stellwerk.cli.viewing:next_step", "show the one sensible next step"),
     },
     "Data and models": {
-        "data": Entry("stellwerk.cli.data:data", "datasets and their contracts"),
+        "data": Entry(
+            "stellwerk.cli.data:data", "datasets: tables with their contracts, and files with their versions"
+        ),
         "sync": Entry("stellwerk.cli.remotes:sync", "copy the bytes that a place lacks"),
         "remote": Entry("stellwerk.cli.remotes:remote", "names for other places that keep blobs"),
         "run": Entry("stellwerk.cli.running:run", "execute a pipeline"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -76,3 +76,14 @@ class Screen:
 
         with spinning(self._err, visible(text)):
             yield
+
+    @contextmanager
+    def counting(self, text: str) -> Iterator[Callable[[int, int], None]]:
+        """Show how many files and bytes are done, where somebody watches. Gives what is to be told of them."""
+        if not self.lively:
+            yield lambda _files, _bytes: None
+            return
+        from stellwerk.cli.terminal import counting
+
+        with counting(self._err, visible(text)) as told:
+            yield told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -86,6 +86,19 @@ def spinning(stream: IO[str], words: str) -> Iterator[None]:
     """A spinner that vanishes."""
     with Status(Text(words, "dim"), console=console(stream), spinner=SPINNER):
         yield
+
+
+@contextmanager
+def counting(stream: IO[str], what: str) -> Iterator[Callable[[int, int], None]]:
+    """A spinner with the files and bytes that are done; it vanishes."""
+    began = monotonic()
+    with Status(Text(what, "dim"), console=console(stream), spinner=SPINNER) as status:
+
+        def told(files: int, size: int) -> None:
+            speed = f"  {words.size(round(size / max(monotonic() - began, 0.001)))}/s" if size else ""
+            status.update(Text(f"{what}  {words.count(files, 'file')}  {words.size(size)}{speed}", "dim"))
+
+        yield told
 
 
 class _Live:

@@ -13,6 +13,8 @@ from stellwerk.core.errors import Invalid
 MAX_NAME = 128
 MAX_PATH_PART = 255
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLAIN_PART = re.compile(r"(?! )[ -.0-\[\]-~]{0,254}[0-\[\]-~!-\-]")
+"""Printable ASCII that needs no closer look, which is nearly every file of a large folder."""
 _NEVER_IN_PATHS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Control, format (zero width, direction), surrogate, private, line and paragraph separators."""
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -32,6 +34,8 @@ def name(text: str, *, what: str = "name") -> str:
 def path_part(text: str) -> str:
     """Check one component of a path inside a tree: NFC, no separators, no control or unassigned characters,
     no space at either end, no dot at the end (which covers `.` and `..`)."""
+    if _PLAIN_PART.fullmatch(text):
+        return text
     if any(unicodedata.category(c) == "Cn" for c in text):
         raise _no_path_part(text)
     return path_part_as_written(text)
@@ -43,6 +47,8 @@ def path_part_as_written(text: str) -> str:
     Which characters are assigned depends on the Python that asks; an older one must still read what a newer one
     wrote. The writer refused unassigned ones, so NFC is stable for all readers to come.
     """
+    if _PLAIN_PART.fullmatch(text):
+        return text
     bad = (
         not text
         or len(text.encode("utf-8", "surrogatepass")) > MAX_PATH_PART

@@ -17,6 +17,7 @@ from stellwerk.ledger import documents
 from stellwerk.ledger.ports import Book
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store import service as trees
+from stellwerk.store.comparing import differences, of_store
 from stellwerk.store.ports import Blobs
 
 if TYPE_CHECKING:
@@ -63,17 +64,23 @@ class Datasets:
             Invalid: `not-files`: the dataset holds a table.
         """
         checked_name(name, what="dataset")
-        entries = [entry for _, entry in trees.walk(self._blobs, tree)]
-        for digest in {entry.digest for entry in entries}:
-            if not self._blobs.has(digest):
-                raise NotFound(f"the store holds no {digest}", hint="put the files before the tree that names them")
+        while (version := self._publish_files(name, tree, source)) is None:
+            pass  # somebody else added a version meanwhile: compare with that one
+        return version
+
+    def _publish_files(self, name: str, tree: Digest, source: str) -> DatasetVersion | None:
+        """Make the next version of the newest one; None if that is no longer the newest."""
+        with self._book.read() as reader:
+            newest = DATASETS.select(reader, name=name, order="-version", limit=1)
+        latest = newest[0] if newest else None
+        if latest is not None and latest.kind != "files":
+            raise Invalid(
+                f"the dataset {name!r} holds a table, not files", code="not-files", hint="choose another name"
+            )
+        files, size = self._measure(latest, tree)
         with self._book.write() as tx:
-            newest = DATASETS.select(tx, name=name, order="-version", limit=1)
-            latest = newest[0] if newest else None
-            if latest is not None and latest.kind != "files":
-                raise Invalid(
-                    f"the dataset {name!r} holds a table, not files", code="not-files", hint="choose another name"
-                )
+            if DATASETS.select(tx, name=name, order="-version", limit=1) != newest:
+                return None
             if latest is not None and latest.digest == tree:
                 return latest
             version = DatasetVersion(
@@ -89,8 +96,8 @@ class Datasets:
                 created_at=self._clock.now(),
                 created_by=tx.actor,
                 kind="files",
-                files=len(entries),
-                bytes=sum(entry.size for entry in entries),
+                files=files,
+                bytes=size,
             )
             DATASETS.insert(tx, version)
             tx.record(
@@ -99,6 +106,26 @@ class Datasets:
                 {"digest": tree, "files": version.files, "bytes": version.bytes, "source": source},
             )
         return version
+
+    def _measure(self, latest: DatasetVersion | None, tree: Digest) -> tuple[int, int]:
+        """Files and bytes of a tree; makes sure that the store holds what the version before had not."""
+        side = of_store(self._blobs)
+        try:
+            files, size = (latest.files, latest.bytes) if latest is not None else (0, 0)
+            for found in differences(side, latest.digest if latest is not None else None, side, tree):
+                for entry, sign in ((found.new, 1), (found.old, -1)):
+                    files, size = (files + sign, size + sign * entry.size) if entry is not None else (files, size)
+                if found.new is not None and not self._blobs.has(found.new.digest):
+                    raise NotFound(
+                        f"the store holds no {found.new.digest}",
+                        code="missing-blob",
+                        hint="put the files before the tree that names them",
+                    )
+        except NotFound:
+            if latest is None or self._blobs.has(latest.digest):
+                raise
+            return self._measure(None, tree)  # the version before is no longer in the store, or not yet
+        return files, size
 
     def get(self, name: str, version: int | None = None) -> DatasetVersion:
         """A version of a dataset; the newest by default. Raises `NotFound`."""
@@ -109,6 +136,20 @@ class Datasets:
         if not found:
             raise NotFound(f"no dataset {name!r}", hint=f"`stellwerk data add {name} FILE` adds one")
         return found[0]
+
+    def history(self, name: str) -> tuple[DatasetVersion, ...]:
+        """All versions of one dataset, oldest first. Raises `NotFound`."""
+        with self._book.read() as reader:
+            found = DATASETS.select(reader, name=name, order="version")
+        if not found:
+            raise NotFound(f"no dataset {name!r}", hint="`stellwerk data ls` lists them")
+        return tuple(found)
+
+    def untrack(self, name: str, *, digest: Digest, place: str) -> None:
+        """Write down that a place stopped following a dataset. Its versions stay."""
+        checked_name(name, what="dataset")
+        with self._book.write() as tx:
+            tx.record("data.untracked", f"dataset:{name}", {"digest": digest, "place": place[:1000]})
 
     def by_digest(self, digest: Digest) -> DatasetVersion | None:
         """The dataset version whose tree this is, if any."""

@@ -8,6 +8,8 @@ from typing import Literal
 from stellwerk.core.digest import Digest
 
 FORMAT = "stellwerk-tree/1"
+MAX_DEPTH = 64
+"""Folders below each other, so that nobody's tree can exhaust a reader's stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +65,12 @@ class Upload:
     """Takes one PUT."""
     limit: int
     """Bytes at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One path that is not the same on both sides; a side without it is None."""
+
+    path: str
+    old: TreeEntry | None
+    new: TreeEntry | None

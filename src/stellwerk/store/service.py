@@ -7,12 +7,9 @@ from collections.abc import Iterator, Mapping
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Corrupt, Invalid, NotFound
 from stellwerk.core.names import path_part
-from stellwerk.store.model import Tree, TreeEntry
+from stellwerk.store.model import MAX_DEPTH, Tree, TreeEntry
 from stellwerk.store.ports import Blobs
 from stellwerk.store.rules import parse_tree, tree, tree_bytes
-
-MAX_DEPTH = 64
-"""Folders below each other, so that nobody's tree can exhaust a reader's stack."""
 
 
 def put_files(blobs: Blobs, files: Mapping[str, bytes | Digest]) -> Digest:

@@ -25,6 +25,7 @@ from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.calls import Operation
 from stellwerk.workspace.checking import BookReport
+from stellwerk.workspace.files import FileData
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.watching import Renewal
 
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Data:
-    """Datasets of a workspace."""
+class Data(FileData):
+    """Datasets of a workspace: tables here, files in `FileData`."""
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller

@@ -68,6 +68,10 @@ class Layout:
         return self.folder / "checkpoints"
 
     @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    @property
     def project(self) -> Path:
         return self.root / "stellwerk.toml"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from stellwerk.core.clock import Clock
@@ -24,6 +25,14 @@ class LocalCaller:
     @property
     def clock(self) -> Clock:
         return self.rooms.clock
+
+    @property
+    def home(self) -> Path:
+        return self.rooms.layout.root
+
+    @property
+    def memory(self) -> Path:
+        return self.rooms.layout.cache
 
     def call(self, operation: Any, arguments: dict[str, Any]) -> Any:
         return operation.perform(self.rooms, arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 from stellwerk.core.clock import Clock
@@ -24,6 +25,16 @@ class Caller(Protocol):
     @property
     def local(self) -> bool:
         """Whether the workspace is a folder of this machine."""
+        ...
+
+    @property
+    def home(self) -> Path:
+        """The project's folder on this machine."""
+        ...
+
+    @property
+    def memory(self) -> Path:
+        """A folder on this machine for what is remembered of this workspace alone. Losing it loses nothing."""
         ...
 
     def call(self, operation: Any, arguments: dict[str, Any]) -> Any:

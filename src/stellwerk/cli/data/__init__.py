@@ -8,6 +8,8 @@ from stellwerk.cli.command import Family
 
 COMMANDS = {
     "add": "stellwerk.cli.data.adding:add",
+    "status": "stellwerk.cli.data.standing:status",
+    "checkout": "stellwerk.cli.data.checking_out:checkout",
     "ls": "stellwerk.cli.data.listing:list_versions",
     "diff": "stellwerk.cli.data.comparing:diff",
     "push": "stellwerk.cli.remotes:push",
@@ -19,10 +21,12 @@ COMMANDS = {
 
 @click.group(cls=Family, table=COMMANDS)
 def data() -> None:
-    """Datasets and their contracts.
+    """Datasets: tables with their contracts, and files with their versions.
 
     \b
     Example:
+      stellwerk data add images
+      stellwerk data status
       stellwerk data add flights 2013-01.csv --partition 2013-01
       stellwerk data contract flights --confirm
     """

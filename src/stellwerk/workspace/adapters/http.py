@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from stellwerk.core.clock import parse_instant
@@ -17,9 +19,18 @@ class HttpCaller:
     local = False
 
     def __init__(self, url: str) -> None:
-        self._line = Line(url)
+        self._url, self._line = url.rstrip("/"), Line(url)
         self.blobs = HttpBlobs(self._line)
         self.clock = HttpClock(self._line)
+
+    @property
+    def home(self) -> Path:
+        here = Path.cwd()
+        return next((folder for folder in (here, *here.parents) if (folder / "stellwerk.toml").is_file()), here)
+
+    @property
+    def memory(self) -> Path:
+        return Path.home() / ".cache" / "stellwerk" / hashlib.sha256(self._url.encode()).hexdigest()[:32]
 
     def call(self, operation: Any, arguments: dict[str, Any]) -> Any:
         known = operation.arguments

@@ -8,8 +8,10 @@ from stellwerk.workspace.operations.data import (
     get_contract,
     get_data,
     list_data,
+    log_of_data,
     record_data,
     table_of_data,
+    untrack_data,
 )
 from stellwerk.workspace.operations.ground import fsck, verify
 from stellwerk.workspace.operations.ledger import (
@@ -82,6 +84,7 @@ __all__ = [
     "list_keys",
     "list_models",
     "list_releases",
+    "log_of_data",
     "newest_checkpoint",
     "prove",
     "prove_consistency",
@@ -104,5 +107,6 @@ __all__ = [
     "story",
     "table_of_data",
     "trace",
+    "untrack_data",
     "verify",
 ]

@@ -25,6 +25,18 @@ def record_data(rooms: Rooms, name: str, tree: Digest, source: str = "") -> Data
     return rooms.datasets.record(name, tree=tree, source=source)
 
 
+@operation("data.log", "data:read")
+def log_of_data(rooms: Rooms, name: str) -> tuple[DatasetVersion, ...]:
+    """All versions of one dataset, oldest first. Raises `NotFound`."""
+    return rooms.datasets.history(name)
+
+
+@operation("data.untrack", "data:write", changes=True)
+def untrack_data(rooms: Rooms, name: str, digest: Digest, place: str) -> None:
+    """Write down that a place stopped following a dataset. Its versions stay."""
+    rooms.datasets.untrack(name, digest=digest, place=place)
+
+
 @operation("data.list", "data:read")
 def list_data(rooms: Rooms) -> tuple[DatasetVersion, ...]:
     """All dataset versions, by name."""

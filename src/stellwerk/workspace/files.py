@@ -1,0 +1,415 @@
+"""Datasets of files, in Python: keeping, comparing, checking out, reading. Mixed into `Workspace.data`."""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
+from stellwerk.core.names import name as checked_name
+from stellwerk.data.model import DatasetVersion, TableDiff
+from stellwerk.data.pointer import Pointer
+from stellwerk.store.comparing import differences, of_store
+from stellwerk.store.model import TreeEntry
+from stellwerk.store.rules import parse_tree
+from stellwerk.store.service import walk
+from stellwerk.store.working.model import CheckedOut, Link, Progress, Special, silent
+from stellwerk.store.working.service import WorkingCopy
+from stellwerk.workspace import operations as ops
+from stellwerk.workspace.copies import (
+    Copies,
+    CopyStatus,
+    FileChange,
+    Kept,
+    Tracked,
+    changes_of,
+    not_tracked,
+)
+
+if TYPE_CHECKING:
+    from stellwerk.workspace.ports import Caller
+
+_VERSIONED = re.compile(r"([^@]+)(?:@([1-9][0-9]{0,8}))?")
+TABLES = (".csv", ".tsv", ".psv", ".txt", ".data", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
+"""Endings of files that are read as tables."""
+_LARGEST_TABLE = 256 << 20
+_MOST_TABLES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesDiff:
+    """What differs between two folders of files.
+
+    Attributes:
+        changes: Every file that differs.
+        tables: For tables among them, what changed in their rows and columns.
+    """
+
+    old: str
+    new: str
+    changes: tuple[FileChange, ...]
+    tables: tuple[tuple[str, TableDiff], ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
+    """Tables that could not be compared, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One file or folder of a version."""
+
+    path: str
+    kind: str
+    size: int
+    digest: Digest
+    executable: bool = False
+
+
+def parse_reference(text: str) -> tuple[str, int | None]:
+    """`name` or `name@3`. Raises `Invalid`."""
+    found = _VERSIONED.fullmatch(text)
+    if found is None:
+        raise Invalid(
+            f"{text[:80]!r} is no dataset (expected a name, or name@version such as images@3)",
+            code="invalid-reference",
+        )
+    return checked_name(found[1], what="dataset"), int(found[2]) if found[2] else None
+
+
+class FileData:
+    """Files of datasets. What it needs of the machine's disk it does itself; the rest are operations."""
+
+    _caller: Caller
+
+    @property
+    def copies(self) -> Copies:
+        """The working copies of the project on this machine."""
+        return Copies(blobs=self._caller.blobs, home=self._caller.home, cache=self._caller.memory / "working")
+
+    def add_files(
+        self,
+        path: str | Path,
+        *,
+        name: str = "",
+        source: str = "",
+        special: Special = "refuse",
+        dvc_ignore: bool = False,
+        progress: Progress = silent,
+    ) -> Kept:
+        """Make a file or folder the next version of a dataset, and write the pointer beside it.
+
+        Only files that changed since they were last read are read.
+
+        Args:
+            name: The dataset; by default that of the pointer, or after the path's last name.
+            source: Where it comes from, for people; by default the path.
+            special: Whether links, pipes and devices are refused or skipped.
+            dvc_ignore: Obey `.dvcignore` too.
+
+        Raises:
+            Invalid: a name that cannot be in a tree, or a link; the error names the file.
+            Conflict: `file-changing`: something is being written to.
+        """
+        return self.copies.keep(
+            Path(path),
+            self._record,
+            name=name,
+            source=source,
+            special=special,
+            dvc_ignore=dvc_ignore,
+            progress=progress,
+        )
+
+    def status(self, *paths: str | Path, most: int = 1000, progress: Progress = silent) -> tuple[CopyStatus, ...]:
+        """How working copies compare with their pointers; all of the project by default.
+
+        Args:
+            most: How many changes of each are listed; all are counted.
+        """
+        copies = self.copies
+        found = copies.find(map(Path, paths))
+        return tuple(copies.status(one, most=most, progress=progress) for one in found)
+
+    def checkout(
+        self,
+        *paths: str | Path,
+        version: int | None = None,
+        link: Link = "auto",
+        force: bool = False,
+        progress: Progress = silent,
+    ) -> dict[str, CheckedOut]:
+        """Make working copies what their pointers say; all of the project by default.
+
+        Args:
+            version: Of the dataset; the pointer follows. The pointer's by default.
+            link: How files come out of the store: `auto`, `reflink`, `hardlink` (read-only) or `copy`.
+            force: Overwrite changes that are kept nowhere else.
+
+        Raises:
+            Refused: `local-changes`, with the files whose bytes the store does not hold.
+        """
+        copies = self.copies
+        done: dict[str, CheckedOut] = {}
+        for one in list(copies.find(map(Path, paths))):
+            tree = self._version(one.pointer.dataset, version).digest if version is not None else None
+            done[str(one.path)] = copies.checkout(one, tree=tree, link=link, force=force, progress=progress)
+        return done
+
+    def checkout_version(
+        self,
+        dataset: str,
+        path: str | Path | None = None,
+        *,
+        link: Link = "auto",
+        force: bool = False,
+        progress: Progress = silent,
+    ) -> tuple[Path, CheckedOut]:
+        """Bring `name` or `name@version` to its place, or to a new one, with a pointer.
+
+        Args:
+            path: Where it goes; by default where the project has a pointer of this dataset, else its name here.
+        """
+        name, version = parse_reference(dataset)
+        found = self._version(name, version)
+        one = self._place(found, Path(path) if path is not None else None)
+        done = self.copies.checkout(one, tree=found.digest, link=link, force=force, progress=progress)
+        return self.copies.point(one).path, done
+
+    def _place(self, found: DatasetVersion, path: Path | None) -> Tracked:
+        copies = self.copies
+        if path is None:
+            known = [one for one in copies.find() if one.pointer.dataset == found.name]
+            if len(known) > 1:
+                raise Conflict(
+                    f"{found.name!r} has {len(known)} places here",
+                    code="ambiguous-place",
+                    hint=f"say which: {', '.join(one.path.name for one in known[:5])}",
+                )
+            if known:
+                return known[0]
+            path = Path(found.name)
+        one = copies.tracked(path)
+        if one is not None and one.pointer.dataset != found.name:
+            raise Conflict(f"{path.name!r} belongs to the dataset {one.pointer.dataset!r}", code="other-dataset")
+        return one or copies.at(path, Pointer(dataset=found.name, kind="folder", digest=found.digest))
+
+    def untrack(self, path: str | Path) -> Tracked:
+        """Stop following a dataset at a place: its pointer goes, files and versions stay."""
+        copies = self.copies
+        one = copies.tracked(Path(path))
+        if one is None:
+            raise not_tracked(Path(path))
+        place = str(one.path.relative_to(copies.home)) if one.path.is_relative_to(copies.home) else one.path.name
+        pointer = one.pointer
+        self._do(ops.untrack_data, name=pointer.dataset, digest=pointer.digest, place=place)
+        copies.forget(one)
+        return one
+
+    def move(self, old: str | Path, new: str | Path) -> Path:
+        """Move a tracked file or folder together with its pointer."""
+        copies = self.copies
+        one = copies.tracked(Path(old))
+        if one is None:
+            raise not_tracked(Path(old))
+        return copies.move(one, Path(new)).path
+
+    def log(self, name: str) -> tuple[DatasetVersion, ...]:
+        """All versions of a dataset, oldest first."""
+        versions: tuple[DatasetVersion, ...] = self._do(ops.log_of_data, name=name)
+        return versions
+
+    def files(self, dataset: str, path: str = "") -> Iterator[FileEntry]:
+        """All files of `name` or `name@version`, in order; or those below one folder."""
+        entry = self._entry(dataset, path)
+        if entry.kind == "file":
+            yield _shown(path, entry)
+            return
+        for below, found in walk(self._caller.blobs, entry.digest, f"{path.rstrip('/')}/" if path else ""):
+            yield _shown(below, found)
+
+    def folder(self, dataset: str, path: str = "") -> tuple[FileEntry, ...]:
+        """Files and folders directly in a folder of `name` or `name@version`."""
+        entry = self._entry(dataset, path)
+        if entry.kind == "file":
+            return (_shown(path, entry),)
+        prefix = f"{path.rstrip('/')}/" if path else ""
+        entries = parse_tree(self._caller.blobs.get(entry.digest)).entries
+        return tuple(_shown(prefix + found.name, found) for found in entries)
+
+    def open(self, dataset: str, path: str) -> IO[bytes]:
+        """A file of `name` or `name@version`, to be read and sought in; only what is read is fetched."""
+        entry = self._entry(dataset, path)
+        if entry.kind != "file":
+            raise Invalid(f"{path[:200]!r} is a folder (expected a file)", code="not-a-file")
+        return io.BufferedReader(_Reader(self._caller.blobs, entry), buffer_size=_BUFFER)
+
+    def fetch(
+        self,
+        dataset: str,
+        path: str,
+        to: str | Path,
+        *,
+        force: bool = False,
+        progress: Progress = silent,
+    ) -> CheckedOut:
+        """Bring one file or folder of a version to a place, without a pointer; the empty path is the whole version.
+
+        Raises:
+            Refused: `local-changes`: something is there already, and `force` was not said.
+        """
+        entry = self._entry(dataset, path)
+        target = Path(to)
+        if target.is_symlink() or target.exists():
+            if not force:
+                raise Refused(
+                    f"there is something at {target.name!r} already",
+                    code="local-changes",
+                    hint="name another place, or --force",
+                )
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink()
+        with _forgotten(self._caller.memory) as cache:
+            copy = WorkingCopy(path=target.absolute(), cache=cache, home=target.absolute())
+            if entry.kind == "tree":
+                return copy.checkout(self._caller.blobs, entry.digest, progress=progress)
+            return copy.place(self._caller.blobs, entry, progress=progress)
+
+    def changes(self, old: str, new: str, *, rows: bool = True) -> FilesDiff:
+        """What differs between two versions of files, `name@1` and `name@2`, down to rows and columns of tables.
+
+        Args:
+            rows: Whether tables are compared row by row.
+        """
+        first, second = (self._entry(dataset, "") for dataset in (old, new))
+        side = of_store(self._caller.blobs)
+        found = changes_of(differences(side, first.digest, side, second.digest))
+        tables, unread = self._tables(found, first.digest, second.digest) if rows else ((), ())
+        return FilesDiff(old=old, new=new, changes=tuple(found), tables=tables, unread=unread)
+
+    def local_changes(self, path: str | Path, dataset: str = "") -> FilesDiff:
+        """What differs here from the pointer, or from `name@version`."""
+        one = self.copies.tracked(Path(path))
+        if one is None:
+            raise not_tracked(Path(path))
+        tree = self._entry(dataset, "").digest if dataset else one.pointer.digest
+        found = changes_of(self.copies.differences(one, tree))
+        shown = dataset or one.pointer.dataset
+        return FilesDiff(old=shown, new=str(path), changes=tuple(found))
+
+    def _tables(
+        self, changes: Iterable[FileChange], old: Digest, new: Digest
+    ) -> tuple[tuple[tuple[str, TableDiff], ...], tuple[tuple[str, str], ...]]:
+        tables: list[tuple[str, TableDiff]] = []
+        unread: list[tuple[str, str]] = []
+        for change in changes:
+            if change.change != "changed" or not change.path.lower().endswith(TABLES):
+                continue
+            if len(tables) + len(unread) >= _MOST_TABLES:
+                unread.append((change.path, f"only {_MOST_TABLES} tables are compared at once"))
+            elif max(change.old_size or 0, change.new_size or 0) > _LARGEST_TABLE:
+                unread.append((change.path, f"larger than {_LARGEST_TABLE >> 20} MiB"))
+            else:
+                try:
+                    tables.append((change.path, self._table_diff(change.path, old, new)))
+                except Invalid as cause:
+                    unread.append((change.path, cause.message))
+        return tuple(tables), tuple(unread)
+
+    def _table_diff(self, path: str, old: Digest, new: Digest) -> TableDiff:
+        from stellwerk.data.comparing import compare
+        from stellwerk.data.reading import parse_table
+
+        name = path.rpartition("/")[2]
+        first, second = (
+            parse_table(self._caller.blobs.get(find_entry(self._caller, tree, path).digest), name=name)
+            for tree in (old, new)
+        )
+        return compare(first, second)
+
+    def _record(self, name: str, tree: Digest, source: str) -> DatasetVersion:
+        version: DatasetVersion = self._do(ops.record_data, name=name, tree=tree, source=source)
+        return version
+
+    def _version(self, name: str, version: int | None) -> DatasetVersion:
+        found: DatasetVersion = self._do(ops.get_data, name=name, version=version)
+        return found
+
+    def _entry(self, dataset: str, path: str) -> TreeEntry:
+        found = self._version(*parse_reference(dataset))
+        return find_entry(self._caller, found.digest, path)
+
+    def _do(self, operation: Any, **arguments: Any) -> Any:
+        return self._caller.call(operation, arguments)
+
+
+@contextmanager
+def _forgotten(memory: Path) -> Iterator[Path]:
+    """The name of a cache that nobody will use again."""
+    file = memory / "working" / f"once-{secrets.token_hex(8)}"
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def find_entry(caller: Caller, tree: Digest, path: str) -> TreeEntry:
+    """The file or folder at a path of a tree; the empty path is the whole. Raises `NotFound`."""
+    here = TreeEntry(name="", kind="tree", size=0, digest=tree)
+    for part in path.rstrip("/").split("/") if path else ():
+        entries = parse_tree(caller.blobs.get(here.digest)).entries if here.kind == "tree" else ()
+        found = next((entry for entry in entries if entry.name == part), None)
+        if found is None:
+            raise NotFound(
+                f"the version has no {path[:200]!r}", code="file-not-found", hint="`stellwerk data ls NAME` lists it"
+            )
+        here = found
+    return here
+
+
+def _shown(path: str, entry: TreeEntry) -> FileEntry:
+    kind = "folder" if entry.kind == "tree" else "file"
+    return FileEntry(path=path, kind=kind, size=entry.size, digest=entry.digest, executable=entry.executable)
+
+
+_BUFFER = 1 << 20
+
+
+class _Reader(io.RawIOBase):
+    """One blob as a file; each read fetches a range."""
+
+    def __init__(self, blobs: Any, entry: TreeEntry) -> None:
+        self._blobs, self._entry, self._at = blobs, entry, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._entry.size}[whence]
+        if base + offset < 0:
+            raise ValueError("negative seek position")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._at + len(buffer), self._entry.size)
+        if self._at >= stop:
+            return 0
+        data = b"".join(self._blobs.stream(self._entry.digest, start=self._at, stop=stop))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
