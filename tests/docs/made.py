@@ -215,10 +215,19 @@ def settings_table() -> str:
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
     told = _field_docs(body)
     rows = [
-        (f"`STELLWERK_{field.name.upper()}`", _shown(field.default), told[field.name])
+        (
+            f"`STELLWERK_{field.name.upper()}{'_<NAME>' if _many(field) else ''}`",
+            _shown(field.default),
+            told[field.name],
+        )
         for field in dataclasses.fields(settings.Settings)
     ]
     return table(("variable", "default", "meaning"), rows)
+
+
+def _many(field: dataclasses.Field[Any]) -> bool:
+    """Whether each variable that begins so is one entry of the setting."""
+    return field.default_factory is dict
 
 
 def _field_docs(body: Sequence[ast.stmt]) -> dict[str, str]:
@@ -231,7 +240,9 @@ def _field_docs(body: Sequence[ast.stmt]) -> dict[str, str]:
 
 
 def _shown(default: Any) -> str:
-    return {"": "empty", "False": "off"}.get(str(default), f"`{default}`")
+    return {"": "empty", "()": "empty", "False": "off", str(dataclasses.MISSING): "none"}.get(
+        str(default), f"`{default}`"
+    )
 
 
 def limits() -> str:

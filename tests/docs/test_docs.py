@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from stellwerk.data.sources.model import Part, Pinned
 from stellwerk.evidence.model import CheckResult, Evidence, GateSet, Plan
 from stellwerk.releases.declaration import parse
 from stellwerk.releases.model import LeaseToken, Release, Verdict
@@ -335,6 +336,8 @@ def test_the_runner_notices_what_is_not_true(tmp_path: Path) -> None:
 
 FIELDS = {
     ("predictions.md", "A batch"): (PredictionBatch, set()),
+    ("source.md", "Pin"): (Pinned, set()),
+    ("source.md", "Part"): (Part, set()),
     ("token.md", "Form"): (LeaseToken, set()),
     ("gate.md", "Blobs"): (GateSet, set()),
     ("statements.md", "evidence/v1"): (Evidence, set()),

@@ -12,14 +12,14 @@ import click
 
 from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound, Refused, StellwerkError, Unavailable
 
-DONE, STOP, UNPROVEN, CORRUPT = 0, 1, 3, 7
+DONE, STOP, UNPROVEN, CONFLICT, CORRUPT = 0, 1, 3, 5, 7
 SIGNALLED = 128
 """Plus the number of the signal, as shells count."""
 
 BY_CLASS: tuple[tuple[type[StellwerkError], int], ...] = (
     (Invalid, 2),
     (NotFound, 4),
-    (Conflict, 5),
+    (Conflict, CONFLICT),
     (Refused, 6),
     (Corrupt, CORRUPT),
     (Unavailable, 8),

@@ -135,7 +135,8 @@ class DatasetVersion:
     """A data set at one moment.
 
     Of a table, `digest` names the tree of its Parquet partitions, and `columns` are names and dtypes. Of files,
-    `digest` names the tree of the files as they were, and partitions, columns and rows stay empty.
+    `digest` names the tree of the files as they were, and partitions, columns and rows stay empty. Of a reference,
+    `digest` names the pin (`docs/formats/source.md`) of a table that lives elsewhere, in `files` parts of `bytes`.
     """
 
     workspace: str
@@ -149,7 +150,7 @@ class DatasetVersion:
     parent: Digest | None
     created_at: datetime
     created_by: str
-    kind: Literal["table", "files"] = "table"
+    kind: Literal["table", "files", "reference"] = "table"
     files: int = 0
     bytes: int = 0
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stellwerk.core.clock import Clock
+from stellwerk.core.clock import Clock, format_instant, parse_instant
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Invalid, NotFound, Refused
+from stellwerk.core.errors import Bug, Conflict, Invalid, NotFound, Refused
 from stellwerk.core.names import name as checked_name
 from stellwerk.core.names import path_part
 from stellwerk.data.model import Contract, ContractReport, DatasetVersion, Partition
 from stellwerk.data.shelves import CONTRACTS, DATASETS
+from stellwerk.data.sources import rules as pins
+from stellwerk.data.sources.model import Pinned
 from stellwerk.ledger import documents
 from stellwerk.ledger.ports import Book
 from stellwerk.ledger.shelf import evolve
@@ -127,14 +130,108 @@ class Datasets:
             return self._measure(None, tree)  # the version before is no longer in the store, or not yet
         return files, size
 
-    def get(self, name: str, version: int | None = None) -> DatasetVersion:
-        """A version of a dataset; the newest by default. Raises `NotFound`."""
+    def refer(self, name: str, *, pinned: Pinned, rows: pl.DataFrame) -> DatasetVersion:
+        """Make rows that live elsewhere the next version: the pin is kept, the rows are not. An equal pin stays as it is.
+
+        Raises:
+            Refused: `contract-broken`: the rows break the confirmed contract; nothing is added, but the refusal is.
+            Invalid: `not-a-table`: the dataset holds files.
+        """
+        checked_name(name, what="dataset")
+        if not self._differs(name, rows):
+            self._check(name, rows, "all")
+        digest = self._blobs.put(pins.write(pinned))
+        with self._book.write() as tx:
+            newest = DATASETS.select(tx, name=name, order="-version", limit=1)
+            latest = newest[0] if newest else None
+            if latest is not None and latest.kind == "files":
+                raise _not_a_table(name)
+            if latest is not None and latest.digest == digest:
+                return latest
+            version = DatasetVersion(
+                workspace=tx.workspace,
+                name=name,
+                version=latest.version + 1 if latest else 1,
+                digest=digest,
+                partitions=(),
+                columns=pinned.columns,
+                rows=pinned.rows,
+                source=pinned.source,
+                parent=latest.digest if latest else None,
+                created_at=self._clock.now(),
+                created_by=tx.actor,
+                kind="reference",
+                files=len(pinned.parts),
+                bytes=sum(part.size for part in pinned.parts),
+            )
+            DATASETS.insert(tx, version)
+            tx.record(
+                "data.referred",
+                f"dataset:{name}@{version.version}",
+                {"digest": digest, "rows": version.rows, "parts": version.files, "source": version.source},
+            )
+        return version
+
+    def pinned(self, version: DatasetVersion) -> Pinned:
+        """What a reference was pinned to."""
+        return pins.read(self._blobs.get(version.digest))
+
+    def copy(self, version: DatasetVersion, parts: Iterable[tuple[str, pl.DataFrame]]) -> DatasetVersion:
+        """Make the rows of a reference, part by part, the next version of its dataset, kept here.
+
+        Raises `Conflict` where the reference is no longer the newest version.
+        """
+        from stellwerk.data.reading import frame_to_parquet
+
+        kept = []
+        for at, (_, table) in enumerate(parts, 1):
+            data = frame_to_parquet(table)
+            label = "all" if version.files == 1 else f"part-{at:05}"
+            kept.append(Partition(name=label, digest=self._blobs.put(data), rows=table.height, bytes=len(data)))
+        tree = trees.put_files(self._blobs, {f"{part.name}.parquet": part.digest for part in kept})
+        with self._book.write() as tx:
+            newest = DATASETS.select(tx, name=version.name, order="-version", limit=1)
+            if newest != [version]:
+                raise Conflict(
+                    f"{version.name}@{version.version} is not the newest version any more",
+                    code="not-newest",
+                    hint="look at the newest one, then decide",
+                )
+            made = evolve(
+                version,
+                version=version.version + 1,
+                digest=tree,
+                partitions=tuple(kept),
+                parent=version.digest,
+                created_at=self._clock.now(),
+                created_by=tx.actor,
+                kind="table",
+                files=0,
+                bytes=0,
+            )
+            DATASETS.insert(tx, made)
+            tx.record(
+                "data.imported",
+                f"dataset:{made.name}@{made.version}",
+                {"digest": tree, "rows": made.rows, "source": made.source, "inputs": {"reference": version.digest}},
+            )
+        return made
+
+    def get(self, name: str, version: int | None = None, as_of: datetime | None = None) -> DatasetVersion:
+        """A version of a dataset: this one, or the newest at a time, or the newest of all. Raises `NotFound`.
+
+        Order comes from the ledger, times are labels: of the versions made by `as_of`, it is the last in the book.
+        """
+        if version is not None and as_of is not None:
+            raise Invalid("give a version or a time, not both", code="version-and-time")
         with self._book.read() as reader:
             if version is not None:
                 return DATASETS.get(reader, name, version)
-            found = DATASETS.select(reader, name=name, order="-version", limit=1)
+            limit = None if as_of else 1
+            found = made_by(DATASETS.select(reader, name=name, order="-version", limit=limit), as_of)
         if not found:
-            raise NotFound(f"no dataset {name!r}", hint=f"`stellwerk data add {name} FILE` adds one")
+            then = f" at {format_instant(as_of)}" if as_of else ""
+            raise NotFound(f"no dataset {name!r}{then}", hint=f"`stellwerk data add {name} FILE` adds one")
         return found[0]
 
     def history(self, name: str) -> tuple[DatasetVersion, ...]:
@@ -157,13 +254,15 @@ class Datasets:
             found = DATASETS.select(reader, digest=digest, limit=1)
         return found[0] if found else None
 
-    def list(self) -> list[DatasetVersion]:
-        """All versions, by name."""
+    def list(self, as_of: datetime | None = None) -> list[DatasetVersion]:
+        """All versions, or those made by a time, by name."""
         with self._book.read() as reader:
-            return DATASETS.select(reader)
+            return made_by(DATASETS.select(reader), as_of)
 
     def frame(self, version: DatasetVersion) -> pl.DataFrame:
         """All rows of a version, partitions in order of their names."""
+        if version.kind == "reference":
+            raise Bug("the rows of a reference are read by whoever has its readers")
         if version.kind != "table":
             raise _not_a_table(version.name)
         return frame_of_tree(self._blobs, version.digest)
@@ -232,8 +331,14 @@ class Datasets:
         with self._book.read() as reader:
             newest = DATASETS.select(reader, name=name, order="-version", limit=1)
         latest = newest[0] if newest else None
-        if latest is not None and latest.kind != "table":
+        if latest is not None and latest.kind == "files":
             raise _not_a_table(name)
+        if latest is not None and latest.kind == "reference" and not replace:
+            raise Invalid(
+                f"the rows of {name!r} live elsewhere, so none can be added here",
+                code="is-reference",
+                hint=f"`stellwerk data import {name}` copies them first; --replace begins anew",
+            )
         kept = () if replace or latest is None else tuple(p for p in latest.partitions if p.name != part.name)
         if kept and latest is not None and latest.columns != columns:
             raise Invalid(
@@ -303,6 +408,14 @@ class Datasets:
             code="contract-broken",
             hint="correct the rows, or confirm a changed contract (`workspace.data.confirm`); nothing was added",
         )
+
+
+def made_by(versions: Sequence[DatasetVersion], as_of: datetime | None) -> list[DatasetVersion]:
+    """The versions whose time of making is not later; all of them without a time. Their order stays."""
+    if as_of is None:
+        return list(versions)
+    until = parse_instant(format_instant(as_of))
+    return [version for version in versions if version.created_at <= until]
 
 
 def _not_a_table(name: str) -> Invalid:

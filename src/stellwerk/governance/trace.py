@@ -312,7 +312,7 @@ class Tracer:
         if dataset is not None:
             return replace(
                 self._checked(walk, digest, "dataset", f"{dataset.name}@{dataset.version}"),
-                detail=f"{dataset.rows:,} rows in {len(dataset.partitions)} parts",
+                detail=f"{dataset.rows:,} rows in {dataset.files or len(dataset.partitions)} parts{_where(dataset)}",
             )
         with self._book.read() as reader:
             model = VERSIONS.select(reader, digest=digest, limit=1)
@@ -408,3 +408,7 @@ def _trace(walk: _Walk, subject: str, direction: Any) -> Trace:
         unproven=tuple(walk.unproven),
         facts=tuple(walk.facts),
     )
+
+
+def _where(dataset: DatasetVersion) -> str:
+    return f" at {dataset.source}" if dataset.kind == "reference" else ""

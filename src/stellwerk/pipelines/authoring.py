@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from stellwerk.core import names
-from stellwerk.core.clock import parse_duration
+from stellwerk.core.clock import format_instant, parse_duration
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import BUILTIN, SINGLE, Node, Plan, Ref, Resources
 from stellwerk.pipelines.parameters import Outputs, bind, check_importable, check_signature, constants
@@ -262,12 +263,15 @@ def pipeline(function: Callable[..., Any] | None = None, /, *, name: str = "") -
     return lambda inner: Pipeline(inner, names.name(name or inner.__name__, what="pipeline name"))
 
 
-def dataset(name: str, *, version: int | None = None) -> Any:
-    """A version of a registered dataset, the newest at the time of execution if none is given."""
+def dataset(name: str, *, version: int | None = None, as_of: datetime | None = None) -> Any:
+    """A version of a registered dataset: this one, or the newest at a time, or the newest at the time of execution."""
     names.name(name, what="dataset name")
     if version is not None:
         _whole("version", version, 2**53 - 1)
-    return _builtin("dataset", f"dataset:{name}", "input", {"name": name, "version": version}, {})
+    if version is not None and as_of is not None:
+        raise Invalid("give a version or a time, not both", code="version-and-time")
+    at = {} if as_of is None else {"as_of": format_instant(as_of)}
+    return _builtin("dataset", f"dataset:{name}", "input", {"name": name, "version": version, **at}, {})
 
 
 def contract(name: str, **options: Any) -> Callable[[Any], Any]:

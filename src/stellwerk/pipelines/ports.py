@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 from stellwerk.core.digest import Digest
@@ -58,8 +59,8 @@ class Executor(Protocol):
 class Resolver(Protocol):
     """Knows what names mean at this moment."""
 
-    def dataset(self, name: str, version: int | None) -> Stored:
-        """The bytes of a dataset version, the newest for None. `NotFound` otherwise."""
+    def dataset(self, name: str, version: int | None, as_of: datetime | None) -> Stored:
+        """The bytes of a dataset version: this one, the newest at a time, or the newest. `NotFound` otherwise."""
         ...
 
     def pin(self, builtin: str, params: Mapping[str, Any]) -> dict[str, Any]:

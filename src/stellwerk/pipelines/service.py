@@ -11,10 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from stellwerk.core import failpoints
-from stellwerk.core.clock import Clock
+from stellwerk.core.clock import Clock, parse_instant
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Bug, Invalid, Refused
 from stellwerk.pipelines import loading, rules
@@ -172,7 +173,7 @@ class _Run:
     def _resolve(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
             if node.function == DATASET:
-                stored = self.resolver.dataset(node.params["name"], node.params["version"])
+                stored = self.resolver.dataset(node.params["name"], node.params["version"], _time(node))
                 self.inputs[node.id] = stored
                 self.tell("input-resolved", node=node.id, task=node.id, stored=stored)
 
@@ -337,3 +338,8 @@ class _Run:
             failure=work.failure,
             because=work.because,
         )
+
+
+def _time(node: Node) -> datetime | None:
+    """The time whose newest version a dataset node asks for."""
+    return parse_instant(node.params["as_of"]) if "as_of" in node.params else None

@@ -9,7 +9,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, NewType, ParamSpec, TypeVar
 
 from stellwerk.access.model import Permission
 from stellwerk.access.rules import require
@@ -21,6 +21,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+Local = NewType("Local", bool)
+"""Whether the caller sits at this machine, and so could read its files without us. An operation that must know has an
+argument `local` of this type; it is filled in here, and nobody can send it."""
+
+
 @dataclass(frozen=True)
 class Operation(Generic[P, R]):
     """One thing that can be asked of a workspace."""
@@ -29,6 +34,8 @@ class Operation(Generic[P, R]):
     permission: Permission
     function: Callable[Concatenate[Rooms, P], R]
     changes: bool
+    asks_place: bool = False
+    """Whether it must know if the caller sits at this machine."""
 
     @property
     def summary(self) -> str:
@@ -40,17 +47,22 @@ class Operation(Generic[P, R]):
         """Argument → (type, default or `inspect.Parameter.empty`)."""
         hints = typing.get_type_hints(self.function)
         parameters = list(inspect.signature(self.function).parameters.values())[1:]
-        return {parameter.name: (hints[parameter.name], parameter.default) for parameter in parameters}
+        return {
+            parameter.name: (hints[parameter.name], parameter.default)
+            for parameter in parameters
+            if hints[parameter.name] is not Local
+        }
 
     @property
     def answer(self) -> Any:
         """Type of the answer."""
         return typing.get_type_hints(self.function)["return"]
 
-    def perform(self, rooms: Rooms, arguments: dict[str, Any]) -> R:
+    def perform(self, rooms: Rooms, arguments: dict[str, Any], *, local: bool = False) -> R:
         """Check the permission, then do it."""
         require(rooms.grant, rooms.actor, self.permission)
-        return self.function(rooms, **arguments)  # type: ignore[call-arg]
+        place = {"local": Local(local)} if self.asks_place else {}
+        return self.function(rooms, **{**arguments, **place})  # type: ignore[call-arg]
 
     def read(self, document: Any) -> dict[str, Any]:
         """Typed arguments from JSON. Raises `Invalid` naming what is unknown, missing or wrong."""
@@ -84,7 +96,8 @@ def operation(
     def enter(function: Callable[Concatenate[Rooms, P], R]) -> Operation[P, R]:
         if name in OPERATIONS:
             raise Bug(f"two operations are called {name!r}")
-        made = Operation(name=name, permission=permission, function=function, changes=changes)
+        place = "local" in inspect.signature(function).parameters
+        made = Operation(name=name, permission=permission, function=function, changes=changes, asks_place=place)
         OPERATIONS[name] = made
         return made
 

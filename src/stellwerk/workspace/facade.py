@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stellwerk.core.errors import Invalid
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
+from stellwerk.data.sources.model import SourceReport
 from stellwerk.governance.comparing import Comparison, Duel
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
@@ -72,24 +73,61 @@ class Data(FileData):
             self._caller, ops.add_data, name=name, blob=blob, partition=partition, source=source, replace=replace
         )
 
-    def list(self) -> tuple[DatasetVersion, ...]:
-        """All versions, by name."""
-        return _call(self._caller, ops.list_data)
+    def refer(self, name: str, source: str) -> DatasetVersion:
+        """Make the rows that a source holds now the next version, without copying them: `file:`, `https:`, `s3:`, ….
 
-    def get(self, name: str, version: int | None = None) -> DatasetVersion:
-        """A version; the newest by default."""
-        return _call(self._caller, ops.get_data, name=name, version=version)
+        What is there is pinned by digest; reading compares with the pin and never gives other rows.
 
-    def frame(self, name: str, version: int | None = None) -> pl.DataFrame:
-        """All rows of a version."""
+        Raises:
+            Invalid: the source cannot be read as a table, or its name holds credentials.
+            Refused: `contract-broken`; `local-source` or `private-address`: the reader must not look there.
+        """
+        return _call(self._caller, ops.refer_data, name=name, source=_placed(self._caller, source))
+
+    def verify(self, name: str, version: int | None = None, *, as_of: datetime | None = None) -> SourceReport:
+        """Compare a dataset that refers to a source with what is there now, part by part."""
+        return _call(self._caller, ops.verify_data, name=name, version=version, as_of=as_of)
+
+    def copy(self, name: str) -> DatasetVersion:
+        """Copy the rows that a dataset refers to into the store, as its next version."""
+        return _call(self._caller, ops.import_data, name=name)
+
+    def list(self, *, as_of: datetime | None = None) -> tuple[DatasetVersion, ...]:
+        """All versions, or those made by a time, by name."""
+        return _call(self._caller, ops.list_data, as_of=as_of)
+
+    def get(self, name: str, version: int | None = None, *, as_of: datetime | None = None) -> DatasetVersion:
+        """A version: this one, or the newest at a time, or the newest of all."""
+        return _call(self._caller, ops.get_data, name=name, version=version, as_of=as_of)
+
+    def frame(self, name: str, version: int | None = None, *, as_of: datetime | None = None) -> pl.DataFrame:
+        """All rows of a version. Those that live elsewhere are read there and compared with the pin.
+
+        Raises:
+            NotFound: `source-gone`: rows that live elsewhere are not there any more.
+            Conflict: `source-changed`: they are others now.
+        """
         import polars as pl
 
-        blob = _call(self._caller, ops.table_of_data, name=name, version=version)
+        found = self.get(name, version, as_of=as_of)
+        if found.kind == "reference" and self._caller.local:
+            return self._frame_elsewhere(found)  # nothing is copied
+        blob = _call(self._caller, ops.table_of_data, name=name, version=found.version)
         return pl.read_parquet(io.BytesIO(self._caller.blobs.get(blob)))
 
-    def diff(self, name: str, old: int, new: int) -> TableDiff:
-        """What changed between two versions."""
-        return _call(self._caller, ops.diff_data, name=name, old=old, new=new)
+    def _frame_elsewhere(self, found: DatasetVersion) -> pl.DataFrame:
+        from stellwerk.data.sources import rules
+        from stellwerk.data.sources.service import frame
+        from stellwerk.workspace.settings import read
+        from stellwerk.workspace.sourcing import Readers
+
+        return frame(rules.read(self._caller.blobs.get(found.digest)), Readers(read(), local=True))
+
+    def diff(
+        self, name: str, old: int | None = None, new: int | None = None, *, as_of: datetime | None = None
+    ) -> TableDiff:
+        """What changed between two versions, or since a version or a time: the second one is by default the newest."""
+        return _call(self._caller, ops.diff_data, name=name, old=old, new=new, as_of=as_of)
 
     def contract(self, name: str) -> Contract | None:
         """The newest contract of a dataset, if any."""
@@ -288,6 +326,13 @@ class Workspace:
 def _call(caller: Caller, operation: Operation[..., R], **arguments: Any) -> R:
     answer: R = caller.call(operation, arguments)
     return answer
+
+
+def _placed(caller: Caller, source: str) -> str:
+    """A source whose path begins at the current folder, for a workspace on this machine."""
+    from stellwerk.workspace.sourcing import placed
+
+    return placed(source, Path.cwd()) if caller.local else source
 
 
 def connect(place: str | Path = ".", *, actor: str = "") -> Workspace:

@@ -35,7 +35,7 @@ class LocalCaller:
         return self.rooms.layout.cache
 
     def call(self, operation: Any, arguments: dict[str, Any]) -> Any:
-        return operation.perform(self.rooms, arguments)
+        return operation.perform(self.rooms, arguments, local=True)
 
     def close(self) -> None:
         self.rooms.close()

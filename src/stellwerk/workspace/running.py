@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -343,8 +344,8 @@ class _Book:
 
     # Resolver
 
-    def dataset(self, name: str, version: int | None) -> Stored:
-        blob = self.caller.call(ops.table_of_data, {"name": name, "version": version})
+    def dataset(self, name: str, version: int | None, as_of: datetime | None) -> Stored:
+        blob = self.caller.call(ops.table_of_data, {"name": name, "version": version, "as_of": as_of})
         return Stored(digest=blob, media=PARQUET)
 
     def pin(self, builtin: str, params: Mapping[str, Any]) -> dict[str, Any]:

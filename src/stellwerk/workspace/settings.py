@@ -46,6 +46,14 @@ class Settings:
     s3_credentials: str = ""
     """`role`: those that the machine or container we run on is given; `anonymous`: none. Else keys or a profile are
     needed."""
+    source_folders: tuple[str, ...] = ()
+    """Folders, separated like those of `PATH`, below which callers from elsewhere may refer to files of the server.
+    Whoever sits at the machine may refer to every file."""
+    source_hosts: tuple[str, ...] = ()
+    """Hosts and networks inside our own network that sources may be fetched from, separated by commas:
+    `lake.internal,10.2.0.0/16`."""
+    sql: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """`STELLWERK_SQL_WAREHOUSE` is the database URL that sources call `sql:warehouse`, and so for each other name."""
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -71,7 +79,18 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         s3_profile=said("S3_PROFILE", "AWS_PROFILE"),
         s3_profiles=said("S3_PROFILES", "AWS_SHARED_CREDENTIALS_FILE") or PROFILES,
         s3_credentials=said("S3_CREDENTIALS") or ("role" if has_role else ""),
+        source_folders=_listed(source.get("STELLWERK_SOURCE_FOLDERS", ""), os.pathsep),
+        source_hosts=_listed(source.get("STELLWERK_SOURCE_HOSTS", ""), ","),
+        sql=_named(source, "STELLWERK_SQL_"),
     )
+
+
+def _listed(text: str, separator: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(separator) if item.strip())
+
+
+def _named(source: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix).lower(): text for name, text in source.items() if name.startswith(prefix)}
 
 
 def _login() -> str:

@@ -10,7 +10,7 @@ from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.tracking.model import StepMemory
-from stellwerk.workspace import frames
+from stellwerk.workspace import frames, sourcing
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.rooms import Rooms
 
@@ -27,26 +27,29 @@ def add(rooms: Rooms, name: str, blob: Digest, *, partition: str, source: str, r
     return version
 
 
-def confirm(rooms: Rooms, name: str, changes: Mapping[str, Mapping[str, Any]], table: Mapping[str, Any]) -> Contract:
+def confirm(
+    rooms: Rooms, name: str, changes: Mapping[str, Mapping[str, Any]], table: Mapping[str, Any], *, local: bool
+) -> Contract:
     """Confirm the contract of a dataset. Where a crash came between the first table and its draft, it is drafted now."""
     if rooms.datasets.contract(name) is None:
         known = [version for version in rooms.datasets.list() if version.name == name]
         if known:
-            rooms.datasets.infer(name, rooms.datasets.frame(known[-1]))
+            rooms.datasets.infer(name, sourcing.rows(rooms, known[-1], local=local))
     return rooms.datasets.confirm(name, changes, table)
 
 
-def diff(rooms: Rooms, name: str, old: int, new: int) -> TableDiff:
+def diff(rooms: Rooms, old: DatasetVersion, new: DatasetVersion, *, local: bool) -> TableDiff:
     """What changed between two versions."""
     from stellwerk.data.comparing import compare
 
-    first, second = (rooms.datasets.frame(rooms.datasets.get(name, version)) for version in (old, new))
-    return compare(first, second)
+    return compare(*(sourcing.rows(rooms, version, local=local) for version in (old, new)))
 
 
-def materialise(rooms: Rooms, name: str, version: int | None) -> Digest:
-    """One Parquet blob with all rows of a version. A version of one part is that part; others are joined once."""
-    found = rooms.datasets.get(name, version)
+def materialise(rooms: Rooms, found: DatasetVersion, *, local: bool) -> Digest:
+    """One Parquet blob with all rows of a version. A version of one part is that part; others are joined once.
+
+    Rows that live elsewhere are copied: steps name what they read by its digest.
+    """
     if len(found.partitions) == 1:
         _link(rooms, found, found.partitions[0].digest)
         return found.partitions[0].digest
@@ -55,7 +58,7 @@ def materialise(rooms: Rooms, name: str, version: int | None) -> Digest:
     if known is not None and rooms.blobs.has(known.outputs["table"]):
         return known.outputs["table"]
     buffer = io.BytesIO()
-    rooms.datasets.frame(found).write_parquet(buffer, compression="zstd", statistics=True)
+    sourcing.rows(rooms, found, local=local).write_parquet(buffer, compression="zstd", statistics=True)
     blob = rooms.blobs.put(buffer.getvalue())
     _record(rooms, found, blob, key)
     return blob

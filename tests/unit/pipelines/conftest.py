@@ -61,7 +61,7 @@ class Desk:
     def record(self, event: Event) -> None:
         self.events.append(event)
 
-    def dataset(self, name: str, version: int | None) -> Stored:
+    def dataset(self, name: str, version: int | None, as_of: datetime | None) -> Stored:
         if name not in self.datasets:
             raise NotFound(f"no dataset {name!r}")
         return self.datasets[name]

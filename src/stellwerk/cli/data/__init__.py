@@ -14,6 +14,9 @@ COMMANDS = {
     "diff": "stellwerk.cli.data.comparing:diff",
     "push": "stellwerk.cli.remotes:push",
     "pull": "stellwerk.cli.remotes:pull",
+    "refer": "stellwerk.cli.data.sources:refer",
+    "verify": "stellwerk.cli.data.sources:verify",
+    "import": "stellwerk.cli.data.sources:import_rows",
     "contract": "stellwerk.cli.data.contracts:contract",
 }
 """Name to `module:attribute`, in the order of the help."""

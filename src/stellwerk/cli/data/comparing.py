@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from stellwerk.cli.command import Command
+from stellwerk.cli.data import sources
 from stellwerk.cli.output import Line, Span, Table, dim
 from stellwerk.cli.session import Session
+from stellwerk.core.errors import Invalid
 
 if TYPE_CHECKING:
     from stellwerk.data.model import TableDiff
@@ -16,18 +19,24 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("name")
-@click.argument("old", type=int)
-@click.argument("new", type=int)
+@click.argument("old", type=int, required=False)
+@click.argument("new", type=int, required=False)
+@sources.as_of
 @click.pass_obj
-def diff(session: Session, name: str, old: int, new: int) -> None:
+def diff(session: Session, name: str, old: int | None, new: int | None, as_of: datetime | None) -> None:
     """Show what changed between two versions, down to the cell.
+
+    Without a second version, what changed until now.
 
     \b
     Example:
       stellwerk data diff flights 1 2
+      stellwerk data diff flights --as-of 2026-05-01
     """
+    if old is None and as_of is None:
+        raise Invalid("diff needs a version or a time to begin with", code="usage", hint="--as-of 2026-05-01")
     with session.workspace() as workspace, session.screen.working("comparing"):
-        found = workspace.data.diff(name, old, new)
+        found = workspace.data.diff(name, old, new, as_of=as_of)
     blocks: list[Line | Table] = [_counts(found)]
     if found.changed:
         blocks += [

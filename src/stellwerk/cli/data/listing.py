@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from stellwerk.cli import words
 from stellwerk.cli.command import Command
+from stellwerk.cli.data import sources
 from stellwerk.cli.output import Table, dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.core.digest import short
@@ -18,16 +20,18 @@ if TYPE_CHECKING:
 
 @click.command("ls", cls=Command)
 @click.option("--all", "every", is_flag=True, help="Every version, not only the newest.")
+@sources.as_of
 @click.pass_obj
-def list_versions(session: Session, every: bool) -> None:
+def list_versions(session: Session, every: bool, as_of: datetime | None) -> None:
     """List datasets.
 
     \b
     Example:
       stellwerk data ls --all
+      stellwerk data ls --as-of 2026-05-01
     """
     with session.workspace() as workspace:
-        versions = workspace.data.list()
+        versions = workspace.data.list(as_of=as_of)
     newest = {version.name: version for version in versions}
     shown = versions if every else tuple(newest.values())
     session.screen.show(shown, _versions(shown) if shown else dim("no dataset yet"))
@@ -46,7 +50,7 @@ def _versions(versions: tuple[DatasetVersion, ...]) -> Table:
                 strong(f"{version.name}@{version.version}"),
                 f"{version.rows:,}",
                 f"{len(version.columns):,}",
-                f"{len(version.partitions):,}",
+                f"{version.files if version.kind == 'reference' else len(version.partitions):,}",
                 words.moment(version.created_at),
                 version.created_by,
                 version.source or "–",

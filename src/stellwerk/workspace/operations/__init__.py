@@ -53,6 +53,7 @@ from stellwerk.workspace.operations.runs import (
     search_runs,
     start_run,
 )
+from stellwerk.workspace.operations.sources import import_data, refer_data, verify_data
 from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "get_data",
     "get_model",
     "get_run",
+    "import_data",
     "lease_token",
     "list_cases",
     "list_data",
@@ -92,6 +94,7 @@ __all__ = [
     "record_data",
     "record_outcomes",
     "record_run",
+    "refer_data",
     "register_model",
     "release",
     "remembered_step",
@@ -109,4 +112,5 @@ __all__ = [
     "trace",
     "untrack_data",
     "verify",
+    "verify_data",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from stellwerk.core.digest import Digest
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.workspace import tables
-from stellwerk.workspace.calls import operation
+from stellwerk.workspace.calls import Local, operation
 from stellwerk.workspace.rooms import Rooms
 
 
@@ -38,27 +39,41 @@ def untrack_data(rooms: Rooms, name: str, digest: Digest, place: str) -> None:
 
 
 @operation("data.list", "data:read")
-def list_data(rooms: Rooms) -> tuple[DatasetVersion, ...]:
-    """All dataset versions, by name."""
-    return tuple(rooms.datasets.list())
+def list_data(rooms: Rooms, as_of: datetime | None = None) -> tuple[DatasetVersion, ...]:
+    """All dataset versions, or those made by a time, by name."""
+    return tuple(rooms.datasets.list(as_of))
 
 
 @operation("data.get", "data:read")
-def get_data(rooms: Rooms, name: str, version: int | None = None) -> DatasetVersion:
-    """A dataset version; the newest by default."""
-    return rooms.datasets.get(name, version)
+def get_data(rooms: Rooms, name: str, version: int | None = None, as_of: datetime | None = None) -> DatasetVersion:
+    """A dataset version: this one, or the newest at a time, or the newest of all."""
+    return rooms.datasets.get(name, version, as_of)
 
 
 @operation("data.diff", "data:read")
-def diff_data(rooms: Rooms, name: str, old: int, new: int) -> TableDiff:
-    """What changed between two versions of a dataset, down to rows and columns."""
-    return tables.diff(rooms, name, old, new)
+def diff_data(
+    rooms: Rooms,
+    name: str,
+    old: int | None = None,
+    new: int | None = None,
+    as_of: datetime | None = None,
+    local: Local = Local(False),  # noqa: B008
+) -> TableDiff:
+    """What changed between two versions of a dataset, or since a version or a time, down to rows and columns."""
+    first, second = rooms.datasets.get(name, old, as_of), rooms.datasets.get(name, new)
+    return tables.diff(rooms, first, second, local=local)
 
 
 @operation("data.table", "data:write", changes=True)
-def table_of_data(rooms: Rooms, name: str, version: int | None = None) -> Digest:
+def table_of_data(
+    rooms: Rooms,
+    name: str,
+    version: int | None = None,
+    as_of: datetime | None = None,
+    local: Local = Local(False),  # noqa: B008
+) -> Digest:
     """The Parquet blob with all rows of a dataset version, made once and kept."""
-    return tables.materialise(rooms, name, version)
+    return tables.materialise(rooms, rooms.datasets.get(name, version, as_of), local=local)
 
 
 @operation("contracts.get", "data:read")
@@ -73,6 +88,7 @@ def confirm_contract(
     name: str,
     changes: dict[str, dict[str, Any]] | None = None,
     table: dict[str, Any] | None = None,
+    local: Local = Local(False),  # noqa: B008
 ) -> Contract:
     """Confirm the newest contract of a dataset, with changes to its columns and to the table as a whole."""
-    return tables.confirm(rooms, name, changes or {}, table or {})
+    return tables.confirm(rooms, name, changes or {}, table or {}, local=local)

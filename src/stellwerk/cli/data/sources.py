@@ -1,0 +1,117 @@
+"""`data refer`, `data verify`, `data import`: datasets whose rows live elsewhere. And times as options."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stellwerk.cli import exits, words
+from stellwerk.cli.command import Command
+from stellwerk.cli.output import Block, Line, Span, Table, dim, strong
+from stellwerk.cli.session import Session
+from stellwerk.core.clock import parse_instant
+from stellwerk.core.digest import short
+from stellwerk.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from stellwerk.data.model import DatasetVersion
+
+
+class Instant(click.ParamType[datetime]):
+    """A time as RFC 3339, or a day, which means its beginning in UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        text = str(value)
+        return parse_instant(f"{text}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text)
+
+
+as_of = click.option(
+    "--as-of", type=Instant(), help="As it was at a time: 2026-05-01 (its beginning, UTC) or 2026-05-01T12:00:00Z."
+)
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.argument("source")
+@click.pass_obj
+def refer(session: Session, name: str, source: str) -> None:
+    """Pin rows that live elsewhere, as the next version, without copying them.
+
+    What is there now is read once and pinned by digest; other rows are never given for it. The same source again makes
+    a version only where something changed. Quote patterns, so that your shell leaves them alone.
+
+    \b
+    Example:
+      stellwerk data refer flights '/data/flights/*.parquet'
+    """
+    with session.workspace() as workspace:
+        with session.screen.working("reading the source"):
+            version = workspace.data.refer(name, source)
+        contract = workspace.data.contract(name)
+    session.screen.show(version, told(version))
+    if contract is not None and contract.status == "draft":
+        session.screen.suggest(f"stellwerk data contract {name}  (a draft; --confirm makes it binding)")
+
+
+def told(version: DatasetVersion) -> Line:
+    """A dataset version in one line."""
+    parts = version.files if version.kind == "reference" else len(version.partitions)
+    where = f"at {version.source}  " if version.kind == "reference" else ""
+    return (
+        strong(f"{version.name}@{version.version}"),
+        f"  {words.count(version.rows, 'row')}, {words.count(len(version.columns), 'column')}, ",
+        f"{words.count(parts, 'part')}  {where}",
+        dim(short(version.digest)),
+    )
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.argument("version", type=int, required=False)
+@as_of
+@click.pass_obj
+def verify(session: Session, name: str, version: int | None, as_of: datetime | None) -> int:
+    """Compare a dataset that lives elsewhere with what is there now.
+
+    Every part is read and compared with the pin. Exit code 5 where something is gone or changed.
+
+    \b
+    Example:
+      stellwerk data verify flights
+    """
+    with session.workspace() as workspace, session.screen.working("reading the source"):
+        report = workspace.data.verify(name, version, as_of=as_of)
+    head = Span("CHANGED", "bad") if report.changes else Span("SAME", "good")
+    count = f"  {words.count(report.rows, 'row')} in {words.count(report.parts, 'part')} of {report.source}"
+    blocks: list[Block] = [(head, count)]
+    if report.changes:
+        rows = ((change.part, change.what) for change in report.changes)
+        blocks += ["", Table(header=("part", "what"), rows=tuple(rows))]
+    session.screen.show(report, *blocks)
+    if report.changes:
+        session.screen.suggest(f"stellwerk data refer {name} '{report.source}'  (what is there now, as a version)")
+    return exits.CONFLICT if report.changes else exits.DONE
+
+
+@click.command("import", cls=Command)
+@click.argument("name")
+@click.pass_obj
+def import_rows(session: Session, name: str) -> None:
+    """Copy the rows of a dataset that lives elsewhere into the store.
+
+    They become its next version, which needs the source no more. Rows that are not those of the pin are not copied.
+
+    \b
+    Example:
+      stellwerk data import flights
+    """
+    with session.workspace() as workspace, session.screen.working("copying"):
+        version = workspace.data.copy(name)
+    session.screen.show(version, told(version))

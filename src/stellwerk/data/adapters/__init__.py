@@ -1,0 +1,1 @@
+"""Readers of the places where rows live: folders, web servers, object stores, databases, table formats."""
