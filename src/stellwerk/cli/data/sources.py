@@ -14,7 +14,6 @@ from stellwerk.cli.output import Block, Line, Span, Table, dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.core.clock import parse_instant
 from stellwerk.core.digest import short
-from stellwerk.core.errors import Invalid
 
 if TYPE_CHECKING:
     from stellwerk.data.model import DatasetVersion
