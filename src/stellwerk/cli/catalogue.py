@@ -53,6 +53,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "verify": Entry("stellwerk.cli.checking:verify", "check the ledger by independent code"),
         "ledger": Entry("stellwerk.cli.ledger:ledger", "the ledger as one file"),
         "keys": Entry("stellwerk.cli.keys:keys", "the keys that sign the ledger, evidence and releases"),
+        "gc": Entry("stellwerk.cli.collecting:gc", "remove bytes that nothing refers to, and say how many"),
         "fsck": Entry("stellwerk.cli.checking:fsck", "check every stored byte by independent code"),
     },
 }

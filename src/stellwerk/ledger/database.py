@@ -73,7 +73,7 @@ class Database:
         """
         with self._explained():
             self.dialect.check_present()
-        with self._snapshot() as session:
+        with self.snapshot() as session:
             present = self.dialect.present(session)
             if meta.name not in present:
                 raise Corrupt("the database has no Stellwerk tables", code="corrupt-database")
@@ -112,7 +112,7 @@ class Database:
     @contextmanager
     def read(self, workspace: str) -> Iterator[Reading]:
         """A consistent snapshot; inside a change of this thread, what the change has come to."""
-        with self._snapshot() as session:
+        with self.snapshot() as session:
             yield Reading(session, workspace)
 
     def entries(
@@ -132,13 +132,13 @@ class Database:
             query = query.where(entries.c.subject == plain(subject))
         if kinds is not None:
             query = query.where(sa.or_(sa.false(), *map(_of_kind, kinds)))
-        with self._snapshot() as session:
+        with self.snapshot() as session:
             rows = session.connection.execute(query.order_by(entries.c.sequence).limit(position(limit))).all()
         return [rules.stored_entry(row.bytes) for row in rows]
 
     def size(self) -> int:
         """How many entries the book has."""
-        with self._snapshot() as session:
+        with self.snapshot() as session:
             (last,) = session.one("SELECT MAX(sequence) FROM ledger_entries")
         return 0 if last is None else int(last) + 1
 
@@ -156,12 +156,12 @@ class Database:
 
     def inclusion(self, sequence: int, size: int) -> list[bytes]:
         """Proof that entry `sequence` is in the book's first `size` entries."""
-        with self._snapshot() as session:
+        with self.snapshot() as session:
             return rules.inclusion_proof(sequence, size, _lookup(session))
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """Proof that the first `old` entries are a prefix of the first `new`."""
-        with self._snapshot() as session:
+        with self.snapshot() as session:
             return rules.consistency_proof(old, new, _lookup(session))
 
     @contextmanager
@@ -170,7 +170,8 @@ class Database:
             yield change
 
     @contextmanager
-    def _snapshot(self) -> Iterator[Session]:
+    def snapshot(self) -> Iterator[Session]:
+        """The whole book at one moment, for those who read beyond one workspace."""
         inside = self._committer.inside
         if inside is not None:
             yield inside

@@ -21,6 +21,7 @@ from stellwerk.models.model import Alias, ModelVersion
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
 from stellwerk.reviews.model import Case
+from stellwerk.store.collecting import Collection
 from stellwerk.store.model import Damage
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
@@ -309,6 +310,20 @@ class Workspace:
     def fsck(self) -> tuple[Damage, ...]:
         """Check every blob by independent code."""
         return _call(self._caller, ops.fsck)
+
+    def collect(self, *, days: float = 7.0, dry_run: bool = False, consent: bool = False) -> Collection:
+        """Remove blobs to which nothing has referred for some days.
+
+        Args:
+            days: How long a blob must have been unreachable. Less than an hour needs the workspace to oneself.
+            dry_run: Only say what would go.
+            consent: Also remove more than half of all blobs.
+
+        Raises:
+            Refused: `too-much-garbage`: more than half of the blobs would go.
+            Unavailable: `clock-backwards`: no time of grace can be trusted; `workspace-in-use`.
+        """
+        return _call(self._caller, ops.collect, days=days, dry_run=dry_run, consent=consent)
 
     def close(self) -> None:
         """Release what it holds."""

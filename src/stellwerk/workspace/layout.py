@@ -170,6 +170,39 @@ def server_lock(layout: Layout) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def presence(layout: Layout) -> Iterator[int]:
+    """Be one of those who use a workspace; yields what `alone` asks for. Ends with the process."""
+    descriptor = os.open(layout.folder / "use.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone(layout: Layout, mine: int) -> Iterator[None]:
+    """Be the only user of a workspace: others wait to open it. Raises `Unavailable` where others use it already.
+
+    Args:
+        mine: The presence of who asks.
+    """
+    with server_lock(layout):
+        try:
+            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            raise Unavailable(
+                "others use this workspace",
+                code="workspace-in-use",
+                hint="wait for them, or allow a grace of at least an hour",
+            ) from cause
+        try:
+            yield
+        finally:
+            fcntl.flock(mine, fcntl.LOCK_SH)
+
+
 def this_process() -> str:
     """Names this process among those of all machines that use the workspace."""
     return f"{platform.node()}:{os.getpid()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +57,8 @@ class Rooms:
 
     def __init__(self, layout: Layout, settings: Settings, say: Progress = _silent) -> None:
         self.layout, self.settings, self.say = layout, settings, say
+        self._furniture = ExitStack()
+        self.presence = self._furniture.enter_context(folders.presence(layout))
         self.clock = layout.make_clock()
         self.database = open_database(layout, settings, self.clock)
         if self.database.open() != layout.identity:
@@ -161,6 +164,8 @@ class Rooms:
         """Sign what was written, and release the database."""
         self.sign_off()
         self.database.close()
+        self.blobs.close()
+        self._furniture.close()
 
     def _admit(self) -> Grant:
         """Whoever can open the folder is an owner, and the ledger says so."""

@@ -13,7 +13,7 @@ from stellwerk.workspace.operations.data import (
     table_of_data,
     untrack_data,
 )
-from stellwerk.workspace.operations.ground import fsck, verify
+from stellwerk.workspace.operations.ground import collect, fsck, verify
 from stellwerk.workspace.operations.ledger import (
     entry_text,
     entry_texts,
@@ -63,6 +63,7 @@ __all__ = [
     "blob_lengths",
     "board",
     "close_runs",
+    "collect",
     "compare",
     "confirm_contract",
     "decide_case",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from stellwerk.store.collecting import Collection
 from stellwerk.store.model import Damage
-from stellwerk.workspace import checking
+from stellwerk.workspace import checking, collecting
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.checking import BookReport
 from stellwerk.workspace.rooms import Rooms
@@ -19,3 +20,9 @@ def verify(rooms: Rooms, against: tuple[str, ...] = ()) -> BookReport:
 def fsck(rooms: Rooms) -> tuple[Damage, ...]:
     """Check every blob and every reference to one by independent code. Nothing is changed."""
     return tuple(checking.fsck(rooms))
+
+
+@operation("store.collect", "workspace:admin", changes=True)
+def collect(rooms: Rooms, days: float = 7.0, dry_run: bool = False, consent: bool = False) -> Collection:
+    """Remove blobs to which nothing has referred for some days. With `dry_run`, only say which."""
+    return collecting.run(rooms, days=days, dry_run=dry_run, consent=consent)

@@ -143,7 +143,9 @@ class LocalFolder:
                 self._put_one(data)
             elif not self._kept(digest, data, known.get(name)):
                 writing.add(name, BLOB, data)
-        return [Digest("sha256:" + name.hex()) for name in names]
+        result = [Digest("sha256:" + name.hex()) for name in names]
+        self._index.revive(result)  # also what is new may bear a mark, from a removal that was stopped
+        return result
 
     def _kept(self, digest: Digest, data: bytes, place: Place | None = None) -> bool:
         """Whether exactly these bytes are here and durable."""
@@ -356,11 +358,17 @@ class LocalFolder:
             yield self._chunk(piece, digest)[begin:end]
 
     def has(self, digest: Digest) -> bool:
-        with disk.disk():
-            here = self._target(digest).is_file() or self._place(digest) is not None or self._list(digest).is_file()
-        if here:
-            self._index.revive([digest])
+        if not self._index.any_marked():
+            return self._here(digest)
+        with self._gate.writing():  # so that it is not removed between the look and the answer
+            here = self._here(digest)
+            if here:
+                self._index.revive([digest])
         return here
+
+    def _here(self, digest: Digest) -> bool:
+        with disk.disk():
+            return self._place(digest) is not None or self._target(digest).is_file() or self._list(digest).is_file()
 
     def size(self, digest: Digest) -> int:
         try:
@@ -493,6 +501,31 @@ class LocalFolder:
         """
         with disk.disk():
             return Removal(self._root, self._gate, self._index, self._reader).remove([parse(d) for d in digests])
+
+    def head(self, digest: Digest, length: int) -> bytes:
+        """The first bytes of a blob, not verified: only good enough to guess what it is."""
+        try:
+            with disk.open_file(self._target(digest)) as file:
+                return file.read(length)
+        except OSError:
+            return next(iter(self.stream(digest, start=0, stop=length)), b"")[:length]
+
+    def marks(self) -> dict[str, tuple[str, int]]:
+        return self._index.tombstones()
+
+    def mark(self, digests: Iterable[Digest], at: str, sequence: int) -> None:
+        self._index.bury(digests, at, sequence)
+
+    def unmark(self, digests: Iterable[Digest]) -> None:
+        self._index.revive(digests)
+
+    def remove_marked(self, digests: Iterable[Digest]) -> int:
+        """As `remove`, sparing those that somebody put or asked for since they were marked."""
+        with disk.disk():
+            wanted = list(digests)
+            freed = Removal(self._root, self._gate, self._index, self._reader).remove(wanted, marked=True)
+        self._index.revive([digest for digest in wanted if not self._here(digest)])
+        return freed
 
     def sweep(self) -> int:
         """Remove temporary files of processes that are gone; returns how many."""

@@ -109,26 +109,11 @@ class Index:
             )
             return [Record(*row) for row in rows]
 
-    def live_bytes(self) -> dict[str, int]:
-        """Pack → bytes of the records that are read from it."""
-        with self._using() as connection:
-            rows = connection.execute(
-                "SELECT name, COALESCE(live, 0) FROM packs "
-                "LEFT JOIN (SELECT pack, SUM(stored) AS live FROM places GROUP BY pack) ON pack = id"
-            )
-            return {str(name): int(size) for name, size in rows}
-
-    def forget(self, pack: str, records: Iterable[tuple[bytes, int]] | None = None) -> None:
-        """Forget some records of a pack, or the pack with all that is still read from it."""
+    def forget(self, pack: str) -> None:
+        """Forget a pack with all that is still read from it."""
         with self._using() as connection, _transaction(connection):
             row = connection.execute("SELECT id FROM packs WHERE name = ?", (pack,)).fetchone()
             if row is None:
-                return
-            if records is not None:
-                connection.executemany(
-                    "DELETE FROM places WHERE digest = ? AND kind = ? AND pack = ?",
-                    ((digest, kind, row[0]) for digest, kind in records),
-                )
                 return
             connection.execute("DELETE FROM places WHERE pack = ?", row)
             connection.execute("DELETE FROM packs WHERE id = ?", row)
@@ -141,6 +126,22 @@ class Index:
         with self._using() as connection:
             return {row[0]: (row[1], row[2]) for row in connection.execute("SELECT * FROM tombstones")}
 
+    def any_marked(self) -> bool:
+        """Whether there is any mark at all."""
+        with self._using() as connection:
+            return connection.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone() is not None
+
+    def marked(self, digests: Iterable[str]) -> set[str]:
+        """Those of these blobs that bear a mark."""
+        wanted = list(digests)
+        found: set[str] = set()
+        with self._using() as connection:
+            for start in range(0, len(wanted), _AT_ONCE):
+                part = wanted[start : start + _AT_ONCE]
+                query = f"SELECT digest FROM tombstones WHERE digest IN ({','.join('?' * len(part))})"  # noqa: S608
+                found.update(row[0] for row in connection.execute(query, part))
+        return found
+
     def bury(self, digests: Iterable[str], at: str, sequence: int) -> None:
         """Mark blobs as unreachable since now; older marks stay."""
         with self._using() as connection, _transaction(connection):
@@ -148,16 +149,13 @@ class Index:
                 "INSERT OR IGNORE INTO tombstones VALUES (?, ?, ?)", ((digest, at, sequence) for digest in digests)
             )
 
-    def revive(self, digests: Iterable[str] | None = None) -> None:
-        """Take marks away: somebody put or asked for these blobs again. Without digests, all marks."""
+    def revive(self, digests: Iterable[str]) -> None:
+        """Take marks away: somebody put or asked for these blobs again."""
         with self._using() as connection:
             if connection.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone() is None:
                 return
             with _transaction(connection):
-                if digests is None:
-                    connection.execute("DELETE FROM tombstones")
-                else:
-                    connection.executemany("DELETE FROM tombstones WHERE digest = ?", ((d,) for d in digests))
+                connection.executemany("DELETE FROM tombstones WHERE digest = ?", ((d,) for d in digests))
 
     def close(self) -> None:
         """Release the file."""

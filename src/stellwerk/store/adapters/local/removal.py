@@ -12,7 +12,7 @@ from stellwerk.store import packing
 from stellwerk.store.adapters.local import disk, packs
 from stellwerk.store.adapters.local.index import Index
 from stellwerk.store.adapters.local.packs import PackReader, PackWriter
-from stellwerk.store.packing import CHUNK, Record
+from stellwerk.store.packing import BLOB, CHUNK, Record
 
 failpoints.declare("remove.unlink", "remove.rewritten", "remove.indexed")
 
@@ -25,23 +25,28 @@ class Removal:
 
     def __init__(self, root: Path, gate: disk.Gate, index: Index, reader: PackReader) -> None:
         self._root, self._gate, self._index, self._reader = root, gate, index, reader
+        self._needed: set[bytes] = set()
+        self._read: set[Path] = set()
 
-    def remove(self, digests: Collection[Digest]) -> int:
-        """Remove blobs; returns the bytes by which the files of the store became smaller."""
+    def remove(self, digests: Collection[Digest], *, marked: bool = False) -> int:
+        """Remove blobs, or those of them that are marked; returns the bytes by which the store became smaller."""
         freed = 0
-        unwanted = {bytes.fromhex(hex_of(digest)) for digest in digests}
         with self._gate.removing():
-            for digest in digests:
+            doomed = self._doomed(digests, marked)
+            for digest in doomed:
                 freed += self._unlink(self._root / "chunked" / hex_of(digest)[:2] / hex_of(digest))
                 freed += self._unlink(self._root / "files" / hex_of(digest)[:2] / hex_of(digest))
-            needed = self._chunks_needed()
-            freed += self._remove_files(digests, needed)
-        for pack in sorted(self._index.live_bytes()):
-            if pack.startswith(packs.FOLDER):
-                with self._gate.removing():
-                    # Looked up again: a writer may have come to share a chunk since.
-                    freed += self._shrink(pack, unwanted, self._chunks_needed())
+            freed += self._remove_files(doomed, self._chunks_needed())
+        unwanted = {bytes.fromhex(hex_of(digest)): digest for digest in digests}
+        for pack in sorted(name for name in self._index.packs() if name.startswith(packs.FOLDER)):
+            with self._gate.removing():
+                freed += self._shrink(pack, unwanted, marked)
         return freed
+
+    def _doomed(self, digests: Collection[Digest], marked: bool) -> list[Digest]:
+        # Whoever put a blob or asked for it meanwhile took its mark away; whoever comes later finds it gone.
+        still = self._index.marked(digests) if marked else set(digests)
+        return [digest for digest in digests if digest in still]
 
     def _remove_files(self, digests: Collection[Digest], needed: set[bytes]) -> int:
         freed, adopted = 0, self._index.packs()
@@ -69,23 +74,23 @@ class Removal:
         self._index.add(pack, writer.records, instead=True)
         return (self._root / pack).stat().st_size
 
-    def _shrink(self, pack: str, unwanted: set[bytes], needed: set[bytes]) -> int:
+    def _shrink(self, pack: str, unwanted: dict[bytes, Digest], marked: bool) -> int:
         path = self._root / pack
         try:
             present = packs.read_records(path)
         except (OSError, Corrupt):
             return 0  # `fsck` reports it; nothing is thrown away that cannot be read
+        here = [unwanted[record.digest] for record in present if record.kind == BLOB and record.digest in unwanted]
+        doomed = {bytes.fromhex(hex_of(digest)) for digest in self._doomed(here, marked)}
+        needed = self._chunks_needed() if any(record.kind == CHUNK for record in present) else set()
         read = {(record.digest, record.kind): record for record in self._index.records(pack)}
-        live = [record for record in present if _same(read, record) and _wanted(record, unwanted, needed)]
+        live = [record for record in present if _same(read, record) and _wanted(record, doomed, needed)]
         total = sum(record.stored for record in present)
         dead = total - sum(record.stored for record in live)
         if live and (len(live) == len(present) or dead < DEAD_SHARE * total):
             return 0
-        kept = {(record.digest, record.kind) for record in live}
-        gone = [key for key in read if key not in kept]
         grown = self._rewrite(pack, live)
         failpoints.hit("remove.rewritten")
-        self._index.forget(pack, gone)
         self._index.forget(pack)
         failpoints.hit("remove.indexed")
         freed = self._unlink(path)
@@ -109,7 +114,11 @@ class Removal:
 
     def _chunks_needed(self) -> set[bytes]:
         """Chunks that any large blob consists of. A list that cannot be read stops the removal."""
-        return {piece.digest for path in self._lists() for piece in packing.read_chunk_list(path.read_bytes())}
+        for path in self._lists():
+            if path not in self._read:  # lists never change, so only new ones are read again
+                self._read.add(path)
+                self._needed.update(piece.digest for piece in packing.read_chunk_list(path.read_bytes()))
+        return self._needed
 
     def _lists(self) -> Iterator[Path]:
         folder = self._root / "chunked"
