@@ -77,13 +77,33 @@ def fsck(rooms: Rooms) -> list[Damage]:
 def references(rooms: Rooms, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
     """All (digest, where) that entries of the book name, read without the writer's code."""
     seen: set[str] = set()
+    released = _released(rooms)
     for sequence, kind, data in books.stored_entries(rooms.layout, rooms.settings):
+        if sequence in released:
+            continue
         body = json.loads(data)["body"]
         for field in REFERENCES:
             for digest in _digests(body.get(field)):
                 where = f"entry {sequence} ({kind}) {field}"
                 yield digest, where
                 yield from _inside(catalogue, digest, where, seen)
+
+
+def _released(rooms: Rooms) -> set[int]:
+    """Additions of dataset versions that were removed later: their bytes may be gone, and so may those they name."""
+    added: dict[tuple[str, str], list[int]] = {}
+    released: set[int] = set()
+    for sequence, kind, data in books.stored_entries(rooms.layout, rooms.settings):
+        if kind not in ("data.added", "data.removed"):
+            continue
+        entry = json.loads(data)
+        workspace, subject = str(entry["workspace"]), str(entry["subject"])
+        if kind == "data.added":
+            for key in {(workspace, subject.partition("@")[0]), (workspace, subject)}:
+                added.setdefault(key, []).append(sequence)
+        else:
+            released.update([sequence, *added.pop((workspace, subject), [])])
+    return released
 
 
 def _inside(catalogue: Catalogue, digest: str, where: str, seen: set[str]) -> Iterator[tuple[str, str]]:
