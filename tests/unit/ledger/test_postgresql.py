@@ -92,7 +92,7 @@ def test_the_tree_is_that_of_the_same_entries_in_sqlite(database: Database, tmp_
         fill(book, "a", "ü", "c")
         with book.write("default", "anna") as tx:
             tx.record_many(("thing.made", f"thing:{number}", {"n": number}) for number in range(40))
-        with book._snapshot() as session:
+        with book.snapshot() as session:
             found = session.run('SELECT level, "index", hash FROM ledger_nodes').fetchall()
             nodes = {(level, index): bytes(value) for level, index, value in found}
         roots.append((book.entries("default"), rules.root(43, lambda level, index: nodes[level, index])))  # noqa: B023
