@@ -17,7 +17,7 @@ from stellwerk.store.adapters.objects import Access, Objects, Patience
 from stellwerk.store.adapters.s3 import S3Blobs, open_blobs
 
 BUCKET = "stellwerk-tests"
-KEY, SECRET = "AKIATESTTESTTESTTEST", "a-secret-that-must-never-be-shown"
+KEY, SECRET, TOKEN = "AKIATESTTESTTESTTEST", "a-secret-that-must-never-be-shown", "nor-must-this-token"
 QUICK = Patience(connect=2.0, request=20.0, total=20.0, retries=4, pause=0.01)
 """For tests: as many attempts as in earnest, less waiting between them."""
 
@@ -46,7 +46,8 @@ def bucket_server() -> Iterator[str]:
 
 def access(endpoint: str) -> Access:
     """Credentials that the service takes."""
-    return Access(endpoint=endpoint, options={"access_key_id": KEY, "secret_access_key": SECRET})
+    options = {"access_key_id": KEY, "secret_access_key": SECRET, "session_token": TOKEN}
+    return Access(endpoint=endpoint, options=options)
 
 
 def blobs(endpoint: str, prefix: str, patience: Patience = QUICK) -> S3Blobs:
