@@ -377,13 +377,18 @@ def test_rows_that_say_otherwise_than_what_was_signed_are_found(
 
 
 def test_an_exchanged_key_is_found(life: Life, copy: Path) -> None:
-    """With another signing key in the folder nothing that was signed before verifies any more."""
+    """Another signing key in the folder than the book names is found, and signs nothing: no checkpoint and no token. What
+    was signed before still counts, because the book names its key."""
     key = copy / ".stellwerk" / "keys" / "signing.key"
     key.unlink()
     create_key(key)
     with opened(copy) as (local, _):
         assert local.verify().findings
-        assert local.trace(life.later[0]["id"]).failed
+        assert () == local.trace(life.later[0]["id"]).failed
+        with pytest.raises(Corrupt) as caught:
+            local.ledger.rotate(why="a drill")
+        assert ("foreign-key", "stop") == (caught.value.code, local.signal(ENDPOINT).signal)
+        assert "stopped" == local.stop(ENDPOINT, why="a drill")[0].status
 
 
 def test_old_cases_prove_nothing_new(tmp_path: Path) -> None:

@@ -81,12 +81,13 @@ def test_a_full_disk_in_a_rotation(folder: Path, step: str) -> None:
 
 
 def test_a_key_that_the_book_does_not_name_signs_nothing(folder: Path) -> None:
-    """A key file that was put there from elsewhere is refused, in words."""
+    """A key file that was put there from elsewhere is found, and refused in words."""
     place = layout.find(folder)
     place.signing_key.unlink()
     create_key(place.signing_key)
 
     with sw.connect(folder, actor=worlds.OWNER) as live:
         with pytest.raises(sw.StellwerkError) as caught:
-            live.verify()
+            live.ledger.rotate(why="a drill")
+        assert 1 == len(live.verify().findings)
         assert "foreign-key" == caught.value.code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,10 @@ from stellwerk.cli import words
 from stellwerk.cli.command import Command, Group
 from stellwerk.cli.output import Span, Table, dim
 from stellwerk.cli.session import Session
+from stellwerk.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from stellwerk.workspace.remembering import Memory
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -43,6 +48,54 @@ def export_ledger(session: Session, file: Path) -> None:
     head = f"  {entries}, {words.count(made.checkpoints, 'checkpoint')}"
     session.screen.show(made, (Span("EXPORTED", "good"), head), "", Table(rows=((dim("origin"), made.origin),)))
     session.screen.suggest(f"stellwerk verify --bundle {file}")
+
+
+@ledger.command(cls=Command)
+@click.pass_obj
+def remembered(session: Session) -> None:
+    """List the ledgers that this machine remembers.
+
+    The last checkpoint of each that was seen, by address or folder. A ledger that does not go on from there is refused.
+
+    \b
+    Example:
+      stellwerk ledger remembered
+    """
+    found = _memory().all()
+    table = Table(
+        header=("place", "entries", "origin", "key"),
+        right=(1,),
+        spare=(3, 2),
+        rows=tuple((item.place, f"{item.size:,}", item.origin, dim(item.key)) for item in found),
+    )
+    session.screen.show(found, table if found else dim("no ledger is remembered yet"))
+
+
+@ledger.command(cls=Command)
+@click.argument("place")
+@click.pass_obj
+def forget(session: Session, place: str) -> None:
+    """Forget the ledgers of a place, deliberately.
+
+    PLACE is an address or a folder, as `remembered` lists it. The next contact is a first one: what it shows is
+    believed. Notes of ledgers that contradicted each other stay in the state folder.
+
+    \b
+    Example:
+      stellwerk ledger forget http://127.0.0.1:7700
+    """
+    gone = _memory().forget(place)
+    session.screen.show(gone, (Span("FORGOTTEN", "warn"), f"  {words.count(len(gone), 'ledger')}"))
+
+
+def _memory() -> Memory:
+    from stellwerk.workspace.remembering import Memory
+    from stellwerk.workspace.settings import read
+
+    state = read().state
+    if not state:
+        raise Invalid("there is no state folder", code="no-state-folder", hint="set STELLWERK_STATE")
+    return Memory(Path(state))
 
 
 @ledger.command("import", cls=Command)

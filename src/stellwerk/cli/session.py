@@ -89,6 +89,7 @@ class Session:
         layout = self.layout()
         rooms = Rooms(layout, read()) if say is None else Rooms(layout, read(), say)
         try:
+            rooms.recognise()
             yield rooms
         finally:
             rooms.close()

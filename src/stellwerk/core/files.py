@@ -31,10 +31,10 @@ def write_secret(path: Path, data: bytes, *, what: str) -> None:
         raise Unavailable(f"{what} cannot be written: {_reason(cause)}", code="key-unwritable") from cause
 
 
-def replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Put a text in place of a file, whole or not at all, durable. Readers see the old text or the new."""
     try:
-        temporary = _write_beside(path, text.encode(), 0o644)
+        temporary = _write_beside(path, text.encode(), mode)
         try:
             temporary.replace(path)
         except OSError:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 
+from stellwerk.core.errors import Corrupt
 from stellwerk.ledger.model import Finding
 from stellwerk.store.fsck import Catalogue, check_references
 from stellwerk.store.model import Damage
@@ -41,12 +42,23 @@ def verify(rooms: Rooms, notes: Sequence[str] = ()) -> BookReport:
     """
     latest = rooms.layout.checkpoints / "latest.txt"
     copy = latest.read_text("utf-8", "replace") if latest.is_file() else ""
-    public = rooms.signer.public_key
+    public, foreign = _public_key(rooms)
     known = chain(notes, [copy] if copy else (), _logged(rooms))
     count, findings = books.verify(rooms.layout, rooms.settings, rooms.verifier.verify, known, public)
+    findings = [*foreign, *findings]
     note = rooms.checkpoint() if not findings else copy
     root = note.split("\n")[2] if note else ""
     return BookReport(entries=count, root=root, key=public.hex(), checkpoint=note, findings=tuple(findings))
+
+
+def _public_key(rooms: Rooms) -> tuple[bytes, list[Finding]]:
+    """The key that signs; where the folder has another than the book names, the book's, and a finding."""
+    try:
+        return rooms.signer.public_key, []
+    except Corrupt as problem:
+        if problem.code != "foreign-key":
+            raise
+        return bytes.fromhex(rooms.ring.current()), [Finding(sequence=None, problem=problem.message)]
 
 
 def _logged(rooms: Rooms) -> Iterator[str]:

@@ -359,6 +359,7 @@ def connect(place: str | Path = ".", *, actor: str = "") -> Workspace:
 
     Raises:
         NotFound: `no-workspace`: there is none.
+        Corrupt: `ledger-forked`: the ledger is not the one that this machine saw there before, grown.
         Unavailable: the server does not answer.
     """
     from dataclasses import replace
@@ -374,6 +375,11 @@ def connect(place: str | Path = ".", *, actor: str = "") -> Workspace:
 
         caller = HttpCaller(place)
         caller.clock.now()  # said now, and not at the first use
+        try:
+            _recognise(caller, place.rstrip("/"), read().state)
+        except BaseException:
+            caller.close()
+            raise
         return Workspace(caller)
     from stellwerk.workspace.layout import find
     from stellwerk.workspace.local import LocalCaller
@@ -381,4 +387,22 @@ def connect(place: str | Path = ".", *, actor: str = "") -> Workspace:
 
     settings = read()
     settings = replace(settings, actor=actor) if actor else settings
-    return Workspace(LocalCaller(Rooms(find(Path(place)), settings)))
+    rooms = Rooms(find(Path(place)), settings)
+    try:
+        rooms.recognise()
+    except BaseException:
+        rooms.close()
+        raise
+    return Workspace(LocalCaller(rooms))
+
+
+def _recognise(caller: Caller, url: str, state: str) -> None:
+    """Compare the book at a URL with what this machine remembers of it: one request, once per process."""
+    if not state:
+        return
+    from stellwerk.workspace.remembering import Memory, is_loopback
+
+    memory = Memory(Path(state))
+    memory.greet(
+        url, lambda since: _call(caller, ops.newest_checkpoint, since=since), several=is_loopback(url), once=True
+    )

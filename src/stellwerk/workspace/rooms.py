@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Literal
 from stellwerk.access.model import Grant
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core.clock import ReplayClock, SystemClock
-from stellwerk.core.errors import Conflict, Corrupt, StellwerkError
+from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError
 from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
 from stellwerk.data.service import Datasets
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.evidence.service import Gates, Notary
+from stellwerk.ledger import proofs, rules
 from stellwerk.ledger.adapters.ed25519 import CurrentSigner, Ed25519Verifier, FileSigner, create_key
 from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.ledger.keys import KeyRing, trusted
+from stellwerk.ledger.model import Head
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.releases.ports import Progress
@@ -34,6 +36,7 @@ from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
+from stellwerk.workspace.remembering import Memory
 from stellwerk.workspace.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class Rooms:
         self.registry = Registry(self.book, self.clock)
         self.inbox = Inbox(self.book, self.clock)
         self._signed = self.database.size()
+        self._known = True
         self.signing = RLock()
         """Held while a checkpoint is signed and while the key changes: both may be units of one transaction, and
         which key signs is asked of what was committed before."""
@@ -160,12 +164,36 @@ class Rooms:
         except StellwerkError as problem:
             LOGGER.warning("no checkpoint was signed: %s (%s)", problem, problem.code)
 
+    def recognise(self) -> None:
+        """Compare the book with what this machine remembers of it. Raises `Corrupt` where it is another."""
+        if not self.settings.state:
+            return
+        self._known = False
+        Memory(Path(self.settings.state)).greet(str(self.layout.folder), self.head, origin=self.layout.identity)
+        self._known = True
+
+    def head(self, since: int = 0) -> Head:
+        """What the book says of itself to somebody who remembers `since` entries. Raises `NotFound`."""
+        with self.book.read() as reader:
+            note = proofs.newest(reader)
+        if note is None:
+            raise NotFound("nothing of this book was signed yet", code="no-checkpoint", hint="`stellwerk verify`")
+        size = rules.read_checkpoint(note).size
+        proof = proofs.consistency(self.database, since, size) if 0 < since < size else ()
+        return Head(note=note, keys=self.ring.links(), consistency=proof)
+
     def close(self) -> None:
-        """Sign what was written, and release the database."""
-        self.sign_off()
-        self.database.close()
-        self.blobs.close()
-        self._furniture.close()
+        """Sign what was written, remember it, and release the database."""
+        try:
+            if self._known:  # else nothing was done here
+                self.sign_off()
+                self.recognise()
+        except StellwerkError as problem:
+            LOGGER.warning("%s (%s)", problem, problem.code)
+        finally:
+            self.database.close()
+            self.blobs.close()
+            self._furniture.close()
 
     def _admit(self) -> Grant:
         """Whoever can open the folder is an owner, and the ledger says so."""

@@ -22,6 +22,9 @@ class Settings:
     """Who is acting; the login name by default."""
     root: str = ""
     """Folder or URL of the workspace, for commands that are not told otherwise."""
+    state: str = ""
+    """Folder in which this machine remembers the ledgers it has seen; `stellwerk` under `XDG_STATE_HOME`
+    or `~/.local/state` by default."""
     allow_unsandboxed: bool = False
     """Judge models without a sandbox where the kernel has none. Each piece of quality evidence
     says which walls there were."""
@@ -69,6 +72,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         actor=source.get("STELLWERK_ACTOR", "") or _login(),
         root=source.get("STELLWERK_ROOT", ""),
+        state=source.get("STELLWERK_STATE", "") or _state(source),
         allow_unsandboxed=source.get("STELLWERK_ALLOW_UNSANDBOXED", "") == "1",
         database_url=source.get("STELLWERK_DATABASE_URL", ""),
         s3_endpoint=said("S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
@@ -91,6 +95,14 @@ def _listed(text: str, separator: str) -> tuple[str, ...]:
 
 def _named(source: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {name.removeprefix(prefix).lower(): text for name, text in source.items() if name.startswith(prefix)}
+
+
+def _state(source: Mapping[str, str]) -> str:
+    base = source.get("XDG_STATE_HOME", "")
+    if not base.startswith("/"):  # the specification says to ignore others
+        home = source.get("HOME", "")
+        base = f"{home}/.local/state" if home else ""
+    return f"{base}/stellwerk" if base else ""
 
 
 def _login() -> str:

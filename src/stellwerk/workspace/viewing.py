@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stellwerk.core.errors import Corrupt
 from stellwerk.governance import board as boards
 from stellwerk.governance.model import Board, Edge, Graph, Node, RunPage
 from stellwerk.governance.trace import Tracer
@@ -16,13 +17,17 @@ LOG_CHARACTERS = 100_000
 def signal(rooms: Rooms, endpoint: str) -> SignalState:
     """What an endpoint's signal shows: judged from a token exactly as serving does."""
     declared = rooms.interlocking.endpoint(endpoint)
+    try:
+        token, keys = rooms.interlocking.token(endpoint, rooms.layout.workspace), rooms.token_keys()
+    except Corrupt as problem:
+        return SignalState(signal="stop", why=f"no lease token can be signed: {problem}")
     state = signals.judge(
-        rooms.interlocking.token(endpoint, rooms.layout.workspace),
+        token,
         workspace=rooms.layout.workspace,
         endpoint=endpoint,
         environment=declared.environment,
         now=rooms.clock.now(),
-        keys=rooms.token_keys(),
+        keys=keys,
         verifier=rooms.verifier,
     )
     if state.signal == "stop":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stellwerk.core.errors import NotFound, Refused
-from stellwerk.ledger import proofs, rules
+from stellwerk.core.errors import Refused
+from stellwerk.ledger import proofs
 from stellwerk.ledger.model import Head, KeyLink
 from stellwerk.workspace import rotating
 from stellwerk.workspace.calls import operation
@@ -15,7 +15,7 @@ MOST_AT_ONCE = 10_000
 @operation("ledger.checkpoint", "ledger:read")
 def newest_checkpoint(rooms: Rooms, since: int = 0) -> Head:
     """The newest signed checkpoint, the keys, and proof that the book of `since` entries begins it."""
-    return head(rooms, since)
+    return rooms.head(since)
 
 
 @operation("ledger.entry", "ledger:read")
@@ -63,16 +63,3 @@ def list_keys(rooms: Rooms) -> tuple[KeyLink, ...]:
 def rotate_key(rooms: Rooms, why: str, compromised: bool = False) -> KeyLink:
     """Replace the signing key by a new one, which the old one announces."""
     return rotating.rotate(rooms, why, compromised=compromised)
-
-
-def head(rooms: Rooms, since: int = 0) -> Head:
-    """What the book says of itself to somebody who remembers `since` entries. Raises `NotFound`."""
-    with rooms.book.read() as reader:
-        note = proofs.newest(reader)
-    if note is None:
-        raise NotFound(
-            "nothing of this book was signed yet", code="no-checkpoint", hint="`stellwerk verify` signs it"
-        )
-    size = rules.read_checkpoint(note).size
-    proof = proofs.consistency(rooms.database, since, size) if 0 < since < size else ()
-    return Head(note=note, keys=rooms.ring.links(), consistency=proof)
