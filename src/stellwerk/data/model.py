@@ -156,6 +156,27 @@ class DatasetVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignDigest:
+    """What another tool calls some bytes, or a folder. Only an index: whoever needs to be sure asks for `digest`.
+
+    Attributes:
+        algorithm: Such as `md5`, or `md5-dos2unix` as DVC 2 hashed.
+        value: Hexadecimal; ends in `.dir` for a folder of DVC, whose `digest` is then that of a tree.
+        size: Bytes of the file, or of all files of the folder.
+    """
+
+    algorithm: str
+    value: str
+    digest: Digest
+    size: int
+
+    @property
+    def directory(self) -> bool:
+        """Whether it names a folder."""
+        return self.value.endswith(".dir")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """How rows were divided, so that a dossier can say it and a later run can repeat it.
 

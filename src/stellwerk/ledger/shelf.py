@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
 
 T = TypeVar("T")
+_AT_ONCE = 500
+"""Values in one question, below what every database takes."""
 
 
 class Shelf(Generic[T]):
@@ -71,6 +74,21 @@ class Shelf(Generic[T]):
     def put(self, tx: Transaction, value: T) -> None:
         """Add a value or replace the one with its key."""
         self._store(tx, value, self._putting)
+
+    def insert_new(self, tx: Transaction, values: Sequence[T]) -> None:
+        """Add many values at once; where a key is taken, what stands there stays."""
+        if values:
+            tx.execute(self._inserting, [self._row(tx, value) for value in values])
+
+    def among(self, reader: Reader, field: str, wanted: Iterable[Any], **equal: Any) -> list[T]:
+        """Values whose `field` is one of many, and whose other fields equal the given ones, in no order."""
+        listed = list(wanted)
+        found: list[T] = []
+        for start in range(0, len(listed), _AT_ONCE):
+            some = [plain(value) for value in listed[start : start + _AT_ONCE]]
+            query = sa.select(self.table.c.document).where(*self._where(reader, equal), self._column(field).in_(some))
+            found += [self._read(row.document) for row in reader.execute(query).all()]
+        return found
 
     def get(self, reader: Reader, *key: Any) -> T:
         """The value of a key. Raises `NotFound`."""

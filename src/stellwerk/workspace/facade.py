@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from stellwerk.pipelines.model import Plan
     from stellwerk.workspace.bundling import Exported
+    from stellwerk.workspace.dvc.model import DvcImport
     from stellwerk.workspace.running import Ran, Watch
 
 R = TypeVar("R")
@@ -129,6 +130,48 @@ class Data(FileData):
     ) -> TableDiff:
         """What changed between two versions, or since a version or a time: the second one is by default the newest."""
         return _call(self._caller, ops.diff_data, name=name, old=old, new=new, as_of=as_of)
+
+    def import_dvc(
+        self,
+        repository: str | Path = ".",
+        *,
+        all_history: bool = False,
+        objects: str = "",
+        prefix: str = "",
+        paths: Iterable[str] = (),
+        verify: bool = False,
+        adopt: bool = False,
+        say: Callable[[str], None] | None = None,
+    ) -> DvcImport:
+        """Make dataset versions of what a DVC repository tracks; each object is read and kept once.
+
+        Importing again reads nothing that is known. What cannot be imported is in `problems`; the rest is imported.
+
+        Args:
+            all_history: Every state that a commit of any branch or tag tells of, oldest first, and not only the present.
+            objects: Name of a remote, or a folder, to take objects from; by default the cache and local remotes.
+            prefix: Put before the names of the datasets, so that two repositories can share a workspace.
+            paths: Only these outputs and what lies below these folders.
+            verify: Read objects too whose MD5 is known, and refuse those that hold other bytes than are known by it.
+            adopt: Keep large objects by linking DVC's own files instead of copying them.
+            say: Told what is being done.
+
+        Raises:
+            NotFound: `no-dvc`: there is no DVC repository.
+        """
+        from stellwerk.workspace.dvc.importing import import_repository
+
+        return import_repository(
+            self._caller,
+            Path(repository),
+            every=all_history,
+            objects=objects,
+            prefix=prefix,
+            paths=tuple(paths),
+            verify=verify,
+            adopt=adopt,
+            say=say,
+        )
 
     def contract(self, name: str) -> Contract | None:
         """The newest contract of a dataset, if any."""

@@ -17,6 +17,7 @@ from stellwerk.core.clock import ReplayClock, SystemClock
 from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError
 from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
+from stellwerk.data.foreign import ForeignDigests
 from stellwerk.data.service import Datasets
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.evidence.service import Gates, Notary
@@ -78,6 +79,7 @@ class Rooms:
         self.ring = KeyRing(self.book, layout.identity, self.verifier)
         self.runs = Runs(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
+        self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock)
         self.inbox = Inbox(self.book, self.clock)
         self._signed = self.database.size()

@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "stellwerk.cli.data.sources:verify",
     "import": "stellwerk.cli.data.sources:import_rows",
     "contract": "stellwerk.cli.data.contracts:contract",
+    "dvc": "stellwerk.cli.data.dvc:dvc",
 }
 """Name to `module:attribute`, in the order of the help."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stellwerk.data.dvc.model import LEGACY
@@ -21,10 +21,28 @@ def md5() -> Any:
 
 def of_bytes(data: bytes, algorithm: str) -> str:
     """Hex of some bytes as DVC hashes them."""
-    hasher = hasher_of(algorithm)
-    for start in range(0, len(data), CHUNK):
-        hasher.update(data[start : start + CHUNK])
-    return str(hasher.hexdigest())
+    return of_chunks((data,), algorithm)[0]
+
+
+def of_chunks(chunks: Iterable[bytes], algorithm: str) -> tuple[str, int]:
+    """Hex and length of the concatenation of chunks of any size."""
+    hasher, size = hasher_of(algorithm), 0
+    for chunk in evenly(chunks):
+        hasher.update(chunk)
+        size += len(chunk)
+    return str(hasher.hexdigest()), size
+
+
+def evenly(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in chunks of `CHUNK` bytes; the last may be shorter."""
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        while len(held) >= CHUNK:
+            yield bytes(held[:CHUNK])
+            del held[:CHUNK]
+    if held:
+        yield bytes(held)
 
 
 def hasher_of(algorithm: str) -> Any:
@@ -45,13 +63,20 @@ class Legacy:
         return str(self._hasher.hexdigest())
 
 
-def of_old_text(chunks: Iterable[bytes]) -> str:
-    """The hash of DVC before 2.0, which judged a whole file by its beginning."""
-    hasher, text = md5(), None
-    for chunk in chunks:
-        text = is_text(chunk[:_BLOCK]) if text is None else text
-        hasher.update(chunk.replace(b"\r\n", b"\n") if text else chunk)
-    return str(hasher.hexdigest())
+class OldLegacy:
+    """The same as DVC before 2.0 hashed: a whole file judged by its beginning."""
+
+    def __init__(self) -> None:
+        self._hasher = md5()
+        self._text: bool | None = None
+
+    def update(self, chunk: bytes) -> None:
+        if self._text is None:
+            self._text = is_text(chunk[:_BLOCK])
+        self._hasher.update(chunk.replace(b"\r\n", b"\n") if self._text else chunk)
+
+    def hexdigest(self) -> str:
+        return str(self._hasher.hexdigest())
 
 
 def is_text(block: bytes) -> bool:

@@ -13,6 +13,7 @@ from stellwerk.workspace.operations.data import (
     table_of_data,
     untrack_data,
 )
+from stellwerk.workspace.operations.foreign import find_foreign, name_foreign, remember_foreign
 from stellwerk.workspace.operations.ground import collect, fsck, verify
 from stellwerk.workspace.operations.ledger import (
     entry_text,
@@ -73,6 +74,7 @@ __all__ = [
     "duel",
     "entry_text",
     "entry_texts",
+    "find_foreign",
     "finish_run",
     "fsck",
     "get_contract",
@@ -88,6 +90,7 @@ __all__ = [
     "list_models",
     "list_releases",
     "log_of_data",
+    "name_foreign",
     "newest_checkpoint",
     "prove",
     "prove_consistency",
@@ -98,6 +101,7 @@ __all__ = [
     "refer_data",
     "register_model",
     "release",
+    "remember_foreign",
     "remembered_step",
     "renew",
     "rotate_key",
