@@ -98,6 +98,7 @@ def test_the_book_is_verified(fixture: Fixture) -> None:
 def test_the_book_is_read(fixture: Fixture) -> None:
     """Entries, and the rows of a shelf, have the values that were written."""
     database = Database(fixture.book, StandingClock())
+    database.migrate()
     assert fixture.expected["origin"] == database.open()
     found = [
         canonical.loads(rules.entry_bytes(entry))
@@ -125,6 +126,7 @@ def test_the_book_goes_on(fixture: Fixture) -> None:
     """This version appends to what that one wrote: the old checkpoint is proven to be its beginning."""
     old = rules.open_checkpoint(fixture.note, fixture.key, VERIFIER)
     database = Database(fixture.book, StandingClock())
+    database.migrate()
     database.open()
     with database.write("workspace-0", "ben") as tx:
         WRITER.SAMPLES.put(tx, WRITER.Sample(name="new"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -18,12 +19,13 @@ import sqlalchemy as sa
 from stellwerk.core import canonical, failpoints
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Bug, Corrupt, NotFound, Unavailable
-from stellwerk.ledger import rules
+from stellwerk.ledger import migrations, rules
 from stellwerk.ledger.dialects.port import Dialect, Session
 from stellwerk.ledger.dialects.sqlite import SQLite
 from stellwerk.ledger.failures import failpoint
 from stellwerk.ledger.group import Change, Committer
 from stellwerk.ledger.growing import grown
+from stellwerk.ledger.migrations import Step
 from stellwerk.ledger.model import Checkpoint, Entry
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Signer
@@ -32,7 +34,7 @@ from stellwerk.ledger.tables import entries, meta, metadata
 
 failpoints.declare("ledger.record")
 
-SCHEMA_VERSION = "1"
+failpoints.declare("migrate.copied", "migrate.step")
 
 Item = tuple[str, str, Mapping[str, Any] | None]
 """Kind, subject and body of an entry to record."""
@@ -63,7 +65,7 @@ class Database:
         with self._change() as change:
             self.dialect.complete(change.session)
             if change.session.one("SELECT value FROM meta WHERE key = 'schema'") is None:
-                for key, value in (("schema", SCHEMA_VERSION), ("origin", origin)):
+                for key, value in (("schema", migrations.CURRENT), ("origin", origin)):
                     change.session.run("INSERT INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def open(self) -> str:
@@ -78,11 +80,11 @@ class Database:
             if meta.name not in present:
                 raise Corrupt("the database has no Stellwerk tables", code="corrupt-database")
             rows = {str(key): str(value) for key, value in session.run("SELECT key, value FROM meta").fetchall()}
-        if rows.get("schema") != SCHEMA_VERSION:
+        if migrations.pending(rows.get("schema")):
             raise Unavailable(
-                f"the database has schema {rows.get('schema')!r}, this version reads {SCHEMA_VERSION!r}",
-                code="schema-mismatch",
-                hint="use the version of Stellwerk that wrote it, or migrate",
+                f"the database has schema {rows['schema']!r} of an earlier version",
+                code="needs-migration",
+                hint="`stellwerk migrate` makes a copy and brings it up to date",
             )
         if "origin" not in rows:
             raise Corrupt("the database does not say which book it is", code="corrupt-database")
@@ -90,7 +92,39 @@ class Database:
             # Tables of rooms that were added since this workspace was made.
             with self._change() as change:
                 self.dialect.complete(change.session)
+        self._committer.check = _check_schema
         return rows["origin"]
+
+    def schema(self) -> str | None:
+        """Which schema the database has, also where that is not this version's."""
+        with self._explained():
+            self.dialect.check_present()
+        with self._snapshot() as session:
+            if meta.name not in self.dialect.present(session):
+                raise Corrupt("the database has no Stellwerk tables", code="corrupt-database")
+            return _schema(session)
+
+    def migrate(self, steps: tuple[Step, ...] = migrations.STEPS) -> Migrated:
+        """Bring the schema of an earlier version up to date, in one transaction, after a copy was made.
+
+        Where another process does it at the same time, this one waits and finds nothing left to do; where it is
+        killed, nothing has changed.
+        """
+        with self._explained():
+            self.dialect.check_present()
+        with self._change() as change:
+            session, before = change.session, _schema(change.session)
+            pending = migrations.pending(before, steps)
+            if not pending or before is None:
+                return Migrated(before=before or "", after=before or "", steps=(), copy="")
+            copy = self.dialect.safeguard(session, before)
+            failpoint("migrate.copied")
+            for step in pending:
+                migrations.run(step, session.connection)
+                failpoint("migrate.step")
+            session.run("UPDATE meta SET value = ? WHERE key = 'schema'", (pending[-1].to,))
+            self.dialect.complete(session)
+        return Migrated(before=before, after=pending[-1].to, steps=pending, copy=copy)
 
     def close(self) -> None:
         """Release all connections."""
@@ -192,6 +226,17 @@ class Database:
             if words is None:
                 raise
             raise words from cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    """What a migration did."""
+
+    before: str
+    after: str
+    steps: tuple[Step, ...]
+    copy: str
+    """Where everything was copied to before: a file beside the database, or a schema on the server."""
 
 
 class Reading:
@@ -309,6 +354,22 @@ def _check_grown(last: Checkpoint, size: int, lookup: rules.Node) -> None:
             code="corrupt-ledger",
             hint="`stellwerk verify` says what is wrong; restore the book from a backup",
         )
+
+
+def _check_schema(session: Session) -> None:
+    """A process that was started before a migration must not write with what it knew."""
+    found = _schema(session)
+    if found != migrations.CURRENT:
+        raise Unavailable(
+            f"the database has schema {found!r} now, this process works with {migrations.CURRENT!r}",
+            code="schema-mismatch",
+            hint="somebody migrated it: start again, with the version of Stellwerk that did",
+        )
+
+
+def _schema(session: Session) -> str | None:
+    row = session.one("SELECT value FROM meta WHERE key = 'schema'")
+    return None if row is None else str(row[0])
 
 
 def _lookup(session: Session) -> rules.Node:

@@ -7,7 +7,7 @@ full, commits for all; the others wait for that. Each block is a unit of its own
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from stellwerk.core import failpoints
@@ -85,6 +85,8 @@ class Committer:
         self._turn = Turn()
         self._group: Group | None = None
         self._change: Change | None = None
+        self.check: Callable[[Session], None] | None = None
+        """Asked at the beginning of each transaction whether one may still write."""
 
     @property
     def inside(self) -> Session | None:
@@ -147,6 +149,8 @@ class Committer:
         self._change.begin()
         try:
             self._dialect.begin_writing(self._change.session)
+            if self.check is not None:
+                self.check(self._change.session)
         except BaseException as cause:
             self._abandon()
             if self._dialect.is_lost(cause):

@@ -44,6 +44,7 @@ nodes = sa.Table(
     sa.Column("index", INTEGER, primary_key=True, autoincrement=False),
     sa.Column("hash", BYTES, nullable=False),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 checkpoints = sa.Table(

@@ -224,7 +224,7 @@ def test_other_files_are_corrupt(tmp_path: Path, clock: StandingClock) -> None:
 def test_another_schema_is_refused(tmp_path: Path, database: Database, clock: StandingClock) -> None:
     """A book of a later version is left alone."""
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
         connection.commit()
 
     with pytest.raises(Unavailable) as caught:

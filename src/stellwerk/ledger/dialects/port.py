@@ -99,6 +99,10 @@ class Dialect(Protocol):
         """Make the tables and guards that are missing."""
         ...
 
+    def safeguard(self, session: Session, schema: str) -> str:
+        """Copy everything as it is, before a migration inside this transaction; says where the copy is."""
+        ...
+
     def guards(self) -> set[str]:
         """Names of what keeps the book append-only."""
         ...

@@ -154,6 +154,19 @@ class PostgreSQL:
                 session.run(f"DROP TRIGGER IF EXISTS {name} ON {table}")
                 session.run(f"CREATE TRIGGER {name} {body}")
 
+    def safeguard(self, session: Session, schema: str) -> str:
+        (current,) = session.one("SELECT current_schema()")
+        place = f"{current}_schema_{schema}"
+        quote = self.engine.dialect.identifier_preparer.quote
+        session.run(f"DROP SCHEMA IF EXISTS {quote(place)} CASCADE")
+        session.run(f"CREATE SCHEMA {quote(place)}")
+        tables = session.run(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+        ).fetchall()
+        for (table,) in tables:
+            session.run(f"CREATE TABLE {quote(place)}.{quote(table)} AS TABLE {quote(current)}.{quote(table)}")
+        return place
+
     def guards(self) -> set[str]:
         return {*_GUARDS, "ledger_commits"}
 

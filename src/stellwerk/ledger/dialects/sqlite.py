@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from stellwerk.core.clock import monotonic
+from stellwerk.core.files import sync_folder
 from stellwerk.core.errors import Bug, Corrupt, NotFound, StellwerkError, Unavailable
 from stellwerk.ledger.dialects.port import Session
 from stellwerk.ledger.failures import busy, full, unusable
@@ -110,6 +114,12 @@ class SQLite:
         for name, body in _GUARDS.items():
             session.run(f"CREATE TRIGGER IF NOT EXISTS {name} {body}")
 
+    def safeguard(self, session: Session, schema: str) -> str:
+        # Others cannot write now, and what is committed is what another connection sees.
+        target = self.path.with_name(f"{self.path.name}-schema-{schema}")
+        copy_file(self.path, target)
+        return target.name
+
     def guards(self) -> set[str]:
         return set(_GUARDS)
 
@@ -135,6 +145,28 @@ class SQLite:
     def close(self) -> None:
         self.engine.dispose()
         self._queue.close()
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """A consistent, durable copy of a database at one moment, whatever is written meanwhile; replaces the target."""
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as old:
+            with closing(sqlite3.connect(partial)) as new:
+                old.backup(new)
+                new.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
+        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        partial.replace(target)
+        sync_folder(target.parent)
+    except OSError as cause:
+        raise full() if cause.errno == errno.ENOSPC else unusable(cause.strerror or "unknown reason") from cause
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _code(cause: Exception) -> int:
