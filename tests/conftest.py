@@ -1,4 +1,4 @@
-"""Tests remember ledgers in a folder of their own, not in that of whoever runs them."""
+"""Tests remember ledgers in a folder of their own, not in that of whoever runs them, and share one PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
+from stellwerk.testing.postgres import postgres
+
+__all__ = ["postgres"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,12 +10,10 @@ import pytest
 
 import stellwerk as sw
 from stellwerk.testing import worlds
-from stellwerk.testing.postgres import Server, postgres
+from stellwerk.testing.postgres import Server
 from stellwerk.testing.workspaces import WorkspaceContract
 from stellwerk.workspace.facade import Workspace
 from stellwerk.workspace.local import LocalCaller
-
-__all__ = ["postgres"]
 
 
 class TestInAFolder(WorkspaceContract):

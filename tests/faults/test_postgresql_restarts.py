@@ -18,9 +18,8 @@ from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, creat
 from stellwerk.ledger.adapters.postgresql_reader import verify_server
 from stellwerk.ledger.database import Database
 from stellwerk.ledger.dialects.postgresql import PostgreSQL
-from stellwerk.testing.postgres import Server, postgres
+from stellwerk.testing.postgres import Server
 
-__all__ = ["postgres"]
 pytestmark = pytest.mark.faults
 
 ORIGIN = "example.com/restarts"

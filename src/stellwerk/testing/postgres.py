@@ -1,6 +1,6 @@
 """A PostgreSQL server of its own in a temporary folder, reached through a socket file: nothing listens on a network.
 
-A test module asks for the fixture `postgres` (import it into the `conftest.py` of the tests), or is skipped with the
+A test module asks for the fixture `postgres` (`tests/conftest.py` imports it), or is skipped with the
 reason where no server is installed.
 """
 
@@ -53,10 +53,12 @@ class Server:
         options = f"-k {self.folder} -c listen_addresses= -c max_connections=200 " + " ".join(
             f"-c {setting}" for setting in settings
         )
-        self._run("pg_ctl", "start", "-w", "-D", str(self.data), "-l", str(self.folder / "log"), "-o", options)
+        self._run(
+            "pg_ctl", "start", "-w", "-t", "240", "-D", str(self.data), "-l", str(self.folder / "log"), "-o", options
+        )
 
-    def stop(self, mode: str = "fast") -> None:
-        self._run("pg_ctl", "stop", "-w", "-D", str(self.data), "-m", mode)
+    def stop(self, mode: str = "immediate") -> None:
+        self._run("pg_ctl", "stop", "-w", "-t", "240", "-D", str(self.data), "-m", mode)
 
     def restart(self, mode: str = "immediate") -> None:
         """With `immediate` as after a power cut: no process says goodbye, the log is replayed."""
@@ -84,7 +86,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=self.folder,
-            timeout=120,
+            timeout=300,
             check=False,
             **how,
         )

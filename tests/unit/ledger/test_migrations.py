@@ -26,13 +26,11 @@ from stellwerk.ledger.database import Database
 from stellwerk.ledger.migrations import Step
 from stellwerk.ledger.verify import verify_book
 from stellwerk.testing.fakes import StandingClock
-from stellwerk.testing.postgres import Server, postgres
+from stellwerk.testing.postgres import Server
 from stellwerk.workspace import migrating
 from stellwerk.workspace.facade import connect
 from stellwerk.workspace.layout import Layout, find
 from stellwerk.workspace.settings import Settings
-
-__all__ = ["postgres"]
 
 FIXTURE = Path(__file__).parents[2] / "compat" / "schema-1"
 

@@ -20,9 +20,7 @@ from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.ledger.dialects.port import Session
 from stellwerk.ledger.dialects.postgresql import PostgreSQL
 from stellwerk.testing.fakes import StandingClock
-from stellwerk.testing.postgres import Server, postgres
-
-__all__ = ["postgres"]
+from stellwerk.testing.postgres import Server
 
 ORIGIN = "example.com/book"
 
@@ -217,6 +215,6 @@ def test_a_server_that_may_lose_data_is_refused(postgres: Server, url: str) -> N
             careless.create(ORIGIN)
         careless.close()
     finally:
-        postgres.restart("fast")
+        postgres.restart()
 
     assert "fsync=off" in str(caught.value)

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from stellwerk.core.clock import monotonic
-from stellwerk.core.files import sync_folder
 from stellwerk.core.errors import Bug, Corrupt, NotFound, StellwerkError, Unavailable
+from stellwerk.core.files import sync_folder
 from stellwerk.ledger.dialects.port import Session
 from stellwerk.ledger.failures import busy, full, unusable
 from stellwerk.ledger.tables import APPEND_ONLY, metadata
@@ -152,10 +152,10 @@ def copy_file(source: Path, target: Path) -> None:
     partial = target.with_name(f"{target.name}.partial")
     partial.unlink(missing_ok=True)
     try:
-        with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as old:
-            with closing(sqlite3.connect(partial)) as new:
-                old.backup(new)
-                new.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
+        old = sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)
+        with closing(old), closing(sqlite3.connect(partial)) as new:
+            old.backup(new)
+            new.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
         descriptor = os.open(partial, os.O_RDONLY)
         try:
             os.fsync(descriptor)
