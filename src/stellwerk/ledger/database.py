@@ -99,7 +99,7 @@ class Database:
         """Which schema the database has, also where that is not this version's."""
         with self._explained():
             self.dialect.check_present()
-        with self._snapshot() as session:
+        with self.snapshot() as session:
             if meta.name not in self.dialect.present(session):
                 raise Corrupt("the database has no Stellwerk tables", code="corrupt-database")
             return _schema(session)
