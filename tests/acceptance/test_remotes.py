@@ -241,3 +241,36 @@ class TestAFolder:
 
         assert problem == error["code"]
         assert "secret" not in json.dumps(error)
+
+
+class TestRepair:
+    """What one place lost, another gives back."""
+
+    def test_damage_is_healed_from_a_bucket(self, folder: Path, bare: Path, environment: dict[str, str]) -> None:
+        """Everything that was damaged or missing is whole again, and the book says so."""
+        place = f"s3://{buckets.BUCKET}/repair"
+        say(folder, environment, "remote", "add", "spare", place)
+        say(folder, environment, "sync", "spare")
+        kept = folder / ".stellwerk" / "blobs"
+        for file in sorted((kept / "sha256").rglob("*"))[:40]:
+            if file.is_file():
+                file.unlink()
+        victim = max((kept / "packs").iterdir(), key=lambda file: file.stat().st_size)
+        victim.chmod(0o644)
+        with victim.open("r+b") as content:
+            content.seek(victim.stat().st_size // 2)
+            content.write(b"damaged")
+        done = say(folder, environment, "repair", "--from", "spare")
+        again = say(folder, environment, "repair", "--from", "spare")
+
+        assert len(done["healed"]) > 1
+        assert ([], [], []) == (done["lost"], again["healed"], again["lost"])
+        with sw.connect(folder, actor="anna") as workspace:
+            assert [] == [damage for damage in workspace.fsck() if damage.where.startswith("entry")]
+
+    def test_what_nobody_has_whole_is_said(self, bare: Path, environment: dict[str, str]) -> None:
+        """With exit code 7, and every dataset that is not there by its digest."""
+        done = say(bare, environment, "repair", "--from", f"s3://{buckets.BUCKET}/nothing-here", code=7)
+
+        assert 2 == len(done["lost"])
+        assert [] == done["healed"]

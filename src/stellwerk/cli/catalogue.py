@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "keys": Entry("stellwerk.cli.keys:keys", "the keys that sign the ledger, evidence and releases"),
         "gc": Entry("stellwerk.cli.collecting:gc", "remove bytes that nothing refers to, and say how many"),
         "fsck": Entry("stellwerk.cli.checking:fsck", "check every stored byte by independent code"),
+        "repair": Entry("stellwerk.cli.remotes:repair", "fetch what is damaged or missing from another place"),
     },
 }
 

@@ -233,3 +233,39 @@ def _said(done: Synced, *, dry_run: bool) -> list[Block]:
         if len(done.lost) > SHOWN:
             blocks.append(dim(f"and {len(done.lost) - SHOWN:,} more; --json has all"))
     return blocks
+
+
+@click.command(cls=Command)
+@click.option("--from", "source", required=True, metavar="PLACE", help="Another place that has the bytes.")
+@click.pass_obj
+def repair(session: Session, source: str) -> int:
+    """Fetch what is damaged or missing from another place.
+
+    Reads every blob of the workspace's store. What is damaged, or missing although the book leads to it, is fetched from
+    the place (a folder, a server, a bucket, a remote), verified and put right; damaged copies are put aside where the
+    store can do that, and never served. Exit code 7 where something could not be healed.
+
+    \b
+    Example:
+      stellwerk repair --from backup
+    """
+    from stellwerk.workspace import places, repairing
+    from stellwerk.workspace.settings import read
+
+    session.layout()
+    with (
+        places.opened(source, read(), _remotes(session)) as other,
+        session.rooms() as rooms,
+        session.screen.working("reading every blob"),
+    ):
+        done = repairing.run(rooms, other)
+    head = Span("INCOMPLETE", "bad") if done.lost else Span("WHOLE", "good")
+    healed, aside = words.count(len(done.healed), "blob"), words.count(done.aside, "damaged copy", "damaged copies")
+    blocks: list[Block] = [(head, f"  {done.read:,} read, {healed} healed, {aside} put aside")]
+    rows = [(digest, "healed") for digest in done.healed] + [(loss.digest, loss.problem) for loss in done.lost]
+    if rows:
+        blocks += ["", Table(header=("blob", "what became of it"), rows=tuple(rows[:SHOWN]))]
+    if len(rows) > SHOWN:
+        blocks.append(dim(f"and {len(rows) - SHOWN:,} more; --json has all"))
+    session.screen.show(done, *blocks)
+    return exits.CORRUPT if done.lost else exits.DONE

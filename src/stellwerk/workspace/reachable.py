@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from stellwerk.core.digest import Digest, parse
-from stellwerk.core.errors import Corrupt, Invalid, NotFound
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Corrupt, NotFound
 from stellwerk.store import service as trees
 from stellwerk.store.model import TreeEntry
 from stellwerk.store.ports import Blobs
+from stellwerk.workspace import collecting
 from stellwerk.workspace.rooms import Rooms
-
-PAGE = 10_000
 
 
 def wanted(rooms: Rooms, datasets: Sequence[str] = (), also: Blobs | None = None) -> set[Digest]:
@@ -33,15 +31,7 @@ def wanted(rooms: Rooms, datasets: Sequence[str] = (), also: Blobs | None = None
         roots = {version.digest for version in versions if version.name in datasets}
         return roots | _below(stores, roots)
     roots = {version.digest for version in versions} | {model.digest for model in rooms.registry.list()}
-    return roots | set(_named(rooms)) | _below(stores, roots)
-
-
-def _named(rooms: Rooms) -> Iterator[Digest]:
-    start = 0
-    while entries := rooms.book.entries(start=start, limit=PAGE):
-        for entry in entries:
-            yield from _digests(entry.body)
-        start = entries[-1].sequence + 1
+    return roots | set(collecting.roots(rooms)) | _below(stores, roots)
 
 
 def _below(stores: Sequence[Blobs], roots: Iterable[Digest]) -> set[Digest]:
@@ -65,18 +55,3 @@ def _entries(stores: Sequence[Blobs], digest: Digest) -> Sequence[TreeEntry]:
         except (NotFound, Corrupt):
             continue  # `fsck` tells of it
     return ()
-
-
-def _digests(value: Any) -> Iterator[Digest]:
-    if isinstance(value, str):
-        if value.startswith("sha256:"):
-            try:
-                yield parse(value)
-            except Invalid:
-                return
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _digests(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _digests(item)
