@@ -47,8 +47,9 @@ def refusing(act: Callable[[], None]) -> None:
 
 
 def main(folder: Path, name: str, rounds: int) -> None:
-    """Keep two blobs and one entry with a row per round; sign every third."""
+    """Per round keep a file, a pack, a chunked blob and an entry with its row; sign every third, remove every second."""
     blobs = LocalFolder(folder / "blobs")
+    blobs.large = 150_000
     database = Database(folder / "ledger.db", SystemClock())
     database.create(ORIGIN)
     signer = FileSigner(folder / "key")
@@ -57,9 +58,21 @@ def main(folder: Path, name: str, rounds: int) -> None:
         label = f"{name}-{number}"
         small = label.encode()
         chunks = [hashlib.sha256(small).digest() * 500, small, b"end"]
+        many = [b"%s %d" % (small, item) for item in range(12)]
+        large = hashlib.shake_256(small).digest(200_000)
+        doomed = [b"doomed %s" % item for item in many]
 
-        def keep(small: bytes = small, chunks: list[bytes] = chunks, label: str = label) -> None:
+        def keep(
+            small: bytes = small,
+            chunks: list[bytes] = chunks,
+            label: str = label,
+            many: list[bytes] = many,
+            large: bytes = large,
+        ) -> None:
             blobs.put(small)
+            for digest in blobs.put_many(many):
+                say("blob", digest)
+            say("blob", blobs.put(large))
             blobs.put(b"the same every time")
             digest = blobs.put_stream(chunks)
             say("blob", digest)
@@ -71,7 +84,15 @@ def main(folder: Path, name: str, rounds: int) -> None:
         def sign() -> None:
             say("note", json.dumps(database.checkpoint(ORIGIN, signer).note))
 
+        def remove(doomed: list[bytes] = doomed) -> None:
+            gone = blobs.put_many(doomed)
+            gone.append(blobs.put(hashlib.shake_256(doomed[0]).digest(200_000)))
+            gone.append(blobs.put(doomed[0] * 2))
+            blobs.remove(gone)
+
         refusing(keep)
+        if number % 2:
+            refusing(remove)
         if number % 3 == 2:
             refusing(sign)
     say("done")

@@ -29,7 +29,9 @@ pytestmark = pytest.mark.faults
 
 WRITER = Path(__file__).with_name("ground_writer.py")
 ORIGIN = "example.com/faults"
-GROUND = sorted(name for name in failpoints.NAMES if name.startswith(("blob.", "ledger.")))
+GROUND = sorted(
+    name for name in failpoints.NAMES if name.startswith(("blob.", "pack.", "chunks.", "remove.", "ledger."))
+)
 
 
 @dataclass
@@ -131,9 +133,17 @@ def test_killed_at_every_failpoint(ground: Ground) -> None:
         "blob.fsync",
         "blob.link",
         "blob.dirsync",
+        "chunks.link",
         "ledger.record",
         "ledger.commit",
         "ledger.committed",
+        "pack.open",
+        "pack.write",
+        "pack.fsync",
+        "pack.link",
+        "remove.unlink",
+        "remove.rewritten",
+        "remove.indexed",
     } == set(GROUND)
 
     for nth in (1, 3):
@@ -154,7 +164,7 @@ def test_killed_at_random(ground: Ground) -> None:
     print(f"STELLWERK_SEED={seed}")
     chance = random.Random(seed)
 
-    for _ in range(8):
+    for _ in range(int(os.environ.get("STELLWERK_KILLS", "8"))):
         child = ground.start(rounds=10_000)
         assert child.stdout is not None
         heard = [child.stdout.readline() for _ in range(chance.randrange(1, 40))]
@@ -178,11 +188,11 @@ def test_a_failing_disk_is_refused_and_nothing_is_lost(ground: Ground, action: s
     """A full or failing disk at each durable step is `Unavailable`; the same process goes on afterwards."""
     plan = ",".join(f"{name}:{action}:{nth}" for nth, name in enumerate(GROUND, start=2))
 
-    assert 0 == ground.live(rounds=30, fail=plan)
+    assert 0 == ground.live(rounds=60, fail=plan)
 
     assert len(GROUND) == len(ground.said.refusals), "every failpoint refused once"
     assert codes == set(ground.said.refusals)
     assert 1 == ground.said.finished
-    assert len(ground.said.entries) >= 30 - len(GROUND)
+    assert len(ground.said.entries) >= 60 - len(GROUND)
     ground.check()
     assert [] == check_blobs(ground.folder / "blobs")

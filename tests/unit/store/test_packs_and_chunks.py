@@ -321,3 +321,45 @@ def test_a_chunk_list_is_read_as_written(lengths: list[int]) -> None:
 def test_names_of_digests_are_hex() -> None:
     """The raw digest of a record is the hexadecimal one of the blob."""
     assert bytes.fromhex(hex_of(of_bytes(b"abc"))) == hashlib.sha256(b"abc").digest()
+
+
+@pytest.mark.parametrize("kind", ["file", "packed", "chunked", "list"])
+def test_damaged_copies_are_set_aside_and_the_rest_stays(tmp_path: Path, kind: str) -> None:
+    """After the quarantine a damaged blob is gone, the others read as before, and put again it is whole."""
+    blobs = LocalFolder(tmp_path)
+    others = dict(zip(blobs.put_many(MANY), MANY, strict=True))
+    data = {"file": b"one", "packed": MANY[9], "chunked": LARGE, "list": LARGE}[kind]
+    digest = blobs.put(data)
+    others.pop(digest, None)
+    _damage(tmp_path, blobs, digest, kind)
+    with pytest.raises(Corrupt):
+        blobs.get(digest)
+
+    assert blobs.quarantine(digest)
+
+    assert not blobs.quarantine(digest)
+    assert 1 <= len(files_in(tmp_path / "quarantine"))
+    assert others == {other: blobs.get(other) for other in others}
+    with pytest.raises((NotFound, Corrupt)):
+        blobs.get(digest)
+    assert digest == blobs.put(data)
+    assert data == blobs.get(digest) == LocalFolder(tmp_path).get(digest)
+    assert [] == check_blobs(tmp_path)
+
+
+def _damage(root: Path, blobs: LocalFolder, digest: Digest, kind: str) -> None:
+    name = hex_of(digest)
+    if kind in ("file", "list"):
+        file, where = root / ("sha256" if kind == "file" else "chunked") / name[:2] / name, 1
+    else:
+        pieces = blobs._pieces(digest)
+        wanted = pieces[3].digest if pieces else bytes.fromhex(name)
+        found = blobs._index.find(wanted, CHUNK if pieces else BLOB)
+        assert found is not None
+        file, where = root / found.pack, found.record.offset
+    file.chmod(0o644)
+    with file.open("r+b") as content:
+        content.seek(where)
+        byte = content.read(1)[0]
+        content.seek(where)
+        content.write(bytes([byte ^ 1]))

@@ -56,7 +56,7 @@ def batches(pinned: Pinned, readers: Readers) -> Iterator[tuple[Part, pl.DataFra
             raise Conflict(
                 f"{source} changed since it was pinned: of {part.name!r}, {what}",
                 code="source-changed",
-                hint="`stellwerk data verify` lists all changes; referring to it again makes a version of what is there now",
+                hint="`stellwerk data verify` lists all changes; refer to it again for a version of what is there now",
             )
         if columns(frame) != pinned.columns:
             raise Conflict(

@@ -25,6 +25,7 @@ from stellwerk.store import packing
 from stellwerk.store.adapters.local import chunking, disk, packs
 from stellwerk.store.adapters.local.index import Index, Place
 from stellwerk.store.adapters.local.packs import PackReader, PackWriter
+from stellwerk.store.adapters.local.quarantine import Quarantine
 from stellwerk.store.adapters.local.removal import Removal
 from stellwerk.store.packing import BLOB, CHUNK, Piece
 from stellwerk.store.rules import checked_range
@@ -526,6 +527,12 @@ class LocalFolder:
             freed = Removal(self._root, self._gate, self._index, self._reader).remove(wanted, marked=True)
         self._index.revive([digest for digest in wanted if not self._here(digest)])
         return freed
+
+    def quarantine(self, digest: Digest) -> bool:
+        """Move damaged copies of a blob to `quarantine/`, which nobody reads; returns whether there was one."""
+        parse(digest)
+        with self._gate.removing(), disk.disk():
+            return Quarantine(self._root, self._index, self._reader).isolate(digest)
 
     def sweep(self) -> int:
         """Remove temporary files of processes that are gone; returns how many."""
