@@ -55,6 +55,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "ledger": Entry("stellwerk.cli.ledger:ledger", "the ledger as one file"),
         "keys": Entry("stellwerk.cli.keys:keys", "the keys that sign the ledger, evidence and releases"),
         "gc": Entry("stellwerk.cli.collecting:gc", "remove bytes that nothing refers to, and say how many"),
+        "scrub": Entry("stellwerk.cli.scrubbing:scrub", "read stored bytes again, a portion at a time"),
         "fsck": Entry("stellwerk.cli.checking:fsck", "check every stored byte by independent code"),
         "repair": Entry("stellwerk.cli.remotes:repair", "fetch what is damaged or missing from another place"),
     },

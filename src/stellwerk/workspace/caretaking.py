@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from stellwerk.core.errors import StellwerkError
 from stellwerk.releases.rules import due_for_renewal
-from stellwerk.workspace import watching
+from stellwerk.store.scrubbing import ROUND
+from stellwerk.workspace import scrubbing, watching
 
 if TYPE_CHECKING:
     from stellwerk.workspace.rooms import Rooms
@@ -18,6 +21,7 @@ LOGGER = logging.getLogger("stellwerk.caretaker")
 EVERY_SECONDS = 30.0
 ASSESS_EVERY = timedelta(hours=6)
 RENEW_EVERY = timedelta(days=1)
+SCRUB_EVERY = timedelta(hours=1)
 
 
 class Caretaker:
@@ -27,6 +31,7 @@ class Caretaker:
         self._rooms = rooms
         self._assessed: dict[str, datetime] = {}
         self._asked: dict[str, datetime] = {}
+        self._scrubbed = rooms.clock.now()
         self._end = Event()
         self._thread = Thread(target=self._work, name="caretaker", daemon=True)
 
@@ -40,16 +45,31 @@ class Caretaker:
         self._thread.join(timeout=10)
 
     def round(self) -> None:
-        """Look after every endpoint once, and sign what was written since the last time."""
+        """Look after every endpoint once, read on in the store, and sign what was written since the last time."""
         now = self._rooms.clock.now()
         for endpoint in self._rooms.interlocking.endpoints():
-            try:
-                self._look_after(endpoint.name, now)
-            except StellwerkError as problem:
-                LOGGER.warning("%s: %s (%s)", endpoint.name, problem, problem.code)
-            except Exception:  # one endpoint must not keep the others waiting
-                LOGGER.exception("%s: looking after it failed", endpoint.name)
+            self._attempt(endpoint.name, partial(self._look_after, endpoint.name, now))
+        self._attempt("store", partial(self._scrub, now))
         self._rooms.sign_off()
+
+    def _attempt(self, what: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except StellwerkError as problem:
+            LOGGER.warning("%s: %s (%s)", what, problem, problem.code)
+        except Exception:  # one of them must not keep the others waiting
+            LOGGER.exception("%s: looking after it failed", what)
+
+    def _scrub(self, now: datetime) -> None:
+        """A portion of the store so large that all of it is read within the time of a round."""
+        if now - self._scrubbed < SCRUB_EVERY:
+            return
+        self._scrubbed = now
+        folder = self._rooms.layout.blobs
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        found = scrubbing.portion(self._rooms, int(size * (SCRUB_EVERY / ROUND)) + 1)
+        if found.damaged:
+            LOGGER.error("%d damaged blobs: `stellwerk fsck` lists them", len(found.damaged))
 
     def _look_after(self, endpoint: str, now: datetime) -> None:
         self._rooms.predictions.seal(endpoint)

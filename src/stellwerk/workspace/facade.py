@@ -23,6 +23,7 @@ from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
 from stellwerk.reviews.model import Case
 from stellwerk.store.collecting import Collection
 from stellwerk.store.model import Damage
+from stellwerk.store.scrubbing import Scrub
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.calls import Operation
@@ -367,6 +368,10 @@ class Workspace:
             Unavailable: `clock-backwards`: no time of grace can be trusted; `workspace-in-use`.
         """
         return _call(self._caller, ops.collect, days=days, dry_run=dry_run, consent=consent)
+
+    def scrub(self, *, budget: int | None = None) -> Scrub:
+        """Read on in the store until `budget` bytes were compared with their names; to the end by default."""
+        return _call(self._caller, ops.scrub, budget=budget)
 
     def close(self) -> None:
         """Release what it holds."""

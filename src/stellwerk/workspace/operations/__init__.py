@@ -14,7 +14,7 @@ from stellwerk.workspace.operations.data import (
     untrack_data,
 )
 from stellwerk.workspace.operations.foreign import find_foreign, name_foreign, remember_foreign
-from stellwerk.workspace.operations.ground import collect, fsck, verify
+from stellwerk.workspace.operations.ground import collect, fsck, scrub, verify
 from stellwerk.workspace.operations.ledger import (
     entry_text,
     entry_texts,
@@ -106,6 +106,7 @@ __all__ = [
     "renew",
     "rotate_key",
     "run_page",
+    "scrub",
     "seal_gate",
     "search_runs",
     "signal",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from stellwerk.store.collecting import Collection
 from stellwerk.store.model import Damage
-from stellwerk.workspace import checking, collecting
+from stellwerk.store.scrubbing import Scrub
+from stellwerk.workspace import checking, collecting, scrubbing
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.checking import BookReport
 from stellwerk.workspace.rooms import Rooms
@@ -26,3 +27,9 @@ def fsck(rooms: Rooms) -> tuple[Damage, ...]:
 def collect(rooms: Rooms, days: float = 7.0, dry_run: bool = False, consent: bool = False) -> Collection:
     """Remove blobs to which nothing has referred for some days. With `dry_run`, only say which."""
     return collecting.run(rooms, days=days, dry_run=dry_run, consent=consent)
+
+
+@operation("store.scrub", "workspace:admin", changes=True)
+def scrub(rooms: Rooms, budget: int | None = None) -> Scrub:
+    """Read a portion of the store again, or all of it, and compare the bytes with their names."""
+    return scrubbing.portion(rooms, budget)
