@@ -55,8 +55,14 @@ class Settings:
     source_hosts: tuple[str, ...] = ()
     """Hosts and networks inside our own network that sources may be fetched from, separated by commas:
     `lake.internal,10.2.0.0/16`."""
+    source_buckets: tuple[str, ...] = ()
+    """Buckets, or `bucket/prefix`, separated by commas, whose objects callers from elsewhere may refer to. Whoever sits
+    at the machine may refer to whatever its credentials allow."""
     sql: Mapping[str, str] = field(default_factory=dict, repr=False)
     """`STELLWERK_SQL_WAREHOUSE` is the database URL that sources call `sql:warehouse`, and so for each other name."""
+    iceberg: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """`STELLWERK_ICEBERG_LAKE` holds the properties of the catalogue that sources call `iceberg:lake/…`, as pyiceberg
+    calls them: `type=rest&uri=https://…`. And so for each other name."""
 
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
@@ -85,7 +91,9 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         s3_credentials=said("S3_CREDENTIALS") or ("role" if has_role else ""),
         source_folders=_listed(source.get("STELLWERK_SOURCE_FOLDERS", ""), os.pathsep),
         source_hosts=_listed(source.get("STELLWERK_SOURCE_HOSTS", ""), ","),
+        source_buckets=_listed(source.get("STELLWERK_SOURCE_BUCKETS", ""), ","),
         sql=_named(source, "STELLWERK_SQL_"),
+        iceberg=_named(source, "STELLWERK_ICEBERG_"),
     )
 
 

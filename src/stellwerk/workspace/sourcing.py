@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stellwerk.core.errors import Invalid
+from stellwerk.core.errors import Invalid, Unavailable
 from stellwerk.core.outbound import Allowance
 from stellwerk.data.model import DatasetVersion
 from stellwerk.data.sources import rules
 from stellwerk.data.sources.model import SourceReport
+from stellwerk.workspace import credentials
 from stellwerk.workspace.rooms import Rooms
 from stellwerk.workspace.settings import Settings
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from stellwerk.data.sources.ports import Reader
+
+SECONDS = 600.0
+"""How long one object may take."""
 
 GROUP = "stellwerk.sources"
 """Entry points of third parties: the name is the kind, the object makes a reader."""
@@ -39,6 +44,11 @@ class Readers:
             "file": self._file,
             "http": self._web,
             "https": self._web,
+            "s3": self._bucket,
+            "sql": self._sql,
+            "sqlite": self._sqlite,
+            "delta": self._delta,
+            "iceberg": self._iceberg,
         }
 
     def __call__(self, kind: str) -> Reader:
@@ -61,6 +71,39 @@ class Readers:
 
         return WebReader(Allowance.of(self._settings.source_hosts))
 
+    def _bucket(self) -> Reader:
+        with _extra("s3", "S3"):
+            from stellwerk.data.adapters.buckets import BucketReader
+            from stellwerk.store.adapters.objects import Location, Patience, open_s3
+
+        access = credentials.access(self._settings)
+        return BucketReader(
+            lambda bucket: open_s3(Location(bucket=bucket, prefix=""), access, Patience(request=SECONDS)),
+            None if self._local else self._settings.source_buckets,
+        )
+
+    def _sql(self) -> Reader:
+        from stellwerk.data.adapters.sql import SqlReader
+
+        return SqlReader(self._settings.sql)
+
+    def _sqlite(self) -> Reader:
+        from stellwerk.data.adapters.sql import SqliteReader
+
+        return SqliteReader(self._folders)
+
+    def _delta(self) -> Reader:
+        with _extra("delta", "Delta tables"):
+            from stellwerk.data.adapters.delta import DeltaReader
+
+        return DeltaReader(self._folders)
+
+    def _iceberg(self) -> Reader:
+        with _extra("iceberg", "Iceberg tables"):
+            from stellwerk.data.adapters.iceberg import IcebergReader
+
+        return IcebergReader(self._settings.iceberg)
+
     def _foreign(self, kind: str) -> Callable[[], Reader]:
         found = metadata.entry_points(group=GROUP)
         if kind not in found.names:
@@ -72,6 +115,16 @@ class Readers:
             )
         maker: Callable[[], Reader] = found[kind].load()
         return maker
+
+
+@contextmanager
+def _extra(name: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as cause:
+        raise Unavailable(
+            f"this installation cannot read {what}", code="needs-extra", hint=f"pip install 'stellwerk[{name}]'"
+        ) from cause
 
 
 PATHS = ("file", "sqlite", "delta")

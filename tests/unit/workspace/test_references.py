@@ -16,9 +16,11 @@ from polars.testing import assert_frame_equal
 
 import stellwerk as sw
 from stellwerk.core.clock import ReplayClock
-from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused, StellwerkError
+from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused, StellwerkError, Unavailable
 from stellwerk.data.model import DatasetVersion
 from stellwerk.data.service import made_by
+from stellwerk.data.sources import rules
+from stellwerk.data.sources.service import pin
 from stellwerk.testing import worlds
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.facade import Workspace
@@ -217,6 +219,33 @@ def test_folders_that_the_operator_names_are_open(
             ops.refer_data.perform(rooms, {"name": "beside", "source": f"file:{tmp_path}/beside.csv"})
 
     assert 4 == made.rows
+
+
+def test_buckets_and_tables_of_the_server_are_not_open_either(house: Workspace, tmp_path: Path) -> None:
+    """Its credentials and its files are not lent to callers from elsewhere."""
+    pytest.importorskip("obstore", reason="the extra `s3` is not installed")
+    pytest.importorskip("deltalake", reason="the extra `delta` is not installed")
+    settings = read({"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "canary"})
+    codes = set()
+    for source in ("s3://lake/x.csv", f"delta:{tmp_path}/t", f"sqlite:{tmp_path}/a.db?query=SELECT 1 AS x"):
+        with pytest.raises(Refused) as caught:
+            pin(rules.parse(source), Readers(settings, local=False))
+        codes.add(caught.value.code)
+
+    assert {"foreign-bucket", "local-source"} == codes
+
+
+@pytest.mark.parametrize("source", ["s3://lake/x.csv", "sql:lake?query=SELECT 1 AS x", "iceberg:lake/a.b"])
+def test_what_is_not_configured_says_what_to_set(source: str) -> None:
+    """Credentials, a database, a catalogue: the hint names the variable."""
+    pytest.importorskip("obstore", reason="the extra `s3` is not installed")
+    pytest.importorskip("pyiceberg", reason="the extra `iceberg` is not installed")
+
+    with pytest.raises((Unavailable, Invalid)) as caught:
+        pin(rules.parse(source), Readers(read({"HOME": "/nowhere", "STELLWERK_S3_PROFILES": "/none"}), local=True))
+    assert any(
+        word in caught.value.hint for word in ("AWS_ACCESS_KEY_ID", "STELLWERK_SQL_LAKE", "STELLWERK_ICEBERG_LAKE")
+    )
 
 
 HOSTILE = ["file:///etc/passwd", "file://localhost/etc/passwd", "/etc", "FILE:/etc/passwd", "", "s3://b/../../x",

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from stellwerk.core import digest as digests
-from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from stellwerk.core.errors import Conflict, Invalid, NotFound, Unavailable
+from stellwerk.data.adapters.places import Places, path_of
 from stellwerk.data.sources.model import Content, Source
 
 ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".psv", ".jsonl", ".ndjson")
@@ -17,18 +18,13 @@ _PATTERN = frozenset("*?[")
 
 
 class FileReader:
-    """Reads files.
-
-    Args:
-        folders: Where files may be read. None allows every place that this process can read, which is right only
-            for somebody who could read it without us.
-    """
+    """Reads files below some folders, or below any."""
 
     def __init__(self, folders: Sequence[Path] | None = None) -> None:
-        self._folders = None if folders is None else tuple(Path(os.path.realpath(folder)) for folder in folders)
+        self._admit = Places(folders).admit
 
     def list(self, source: Source) -> Sequence[str]:
-        path = _path(source)
+        path = path_of(source)
         self._admit(_base(path))
         if path.is_dir():
             found = [file for file in path.rglob("*") if _counts(file, path)]
@@ -53,7 +49,7 @@ class FileReader:
         return sorted(_plain(file.relative_to(base).as_posix()) for file in found)
 
     def read(self, source: Source, part: str, version: str = "") -> Content:
-        path, inside = _path(source), PurePosixPath(part)
+        path, inside = path_of(source), PurePosixPath(part)
         if inside.is_absolute() or ".." in inside.parts:
             raise Invalid(f"{part[:60]!r} is no file of a source", code="invalid-source")
         if not (path.is_dir() or _PATTERN & set(str(path)) or part == path.name):
@@ -80,33 +76,6 @@ class FileReader:
             raise NotFound(f"there is no file {path.name!r}", code="file-not-found", hint="check the path") from cause
         except OSError as cause:
             raise Unavailable(f"{path.name!r} cannot be read: {cause.strerror}", code="unreadable-file") from cause
-
-    def _admit(self, path: Path) -> Path:
-        """The path without links. Refuses what lies outside, without saying whether it exists."""
-        real = Path(os.path.realpath(path))
-        if self._folders is not None and not any(real.is_relative_to(folder) for folder in self._folders):
-            raise Refused(
-                "this path is not below a folder whose files may be referred to from elsewhere",
-                code="local-source",
-                hint="whoever runs the server can allow it with STELLWERK_SOURCE_FOLDERS",
-            )
-        return real
-
-
-def _path(source: Source) -> Path:
-    """The absolute path of a source; `file:/x` and `file:///x` mean the same."""
-    text = source.location
-    if text.startswith("//"):
-        host, slash, rest = text[2:].partition("/")
-        if host or not slash:
-            raise Invalid("a file source cannot name a host", code="invalid-source", hint="file:/path/to/table.csv")
-        text = "/" + rest
-    path = Path(text)
-    if not path.is_absolute() or ".." in path.parts:
-        raise Invalid(
-            "a file source needs an absolute path without `..`", code="invalid-source", hint="file:/path/to/table.csv"
-        )
-    return path
 
 
 def _base(path: Path) -> Path:
