@@ -33,8 +33,13 @@ def write_secret(path: Path, data: bytes, *, what: str) -> None:
 
 def replace_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Put a text in place of a file, whole or not at all, durable. Readers see the old text or the new."""
+    replace_bytes(path, text.encode(), mode)
+
+
+def replace_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put bytes in place of a file as `replace_text` does."""
     try:
-        temporary = _write_beside(path, text.encode(), mode)
+        temporary = _write_beside(path, data, mode)
         try:
             temporary.replace(path)
         except OSError:

@@ -125,6 +125,37 @@ class WorkspaceContract:
 
     # Runs and models
 
+    def test_files_are_versions_too(self, data: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A folder is kept, compared, brought back, listed and read in parts, wherever the workspace is."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        images = tmp_path / "pictures"
+        (images / "train").mkdir(parents=True)
+        (images / "train" / "cat.bin").write_bytes(bytes(range(256)) * 20)
+        (images / "table.csv").write_text("a,b\n1,2\n3,4\n")
+
+        first = data.data.add_files(images)
+        again = data.data.add_files(images)
+        (images / "table.csv").write_text("a,b\n1,2\n3,5\n")
+        (changed,) = data.data.status(images)
+        second = data.data.add_files(images)
+        diff = data.data.changes("pictures@1", "pictures@2")
+        data.data.checkout(images, version=1)
+        with data.data.open("pictures@2", "train/cat.bin") as file:
+            file.seek(-6, 2)
+            tail = file.read(4)
+        data.data.fetch("pictures@2", "table.csv", tmp_path / "got.csv")
+
+        assert (1, 1, 2) == (first.version.version, again.version.version, second.version.version)
+        assert ("changed", 1) == (changed.state, changed.changed)
+        assert [("table.csv", "changed")] == [(one.path, one.change) for one in diff.changes]
+        assert [("table.csv", 1, 1)] == [(path, t.rows_added, t.rows_removed) for path, t in diff.tables]
+        assert "a,b\n1,2\n3,4\n" == (images / "table.csv").read_text()
+        assert ["same"] == [one.state for one in data.data.status(images)]
+        assert bytes([250, 251, 252, 253]) == tail
+        assert "a,b\n1,2\n3,5\n" == (tmp_path / "got.csv").read_text()
+        assert ["table.csv", "train/cat.bin"] == [entry.path for entry in data.data.files("pictures")]
+        assert [1, 2] == [version.version for version in data.data.log("pictures")]
+
     def test_the_second_run_executes_nothing(self, life: Life, data: Workspace) -> None:
         """Every step is found under its key, the model has the same bytes and the same version."""
         assert (False, True) == (life.first.cached, life.second.cached)

@@ -6,7 +6,7 @@ import io
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
+from stellwerk.core.files import replace_bytes
 from stellwerk.core.names import name as checked_name
 from stellwerk.data.model import DatasetVersion, TableDiff
 from stellwerk.data.pointer import Pointer
+from stellwerk.store.archives import Limits, keep_archive
 from stellwerk.store.comparing import differences, of_store
 from stellwerk.store.model import TreeEntry
+from stellwerk.store.ports import Blobs
 from stellwerk.store.rules import parse_tree
 from stellwerk.store.service import walk
 from stellwerk.store.working.model import CheckedOut, Link, Progress, Special, silent
@@ -126,6 +129,36 @@ class FileData:
             dvc_ignore=dvc_ignore,
             progress=progress,
         )
+
+    def unpack(
+        self, archive: str | Path, name: str, *, source: str = "", limits: Limits | None = None
+    ) -> DatasetVersion:
+        """Make the files in a tar or zip archive the next version of a dataset, without unpacking them on disk.
+
+        Raises:
+            Refused: `ambiguous-archive` or `archive-too-large`; nothing was kept.
+        """
+        checked_name(name, what="dataset")
+        tree, _, _ = keep_archive(self._caller.blobs, Path(archive), limits=limits)
+        return self._record(name, tree, source or Path(archive).name)
+
+    def export(self, dataset: str, to: str | Path, *, progress: Progress = silent) -> CheckedOut:
+        """Write `name` or `name@version` as a plain folder, or, for a table, as one Parquet or CSV file."""
+        name, version = parse_reference(dataset)
+        found = self._version(name, version)
+        target = Path(to)
+        if found.kind != "table" or target.suffix.lower() not in (".parquet", ".csv"):
+            return self.fetch(dataset, "", target, progress=progress)
+        if target.is_symlink() or target.exists():
+            raise _something_there(target)
+        digest: Digest = self._do(ops.table_of_data, name=name, version=found.version)
+        data = self._caller.blobs.get(digest)
+        if target.suffix.lower() == ".csv":
+            import polars as pl
+
+            data = pl.read_parquet(io.BytesIO(data)).write_csv().encode()
+        replace_bytes(target, data)
+        return CheckedOut(written=1, bytes=len(data))
 
     def status(self, *paths: str | Path, most: int = 1000, progress: Progress = silent) -> tuple[CopyStatus, ...]:
         """How working copies compare with their pointers; all of the project by default.
@@ -268,11 +301,7 @@ class FileData:
         target = Path(to)
         if target.is_symlink() or target.exists():
             if not force:
-                raise Refused(
-                    f"there is something at {target.name!r} already",
-                    code="local-changes",
-                    hint="name another place, or --force",
-                )
+                raise _something_there(target)
             if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
             else:
@@ -292,48 +321,33 @@ class FileData:
         first, second = (self._entry(dataset, "") for dataset in (old, new))
         side = of_store(self._caller.blobs)
         found = changes_of(differences(side, first.digest, side, second.digest))
-        tables, unread = self._tables(found, first.digest, second.digest) if rows else ((), ())
-        return FilesDiff(old=old, new=new, changes=tuple(found), tables=tables, unread=unread)
+        blobs = self._caller.blobs
+        told = _NOTHING
+        if rows:
+            told = _tables(
+                found,
+                lambda path: blobs.get(find_entry(blobs, first.digest, path).digest),
+                lambda path: blobs.get(find_entry(blobs, second.digest, path).digest),
+            )
+        return FilesDiff(old=old, new=new, changes=tuple(found), tables=told[0], unread=told[1])
 
-    def local_changes(self, path: str | Path, dataset: str = "") -> FilesDiff:
-        """What differs here from the pointer, or from `name@version`."""
+    def local_changes(self, path: str | Path, dataset: str = "", *, rows: bool = True) -> FilesDiff:
+        """What differs here from the pointer, or from `name@version`, down to rows and columns of tables."""
         one = self.copies.tracked(Path(path))
         if one is None:
             raise not_tracked(Path(path))
         tree = self._entry(dataset, "").digest if dataset else one.pointer.digest
         found = changes_of(self.copies.differences(one, tree))
         shown = dataset or one.pointer.dataset
-        return FilesDiff(old=shown, new=str(path), changes=tuple(found))
-
-    def _tables(
-        self, changes: Iterable[FileChange], old: Digest, new: Digest
-    ) -> tuple[tuple[tuple[str, TableDiff], ...], tuple[tuple[str, str], ...]]:
-        tables: list[tuple[str, TableDiff]] = []
-        unread: list[tuple[str, str]] = []
-        for change in changes:
-            if change.change != "changed" or not change.path.lower().endswith(TABLES):
-                continue
-            if len(tables) + len(unread) >= _MOST_TABLES:
-                unread.append((change.path, f"only {_MOST_TABLES} tables are compared at once"))
-            elif max(change.old_size or 0, change.new_size or 0) > _LARGEST_TABLE:
-                unread.append((change.path, f"larger than {_LARGEST_TABLE >> 20} MiB"))
-            else:
-                try:
-                    tables.append((change.path, self._table_diff(change.path, old, new)))
-                except Invalid as cause:
-                    unread.append((change.path, cause.message))
-        return tuple(tables), tuple(unread)
-
-    def _table_diff(self, path: str, old: Digest, new: Digest) -> TableDiff:
-        from stellwerk.data.comparing import compare
-        from stellwerk.data.reading import parse_table
-
-        name = path.rpartition("/")[2]
-        first, second = (
-            parse_table(self._caller.blobs.get(find_entry(self._caller, tree, path).digest), name=name)
-            for tree in (old, new)
-        )
-        return compare(first, second)
+        blobs, folder = self._caller.blobs, one.path
+        told = _NOTHING
+        if rows:
+            told = _tables(
+                found,
+                lambda inner: blobs.get(find_entry(blobs, tree, inner).digest),
+                lambda inner: (folder if one.pointer.kind == "file" else folder / inner).read_bytes(),
+            )
+        return FilesDiff(old=shown, new=str(path), changes=tuple(found), tables=told[0], unread=told[1])
 
     def _record(self, name: str, tree: Digest, source: str) -> DatasetVersion:
         version: DatasetVersion = self._do(ops.record_data, name=name, tree=tree, source=source)
@@ -345,7 +359,7 @@ class FileData:
 
     def _entry(self, dataset: str, path: str) -> TreeEntry:
         found = self._version(*parse_reference(dataset))
-        return find_entry(self._caller, found.digest, path)
+        return find_entry(self._caller.blobs, found.digest, path)
 
     def _do(self, operation: Any, **arguments: Any) -> Any:
         return self._caller.call(operation, arguments)
@@ -361,11 +375,11 @@ def _forgotten(memory: Path) -> Iterator[Path]:
         file.unlink(missing_ok=True)
 
 
-def find_entry(caller: Caller, tree: Digest, path: str) -> TreeEntry:
+def find_entry(blobs: Blobs, tree: Digest, path: str) -> TreeEntry:
     """The file or folder at a path of a tree; the empty path is the whole. Raises `NotFound`."""
     here = TreeEntry(name="", kind="tree", size=0, digest=tree)
     for part in path.rstrip("/").split("/") if path else ():
-        entries = parse_tree(caller.blobs.get(here.digest)).entries if here.kind == "tree" else ()
+        entries = parse_tree(blobs.get(here.digest)).entries if here.kind == "tree" else ()
         found = next((entry for entry in entries if entry.name == part), None)
         if found is None:
             raise NotFound(
@@ -373,6 +387,45 @@ def find_entry(caller: Caller, tree: Digest, path: str) -> TreeEntry:
             )
         here = found
     return here
+
+
+_Tables = tuple[tuple[tuple[str, TableDiff], ...], tuple[tuple[str, str], ...]]
+_Content = Callable[[str], bytes]
+_NOTHING: _Tables = ((), ())
+
+
+def _tables(changes: Iterable[FileChange], before: _Content, after: _Content) -> _Tables:
+    """What changed in the rows of tables that are different files, and which could not be compared."""
+    tables: list[tuple[str, TableDiff]] = []
+    unread: list[tuple[str, str]] = []
+    for change in changes:
+        path = change.path
+        if change.change != "changed" or not path.lower().endswith(TABLES):
+            continue
+        if len(tables) + len(unread) >= _MOST_TABLES:
+            unread.append((path, f"only {_MOST_TABLES} tables are compared at once"))
+        elif max(change.old_size or 0, change.new_size or 0) > _LARGEST_TABLE:
+            unread.append((path, f"larger than {_LARGEST_TABLE >> 20} MiB"))
+        else:
+            try:
+                tables.append((path, _table_diff(path, before(path), after(path))))
+            except Invalid as cause:
+                unread.append((path, cause.message))
+    return tuple(tables), tuple(unread)
+
+
+def _table_diff(path: str, before: bytes, after: bytes) -> TableDiff:
+    from stellwerk.data.comparing import compare
+    from stellwerk.data.reading import parse_table
+
+    name = path.rpartition("/")[2]
+    return compare(parse_table(before, name=name), parse_table(after, name=name))
+
+
+def _something_there(target: Path) -> Refused:
+    return Refused(
+        f"there is something at {target.name!r} already", code="local-changes", hint="name another place, or --force"
+    )
 
 
 def _shown(path: str, entry: TreeEntry) -> FileEntry:

@@ -25,6 +25,7 @@ TABLES = (".csv", ".tsv", ".psv", ".txt", ".data", ".parquet", ".pq", ".jsonl", 
 @click.option("--source", default="", help="Where it comes from, for people; the path by default.")
 @click.option("--skip-special", is_flag=True, help="Leave out links, pipes and devices instead of refusing them.")
 @click.option("--dvcignore", is_flag=True, help="Obey .dvcignore as well as .stellwerkignore.")
+@click.option("--unpack", is_flag=True, help="Keep what is in a tar or zip archive, without unpacking it on disk.")
 @click.pass_context
 def add(
     context: click.Context,
@@ -36,6 +37,7 @@ def add(
     source: str,
     skip_special: bool,
     dvcignore: bool,
+    unpack: bool,
 ) -> None:
     """Add a table, a folder or a file, and so make the next version.
 
@@ -49,10 +51,14 @@ def add(
       stellwerk data add flights 2013-02.csv --partition 2013-02
       stellwerk data add images
       stellwerk data add weights model.bin
+      stellwerk data add corpus corpus.tar.gz --unpack
     """
     session: Session = context.obj
     path, dataset = (Path(name), "") if file is None else (file, name)
     as_parts = any(context.get_parameter_source(p) is not _BY_ITSELF for p in ("partition", "replace"))
+    if unpack:
+        _unpack(session, path, dataset, source)
+        return
     if as_files and as_parts:
         raise Invalid("--files goes with neither --partition nor --replace", code="usage", hint="leave one out")
     with session.workspace() as workspace:
@@ -102,6 +108,23 @@ def add(
     )
     if contract is not None and contract.status == "draft":
         session.screen.suggest(f"stellwerk data contract {dataset}  (a draft; --confirm makes it binding)")
+
+
+def _unpack(session: Session, path: Path, dataset: str, source: str) -> None:
+    from stellwerk.core.names import slug
+
+    dataset = dataset or slug(path.name.partition(".")[0])
+    with session.workspace() as workspace, session.screen.working(f"reading {path.name}"):
+        version = workspace.data.unpack(path, dataset, source=source)
+    session.screen.show(
+        version,
+        (
+            strong(f"{version.name}@{version.version}"),
+            f"  {words.count(version.files, 'file')}, {words.size(version.bytes)}  ",
+            dim(short(version.digest)),
+        ),
+    )
+    session.screen.suggest(f"stellwerk data checkout {version.name}@{version.version} --to {version.name}")
 
 
 _BY_ITSELF = click.core.ParameterSource.DEFAULT
