@@ -22,7 +22,7 @@ from stellwerk.data.sources.model import Part, Pinned
 from stellwerk.evidence.model import CheckResult, Evidence, GateSet, Plan
 from stellwerk.releases.declaration import parse
 from stellwerk.releases.model import LeaseToken, Release, Verdict
-from stellwerk.serving.model import PredictionBatch
+from stellwerk.serving.model import SealedBatch
 from stellwerk.web.app import application
 from stellwerk.web.routing import matrix
 from stellwerk.workspace.calls import OPERATIONS
@@ -335,7 +335,7 @@ def test_the_runner_notices_what_is_not_true(tmp_path: Path) -> None:
 
 
 FIELDS = {
-    ("predictions.md", "A batch"): (PredictionBatch, set()),
+    ("predictions.md", "A batch"): (SealedBatch, set()),
     ("source.md", "Pin"): (Pinned, set()),
     ("source.md", "Part"): (Part, set()),
     ("token.md", "Form"): (LeaseToken, set()),

@@ -47,8 +47,8 @@ SWEEP = (
     "segment.rotate", "segment.rotated", "segment.blob", "segment.row", "segment.unlink",
 )  # fmt: skip
 """All failpoints, in the order in which the chain passes them."""
-OTHER_SWEEPS = ("keys.",)
-"""Failpoints of what no chain does by itself; `test_key_kills` passes them."""
+OTHER_SWEEPS = ("keys.", "vault.")
+"""Failpoints of what no chain does by itself; `test_key_kills` and `test_vault_kills` pass them."""
 
 
 class Mother:

@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "dossier": Entry("stellwerk.cli.tracing:dossier", "write everything behind a release, as a document"),
         "verify": Entry("stellwerk.cli.checking:verify", "check the ledger by independent code"),
+        "erase": Entry("stellwerk.cli.erasing:erase", "erase a person's data by destroying their key"),
         "ledger": Entry("stellwerk.cli.ledger:ledger", "the ledger as one file"),
         "keys": Entry("stellwerk.cli.keys:keys", "the keys that sign the ledger, evidence and releases"),
         "gc": Entry("stellwerk.cli.collecting:gc", "remove bytes that nothing refers to, and say how many"),

@@ -126,6 +126,11 @@ class Database:
             self.dialect.complete(session)
         return Migrated(before=before, after=pending[-1].to, steps=pending, copy=copy)
 
+    def scrub(self) -> bool:
+        """Overwrite at once what deleted rows left behind. False where that must wait for somebody who reads."""
+        with self._explained():
+            return self.dialect.scrub()
+
     def close(self) -> None:
         """Release all connections."""
         self._committer.close()

@@ -98,6 +98,30 @@ class Signer(Protocol):
         ...
 
 
+class KeyCipher(Protocol):
+    """Makes and keeps keys of people under a secret that is not in the database, and encrypts under them."""
+
+    def pseudonym(self, subject: str) -> str:
+        """The same name for the same person, which nobody without the secret can compute or try out."""
+        ...
+
+    def wrapped(self, name: str) -> str:
+        """A new random key, encrypted, to be kept under this name."""
+        ...
+
+    def unwrapped(self, name: str, wrapped: str) -> bytes:
+        """The key again. Raises `Corrupt` where it was changed or belongs to another name or secret."""
+        ...
+
+    def seal(self, key: bytes, data: bytes, about: str) -> str:
+        """Encrypt bytes under a key; they open only for what they are `about`."""
+        ...
+
+    def open(self, key: bytes, sealed: str, about: str) -> bytes:
+        """The bytes again. Raises `Corrupt`."""
+        ...
+
+
 class Verifier(Protocol):
     """Checks Ed25519 signatures; needs no private key."""
 

@@ -68,7 +68,7 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
         where,
         _table(where, table),
         ("purpose", "owner", "deputy", "risk", "policy", "fallback", "traffic_per_day", "environment", "label_delay",
-         "groups", "goal", "slices", "lease", "steering"),
+         "groups", "goal", "slices", "lease", "steering", "subject"),
     )  # fmt: skip
     missing = [key for key in ("purpose", "owner", "goal") if not table.get(key)]
     if missing:
@@ -102,6 +102,7 @@ def _endpoint(name: str, table: Any) -> EndpointSpec:
         traffic_per_day=int(_number(where, table, "traffic_per_day", 1000)),
         environment=_text(where, table, "environment", "production"),
         groups=_texts(where, table, "groups", ()) if "groups" in table else None,
+        subject=_text(where, table, "subject", ""),
     )
     problem = unsound(declared)
     if problem:

@@ -71,6 +71,8 @@ class EndpointSpec:
     groups: tuple[str, ...] | None = None
     """Columns that, with the day, name cases which share more than chance; None where cases are independent."""
     environment: str = "production"
+    subject: str = ""
+    """Column that says whom a row is about; what is logged of it is encrypted under that person's key (law 12)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

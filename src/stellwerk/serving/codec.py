@@ -10,7 +10,10 @@ from functools import cache
 from typing import Any
 
 from stellwerk.core.errors import Corrupt, Invalid
-from stellwerk.serving.model import PredictionBatch
+from stellwerk.serving.model import PredictionBatch, SealedBatch
+
+_SEALED = b'"format":"stellwerk-prediction/2"'
+"""Cannot stand inside a text, where its quotes would be escaped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,10 @@ def pack(batch: PredictionBatch) -> bytes:
 
 def unpack(data: bytes) -> PredictionBatch:
     """Read a batch. Raises `Corrupt`."""
-    batch: PredictionBatch = _decode(_codec()[1], data)
+    sealed = _SEALED in data
+    batch: PredictionBatch = _decode(_codec()[3 if sealed else 1], data)
+    if sealed is not (batch.format == "stellwerk-prediction/2"):
+        raise Corrupt("a logged prediction has another format than it says", code="corrupt-prediction")
     return batch
 
 
@@ -44,13 +50,14 @@ def head(data: bytes) -> Head:
 
 
 @cache
-def _codec() -> tuple[Any, Any, Any]:
+def _codec() -> tuple[Any, Any, Any, Any]:
     import msgspec
 
     return (
         msgspec.json.Encoder(),
         msgspec.json.Decoder(PredictionBatch),
         msgspec.json.Decoder(Head),
+        msgspec.json.Decoder(SealedBatch),
     )
 
 

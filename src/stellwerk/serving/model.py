@@ -85,7 +85,15 @@ class PredictionBatch:
     steered: dict[int, Steer] = field(default_factory=dict)
     keys: tuple[str | None, ...] = ()
     """The caller's own reference of each row; empty when none were given."""
-    format: Literal["stellwerk-prediction/1"] = RECORD_FORMAT
+    format: Literal["stellwerk-prediction/1", "stellwerk-prediction/2"] = RECORD_FORMAT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedBatch(PredictionBatch):
+    """A batch about people: inputs and references of each row are encrypted under that person's key."""
+
+    sealed: dict[int, str] = field(default_factory=dict)
+    """Row → id of the key, a dot, and base64 of what it opens. In a batch that was opened: rows that were erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

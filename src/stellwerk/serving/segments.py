@@ -6,7 +6,7 @@ file that is in the book already is recognised by its digest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from stellwerk.core import failpoints
@@ -14,7 +14,7 @@ from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Corrupt, NotFound, Unavailable
 from stellwerk.ledger.ports import Book, Reader
 from stellwerk.serving import codec, rules
-from stellwerk.serving.model import Found, PredictionBatch, SegmentInfo
+from stellwerk.serving.model import Found, PredictionBatch, SealedBatch, SegmentInfo
 from stellwerk.serving.ports import Records
 from stellwerk.serving.shelves import SEGMENTS
 from stellwerk.store.ports import Blobs
@@ -117,10 +117,17 @@ class PredictionLog:
 
     Args:
         records: What is not sealed yet, by endpoint.
+        opened: Makes batches readable that are kept encrypted.
     """
 
-    def __init__(self, book: Book, blobs: Blobs, records: Mapping[str, Records]) -> None:
-        self._book, self._blobs, self._records = book, blobs, records
+    def __init__(
+        self,
+        book: Book,
+        blobs: Blobs,
+        records: Mapping[str, Records],
+        opened: Callable[[Iterable[PredictionBatch]], Iterator[PredictionBatch]] = iter,
+    ) -> None:
+        self._book, self._blobs, self._records, self._opened = book, blobs, records, opened
 
     def find(self, prediction_id: str) -> Found:
         """A prediction by its id. Raises `NotFound`."""
@@ -139,6 +146,9 @@ class PredictionLog:
 
     def batches(self, endpoint: str, since: datetime, until: datetime) -> Iterator[PredictionBatch]:
         """Batches with since <= at < until: each once, sealed ones first, in the order of their segments."""
+        return self._opened(self._batches(endpoint, since, until))
+
+    def _batches(self, endpoint: str, since: datetime, until: datetime) -> Iterator[PredictionBatch]:
         waiting = [payload for part in self._part(endpoint) for payload in part.unsealed()]
         left = {codec.head(payload).id for payload in waiting}
         low, high = rules.time_prefix(since), rules.time_prefix(until)
@@ -188,8 +198,14 @@ class PredictionLog:
                     found.append(info)
         return found
 
-    @staticmethod
-    def _found(batch: PredictionBatch, row: int, info: SegmentInfo | None) -> Found:
+    def _found(self, batch: PredictionBatch, row: int, info: SegmentInfo | None) -> Found:
+        (batch,) = self._opened([batch])
+        if isinstance(batch, SealedBatch) and row in batch.sealed:
+            raise NotFound(
+                f"the inputs of prediction {batch.id}-{row} were erased",
+                code="erased",
+                hint="the person they were about asked for it; the ledger says when",
+            )
         if row >= batch.count:
             raise NotFound(f"no prediction {batch.id}-{row}: its batch has {batch.count}")
         return Found(batch=batch, row=row, segment=info.digest if info else None)

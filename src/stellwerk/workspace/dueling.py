@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from stellwerk.workspace.rooms import Rooms
+    from stellwerk.serving.model import SealedBatch
+from stellwerk.workspace.rooms import Rooms
 
 ALPHA = 0.05
 MIN_CASES = 50
@@ -75,7 +76,9 @@ def cases(
     truth = rooms.monitoring.outcomes(endpoint)
     parts, labels, days, unlabelled = [], [], [], 0
     for batch in rooms.predictions.batches(endpoint, since, until):
-        known = [(row, truth[name][0]) for row in range(batch.count) if (name := f"{batch.id}-{row}") in truth]
+        erased = batch.sealed if isinstance(batch, SealedBatch) else {}
+        rows = [row for row in range(batch.count) if row not in erased]
+        known = [(row, truth[name][0]) for row in rows if (name := f"{batch.id}-{row}") in truth]
         unlabelled += batch.count - len(known)
         if known:
             table = pl.DataFrame({name: list(values) for name, values in batch.columns.items()}, strict=False)

@@ -28,6 +28,7 @@ from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.calls import Operation
 from stellwerk.workspace.checking import BookReport
+from stellwerk.workspace.erasing import Erasure
 from stellwerk.workspace.files import FileData
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.watching import Renewal
@@ -350,6 +351,14 @@ class Workspace:
     def verify(self, *, against: Iterable[str] = ()) -> BookReport:
         """Check the ledger by independent code, also against checkpoints that were kept elsewhere."""
         return _call(self._caller, ops.verify, against=tuple(against))
+
+    def find_subject(self, subject: str) -> Erasure:
+        """What is kept under a person's keys."""
+        return _call(self._caller, ops.find_subject, subject=subject)
+
+    def erase(self, subject: str, *, why: str) -> Erasure:
+        """Destroy a person's keys, and with them what is encrypted under them. The reason stays in the ledger."""
+        return _call(self._caller, ops.erase_subject, subject=subject, why=why)
 
     def fsck(self) -> tuple[Damage, ...]:
         """Check every blob by independent code."""

@@ -60,6 +60,10 @@ class Layout:
         return self.folder / "keys" / "sealing.key"
 
     @property
+    def vault_key(self) -> Path:
+        return self.folder / "keys" / "vault.key"
+
+    @property
     def predictions(self) -> Path:
         return self.folder / "predictions"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from stellwerk.core.clock import format_instant
 from stellwerk.core.digest import Digest
 from stellwerk.governance.trace import Answered
 from stellwerk.reviews.model import Case
-from stellwerk.serving import codec, segments
+from stellwerk.serving import codec, protecting, segments
 from stellwerk.serving.adapters.spool import Spool
 from stellwerk.serving.model import PredictionBatch, SegmentInfo
 from stellwerk.serving.shelves import SEGMENTS
@@ -20,19 +20,31 @@ from stellwerk.serving.shelves import SEGMENTS
 if TYPE_CHECKING:
     from stellwerk.core.clock import Clock
     from stellwerk.ledger.ports import Book
+    from stellwerk.ledger.vault import Vault
     from stellwerk.releases.service import Interlocking
     from stellwerk.reviews.service import Inbox
+    from stellwerk.serving.ports import Log
     from stellwerk.store.ports import Blobs
+
+ALL_TIMES = (datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 
 
 class Predictions:
     """All predictions of a workspace, sealed or not. Implements `monitoring.ports.PredictionSource`."""
 
     def __init__(
-        self, *, folder: Path, book: Book, blobs: Blobs, clock: Clock, inbox: Inbox, interlocking: Interlocking
+        self,
+        *,
+        folder: Path,
+        book: Book,
+        blobs: Blobs,
+        clock: Clock,
+        inbox: Inbox,
+        interlocking: Interlocking,
+        vault: Vault,
     ) -> None:
         self._folder, self._book, self._blobs, self._clock = folder, book, blobs, clock
-        self._inbox, self._interlocking = inbox, interlocking
+        self._inbox, self._interlocking, self._vault = inbox, interlocking, vault
         self._spools: dict[str, Spool] = {}
         self._lock = threading.Lock()
 
@@ -98,8 +110,21 @@ class Predictions:
 
     def _log(self, *endpoints: str) -> segments.PredictionLog:
         return segments.PredictionLog(
-            self._book, self._blobs, {endpoint: self.spool(endpoint) for endpoint in endpoints}
+            self._book,
+            self._blobs,
+            {endpoint: self.spool(endpoint) for endpoint in endpoints},
+            opened=lambda batches: protecting.opened(batches, self._vault),
         )
+
+    def log(self, endpoint: str, subject: str) -> Log:
+        """Where an endpoint's predictions are kept; with a declared subject, under the keys of people."""
+        spool = self.spool(endpoint)
+        return protecting.ProtectedLog(spool, self._vault, subject) if subject else spool
+
+    def rows_under(self, endpoint: str, ids: Collection[str]) -> int:
+        """How many logged rows of an endpoint are encrypted under these keys."""
+        log = segments.PredictionLog(self._book, self._blobs, {endpoint: self.spool(endpoint)})
+        return protecting.subject_rows(log.batches(endpoint, *ALL_TIMES), ids)
 
     def _of(self, info: SegmentInfo) -> Iterator[PredictionBatch]:
         return map(codec.unpack, self._blobs.get(info.digest).splitlines())

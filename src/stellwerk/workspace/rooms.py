@@ -23,9 +23,11 @@ from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.evidence.service import Gates, Notary
 from stellwerk.ledger import proofs, rules
 from stellwerk.ledger.adapters.ed25519 import CurrentSigner, Ed25519Verifier, FileSigner, create_key
+from stellwerk.ledger.adapters.vault_key import FileKeyCipher
 from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.ledger.model import Head
+from stellwerk.ledger.vault import Vault
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.releases.ports import Progress
@@ -94,6 +96,10 @@ class Rooms:
         return CurrentSigner(self.layout.signing_key, self.ring.current)
 
     @cached_property
+    def vault(self) -> Vault:
+        return Vault(self.book, self.clock, lambda: FileKeyCipher(self.layout.vault_key))
+
+    @cached_property
     def gates(self) -> Gates:
         return Gates(self.book, self.blobs, self.clock, FileSealer(self.layout.sealing_key))
 
@@ -134,6 +140,7 @@ class Rooms:
             clock=self.clock,
             inbox=self.inbox,
             interlocking=self.interlocking,
+            vault=self.vault,
         )
 
     @cached_property

@@ -115,11 +115,11 @@ class Servers(Mapping[str, EndpointServer]):
             workspace=rooms.layout.workspace,
             tokens=self._tokens,
             models=self._models,
-            log=rooms.predictions.spool(endpoint),
+            log=rooms.predictions.log(endpoint, declared.subject),
             clock=rooms.clock,
             verifier=rooms.verifier,
             keys=lambda: rooms.token_keys(),
             fallback=declared.fallback,
             queue=declared.steering.review_queue,
-            context=declared.slices.by,
+            context=(*declared.slices.by, *filter(None, [declared.subject])),
         )

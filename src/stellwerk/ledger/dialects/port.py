@@ -91,6 +91,10 @@ class Dialect(Protocol):
         """Whether the connection is gone, so that another one may do better."""
         ...
 
+    def scrub(self) -> bool:
+        """Overwrite what deleted rows left behind, and say whether nothing of it is left in the database's files."""
+        ...
+
     def present(self, session: Session) -> set[str]:
         """Names of the tables and guards there are."""
         ...

@@ -132,6 +132,9 @@ class PostgreSQL:
         status = session.raw.info.transaction_status
         return status == TransactionStatus.IDLE or (status == TransactionStatus.UNKNOWN and self._kept(session.token))
 
+    def scrub(self) -> bool:
+        return False  # dead rows are overwritten when the server vacuums, and stay in its write-ahead archives
+
     def present(self, session: Session) -> set[str]:
         found = session.run(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace "

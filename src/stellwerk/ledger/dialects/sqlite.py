@@ -22,6 +22,7 @@ from stellwerk.ledger.tables import APPEND_ONLY, metadata
 from stellwerk.ledger.turns import Queue
 
 BUSY_MILLISECONDS = 15_000
+SCRUB_SECONDS = 5.0
 
 _GUARDS = {
     f"{table}_no_{verb.lower()}": f"BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
@@ -105,6 +106,16 @@ class SQLite:
     def is_lost(self, cause: BaseException) -> bool:
         return False
 
+    def scrub(self) -> bool:
+        # Deleted cells are zeroed (`secure_delete`); what they were still stands in the write-ahead log.
+        deadline = monotonic() + SCRUB_SECONDS
+        with self.engine.connect() as connection:
+            while True:
+                busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+                if not busy or monotonic() > deadline:
+                    return not busy
+                time.sleep(0.02)
+
     def present(self, session: Session) -> set[str]:
         found = session.run("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")
         return {str(name) for (name,) in found}
@@ -181,6 +192,7 @@ def _configure(connection: Any, _record: Any) -> None:
         f"busy_timeout={BUSY_MILLISECONDS}",
         "trusted_schema=OFF",
         "cell_size_check=ON",
+        "secure_delete=ON",
         "wal_autocheckpoint=1000",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()

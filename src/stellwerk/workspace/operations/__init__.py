@@ -55,6 +55,7 @@ from stellwerk.workspace.operations.runs import (
     start_run,
 )
 from stellwerk.workspace.operations.sources import import_data, refer_data, verify_data
+from stellwerk.workspace.operations.subjects import erase_subject, find_subject
 from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
 
 __all__ = [
@@ -74,7 +75,9 @@ __all__ = [
     "duel",
     "entry_text",
     "entry_texts",
+    "erase_subject",
     "find_foreign",
+    "find_subject",
     "finish_run",
     "fsck",
     "get_contract",
