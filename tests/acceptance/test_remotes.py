@@ -274,3 +274,41 @@ class TestRepair:
 
         assert 2 == len(done["lost"])
         assert [] == done["healed"]
+
+
+class TestAWorkspaceInABucket:
+    """`init --blobs s3://…`"""
+
+    def test_one_prefix_belongs_to_one_workspace(self, environment: dict[str, str], tmp_path: Path) -> None:
+        """A second one is refused, and can be made elsewhere; both work from there."""
+        place = f"s3://{buckets.BUCKET}/owned"
+        first = say(tmp_path, environment, "init", "first", "--blobs", place)
+        second = say(tmp_path, environment, "init", "second", "--blobs", place, code=5)
+        other = say(tmp_path, environment, "init", "second", "--blobs", place + "-too")
+        (tmp_path / "rows.csv").write_text("day,delay\n1,12\n2,7\n")
+        say(tmp_path, environment, "-w", "first", "data", "add", "delays", "rows.csv")
+        say(tmp_path, environment, "-w", "first", "sync", place + "-too")
+
+        assert (place, place + "-too") == (first["blobs"], other["blobs"])
+        assert "store-owned" == second["code"]
+        assert [] == say(tmp_path, environment, "-w", "first", "fsck")
+        assert 2 == say(tmp_path, environment, "-w", "first", "data", "ls")[0]["rows"]
+
+    def test_damage_in_the_bucket_is_found_and_healed(self, environment: dict[str, str], tmp_path: Path) -> None:
+        """By `fsck`, and from a copy."""
+        prefix = "damaged-workspace"
+        say(tmp_path, environment, "init", "here", "--blobs", f"s3://{buckets.BUCKET}/{prefix}")
+        (tmp_path / "rows.csv").write_text("day,delay\n1,12\n2,7\n")
+        say(tmp_path, environment, "-w", "here", "data", "add", "delays", "rows.csv")
+        say(tmp_path, environment, "-w", "here", "sync", f"s3://{buckets.BUCKET}/{prefix}-copy")
+        store = buckets.blobs(environment["AWS_ENDPOINT_URL"], prefix)
+        for digest in store:
+            name = digest.removeprefix("sha256:")
+            buckets.objects(store).put(f"sha256/{name[:2]}/{name}", b"damaged", create=False)
+        hurt = say(tmp_path, environment, "-w", "here", "fsck", code=7)
+        copy = f"s3://{buckets.BUCKET}/{prefix}-copy"
+        healed = say(tmp_path, environment, "-w", "here", "repair", "--from", copy)
+        store.close()
+
+        assert len(hurt) == len(healed["healed"]) == healed["aside"] > 0
+        assert [] == say(tmp_path, environment, "-w", "here", "fsck")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import stellwerk as sw
-from stellwerk.testing import worlds
+from stellwerk.testing import buckets, worlds
 from stellwerk.testing.postgres import Server
 from stellwerk.testing.workspaces import WorkspaceContract
 from stellwerk.workspace.facade import Workspace
@@ -59,6 +59,36 @@ class TestOnPostgreSQL(WorkspaceContract):
                 assert report.entries > 50
                 assert "postgresql" == json.loads((place / ".stellwerk" / "format.json").read_text())["database"]
                 assert not list((place / ".stellwerk").glob("ledger.db*"))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def ask(cls, workspace: Workspace) -> worlds.Ask:
+        caller = workspace._caller
+        assert isinstance(caller, LocalCaller)
+        return worlds.in_process(caller.rooms)
+
+
+class TestInABucket(WorkspaceContract):
+    """The same life with the bytes in a bucket, read through a cache; it ends verified by the independent reader."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def place(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("bucket")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def workspace(cls, place: Path) -> Iterator[Workspace]:
+        with buckets.bucket_server() as endpoint, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STELLWERK_S3_ENDPOINT", endpoint)
+            patch.setenv("STELLWERK_S3_ACCESS_KEY_ID", buckets.KEY)
+            patch.setenv("STELLWERK_S3_SECRET_ACCESS_KEY", buckets.SECRET)
+            address = f"s3://{buckets.BUCKET}/flights"
+            with worlds.workspace(place, bucket=address) as made:
+                yield made
+                assert ((), ()) == (made.verify().findings, made.fsck())
+                assert address == json.loads((place / ".stellwerk" / "format.json").read_text())["blobs"]
+                assert not (place / ".stellwerk" / "blobs").exists()
 
     @pytest.fixture(scope="class")
     @classmethod

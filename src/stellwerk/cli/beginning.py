@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -54,14 +55,18 @@ review = { queue = "review", due = "4h" }
     metavar="URL",
     help="Keep the book on this PostgreSQL server (postgresql://user@host/name) and not in a file.",
 )
+@click.option("--blobs", metavar="URL", default="", help="Keep the bytes in this bucket (s3://bucket/prefix).")
 @click.pass_obj
-def init(session: Session, folder: Path | None, name: str, example: bool, database: str | None) -> None:
+def init(session: Session, folder: Path | None, name: str, example: bool, database: str | None, blobs: str) -> None:
     """Make a workspace in a folder.
 
     The workspace is the subfolder .stellwerk: ledger, store and keys. Whoever may read the folder owns it.
 
     With --database the ledger is on a PostgreSQL server. Its address may hold a password and is not written down:
     give it to every later command as STELLWERK_DATABASE_URL.
+
+    With --blobs the bytes lie in a bucket, under a prefix that belongs to this workspace; what was read is kept in a
+    cache of bounded size. Credentials come from the environment.
 
     \b
     Example:
@@ -76,7 +81,8 @@ def init(session: Session, folder: Path | None, name: str, example: bool, databa
     settings = read()
     if database:
         settings = replace(settings, database_url=database)
-    layout = create(root.resolve(), settings, workspace=name, server="postgresql" if database else "sqlite")
+    server: Literal["sqlite", "postgresql"] = "postgresql" if database else "sqlite"
+    layout = create(root.resolve(), settings, workspace=name, server=server, bucket=blobs)
     wrote = example and not layout.project.exists()
     if wrote:
         layout.project.write_text(EXAMPLE, "utf-8")
@@ -87,6 +93,7 @@ def init(session: Session, folder: Path | None, name: str, example: bool, databa
             "identity": layout.identity,
             "clock": layout.clock,
             "database": layout.server,
+            "blobs": layout.bucket or None,
             "project": str(layout.project) if wrote else None,
         },
         f"workspace {layout.workspace!r} made in {root}" + (f", with {PROJECT}" if wrote else ""),

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 from stellwerk.store.model import Damage
 
@@ -233,7 +234,25 @@ def check_blobs(root: Path) -> list[Damage]:
         return catalogue.damage
 
 
-def check_references(catalogue: Catalogue, referenced: Iterable[tuple[str, str]]) -> list[Damage]:
+class Holdings(Protocol):
+    """What an independent reader found in a store, wherever that is."""
+
+    damage: list[Damage]
+
+    def holds(self, digest: str) -> bool:
+        """Whether there is such a blob."""
+        ...
+
+    def read(self, digest: str, limit: int) -> bytes | None:
+        """A whole blob of at most so many bytes."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
+
+
+def check_references(catalogue: Holdings, referenced: Iterable[tuple[str, str]]) -> list[Damage]:
     """Every (digest, who refers to it) must have its blob."""
     return [
         Damage(where=who, problem=f"refers to missing blob {digest}")

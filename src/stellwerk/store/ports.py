@@ -81,6 +81,10 @@ class LocalBlobs(Protocol):
         ...
 
 
+class FileBlobs(Blobs, LocalBlobs, Protocol):
+    """Blobs that workers can read as files."""
+
+
 @runtime_checkable
 class Many(Protocol):
     """A further ability: dealing with many blobs at once. What lacks it is asked for one after the other."""

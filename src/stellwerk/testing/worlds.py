@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from stellwerk.web.app import application
 from stellwerk.workspace.facade import Workspace, connect
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.serving import Servers
-from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.settings import read
 
 ENDPOINT, DATASET, TARGET, OWNER = "tardy", "parcels", "late", "anna"
 START, YEAR = datetime(2026, 3, 2, tzinfo=UTC), timedelta(days=365)
@@ -145,15 +145,17 @@ def plan(folder: Path, **parameters: Any) -> Any:
     return find_pipelines(load(folder / "pipeline.py"))[ENDPOINT].plan(**parameters)
 
 
-def workspace(folder: Path, *, replay: bool = True, database_url: str = "") -> Workspace:
+def workspace(folder: Path, *, replay: bool = True, database_url: str = "", bucket: str = "") -> Workspace:
     """A new workspace with the project in a folder, on simulated time unless told otherwise.
 
-    With `database_url` the book is there; the caller sets `STELLWERK_DATABASE_URL` to the same.
+    With `database_url` the book is there; the caller sets `STELLWERK_DATABASE_URL` to the same. With `bucket` the
+    blobs are there; the caller sets the credentials.
     """
     project(folder)
     create(
         folder,
-        Settings(actor=OWNER, database_url=database_url),
+        replace(read(), actor=OWNER, database_url=database_url),
+        bucket=bucket,
         clock="replay" if replay else "system",
         server="postgresql" if database_url else "sqlite",
     )

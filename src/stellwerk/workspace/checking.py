@@ -10,10 +10,11 @@ from itertools import chain
 
 from stellwerk.core.errors import Corrupt
 from stellwerk.ledger.model import Finding
-from stellwerk.store.fsck import Catalogue, check_references
+from stellwerk.store.fsck import Holdings, check_references
 from stellwerk.store.model import Damage
 from stellwerk.workspace import books
 from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.stores import open_catalogue
 
 REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", "plan", "model", "evidence")
 """Fields of ledger entries whose digests must be in the store."""
@@ -82,11 +83,11 @@ def _text(line: bytes) -> str:
 
 def fsck(rooms: Rooms) -> list[Damage]:
     """Check every blob, and that every digest the ledger names has one."""
-    with closing(Catalogue(rooms.layout.blobs)) as catalogue:
+    with closing(open_catalogue(rooms.layout, rooms.settings)) as catalogue:
         return catalogue.damage + check_references(catalogue, references(rooms, catalogue))
 
 
-def references(rooms: Rooms, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
+def references(rooms: Rooms, catalogue: Holdings) -> Iterator[tuple[str, str]]:
     """All (digest, where) that entries of the book name, read without the writer's code."""
     seen: set[str] = set()
     released = _released(rooms)
@@ -118,7 +119,7 @@ def _released(rooms: Rooms) -> set[int]:
     return released
 
 
-def _inside(catalogue: Catalogue, digest: str, where: str, seen: set[str]) -> Iterator[tuple[str, str]]:
+def _inside(catalogue: Holdings, digest: str, where: str, seen: set[str]) -> Iterator[tuple[str, str]]:
     """What a tree names, if the digest is that of a tree."""
     if digest in seen:
         return

@@ -20,13 +20,14 @@ from stellwerk.core.names import path_part, slug
 from stellwerk.data import pointer as pointers
 from stellwerk.data.model import DatasetVersion
 from stellwerk.data.pointer import SUFFIX, Pointer
-from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.store.model import Difference
 from stellwerk.store.ports import Blobs
 from stellwerk.store.working.ignoring import DVC_IGNORE_FILE, IGNORE_FILE, NEVER
 from stellwerk.store.working.model import TEMPORARY, Built, CheckedOut, Link, Progress, Special, silent
 from stellwerk.store.working.service import WorkingCopy
+from stellwerk.workspace import settings
 from stellwerk.workspace.layout import Layout
+from stellwerk.workspace.stores import open_store
 
 Record = Callable[[str, Digest, str], DatasetVersion]
 """Makes a tree the next version of a dataset: name, tree, source."""
@@ -306,7 +307,7 @@ class Copies:
 
 def of_folder(layout: Layout) -> Copies:
     """The working copies of a workspace in a folder. Opens no database: comparing needs bytes and pointers alone."""
-    return Copies(blobs=LocalFolder(layout.blobs), home=layout.root, cache=layout.cache / "working")
+    return Copies(blobs=open_store(layout, settings.read()), home=layout.root, cache=layout.cache / "working")
 
 
 _KINDS = ("added", "deleted", "changed", "renamed")

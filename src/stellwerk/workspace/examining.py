@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from stellwerk.data.service import Datasets
     from stellwerk.models.service import Registry
-    from stellwerk.store.adapters.local import LocalFolder
+    from stellwerk.store.ports import FileBlobs
     from stellwerk.tracking.service import Runs
 
 LATENCY_SAMPLES = 1000
@@ -38,7 +38,7 @@ class SandboxExaminer:
     """Implements `releases.ports.Examiner`. Answers are kept while the process lives."""
 
     def __init__(
-        self, *, blobs: LocalFolder, registry: Registry, datasets: Datasets, runs: Runs, allow_unsandboxed: bool
+        self, *, blobs: FileBlobs, registry: Registry, datasets: Datasets, runs: Runs, allow_unsandboxed: bool
     ) -> None:
         self._blobs, self._registry, self._datasets, self._runs = blobs, registry, datasets, runs
         self._worker = Sandbox(tasks=tasks.TASKS, unscreened=tasks.UNSCREENED, allow_unsandboxed=allow_unsandboxed)

@@ -31,6 +31,7 @@ class Layout:
         identity: Origin of the ledger: differs between any two workspaces.
         clock: `system`, or `replay` for a rehearsal on simulated time.
         server: `sqlite` for a file in the folder, or `postgresql`, whose address comes from the settings.
+        bucket: `s3://bucket/prefix` where the blobs lie there; empty for the folder.
     """
 
     root: Path
@@ -38,6 +39,7 @@ class Layout:
     identity: str
     clock: Literal["system", "replay"]
     server: Literal["sqlite", "postgresql"] = "sqlite"
+    bucket: str = ""
 
     @property
     def folder(self) -> Path:
@@ -90,10 +92,11 @@ def prepare(
     workspace: str,
     clock: Literal["system", "replay"] = "system",
     server: Literal["sqlite", "postgresql"] = "sqlite",
+    bucket: str = "",
 ) -> Layout:
     """Make the folders of a new workspace and describe it; the description is written by `finish`."""
     identity = f"stellwerk/{secrets.token_hex(8)}"
-    layout = Layout(root=root, workspace=workspace, identity=identity, clock=clock, server=server)
+    layout = Layout(root=root, workspace=workspace, identity=identity, clock=clock, server=server, bucket=bucket)
     try:
         layout.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (layout.folder / "keys").mkdir(exist_ok=True, mode=0o700)
@@ -116,6 +119,8 @@ def finish(layout: Layout) -> None:
     (layout.folder / ".gitignore").write_text("*\n", "utf-8")
     if layout.server != "sqlite":
         document["database"] = layout.server
+    if layout.bucket:
+        document["blobs"] = layout.bucket
     replace_text(layout.folder / "format.json", json.dumps(document, indent=1) + "\n")
 
 
@@ -149,6 +154,7 @@ def _read(root: Path, description: Path) -> Layout:
             identity=document["identity"],
             clock=document["clock"],
             server=server,
+            bucket=str(document.get("blobs", "")),
         )
     except StellwerkError:
         raise

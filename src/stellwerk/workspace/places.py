@@ -14,10 +14,11 @@ from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, Unavaila
 from stellwerk.core.files import replace_text
 from stellwerk.core.names import name as checked_name
 from stellwerk.store.ports import Blobs
-from stellwerk.workspace import credentials, layout, reachable
+from stellwerk.workspace import layout, reachable
 from stellwerk.workspace.layout import Layout
 from stellwerk.workspace.rooms import Rooms
 from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.stores import open_bucket
 
 FORMAT = "stellwerk-remotes/1"
 FILE = "remotes.json"
@@ -85,13 +86,7 @@ def of_rooms(rooms: Rooms, name: str) -> Place:
 
 @contextmanager
 def _bucket(url: str, settings: Settings) -> Iterator[Place]:
-    try:
-        from stellwerk.store.adapters.s3 import open_blobs
-    except ImportError as cause:
-        raise Unavailable(
-            "this installation cannot talk to S3", code="needs-extra", hint="pip install 'stellwerk[s3]'"
-        ) from cause
-    blobs = open_blobs(url, credentials.access(settings))
+    blobs = open_bucket(url, settings)
     try:
         yield Place(name=url, blobs=blobs, listing=lambda: iter(blobs))
     finally:

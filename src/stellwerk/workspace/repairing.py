@@ -10,19 +10,21 @@ from stellwerk.store.sync import Loss
 from stellwerk.workspace import reachable
 from stellwerk.workspace.places import Place
 from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.stores import at_rest
 
 
 def run(rooms: Rooms, other: Place, *, seen: Callable[[int], None] | None = None) -> Repaired:
     """Read every blob, look for every digest that the book leads to, and heal what the other place has whole."""
-    here = set(rooms.blobs)
-    bad = list(repair.damaged(rooms.blobs, sorted(here), seen))
+    store = at_rest(rooms.blobs)
+    here = set(store)
+    bad = list(repair.damaged(store, sorted(here), seen))
     # Of the digests in the book some never named a blob; those that the other place has did.
     absent = reachable.wanted(rooms, also=other.blobs) - here
     bad += [Loss(digest=digest, problem="missing") for digest in sorted(sync.lengths(other.blobs, absent))]
     datasets = {version.digest for version in rooms.datasets.list()}
     known = {loss.digest for loss in bad}
     bad += [Loss(digest=digest, problem="missing") for digest in sorted((datasets & absent) - known)]
-    healed, aside, lost = repair.heal(rooms.blobs, other.blobs, bad)
+    healed, aside, lost = repair.heal(store, other.blobs, bad)
     if healed:
         with rooms.book.write() as tx:
             tx.record(

@@ -41,6 +41,7 @@ from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
 from stellwerk.workspace.remembering import Memory
 from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.stores import check_address, open_bucket, open_store
 
 if TYPE_CHECKING:
     from stellwerk.monitoring.service import Monitoring
@@ -75,8 +76,9 @@ class Rooms:
             )
         self.actor = checked_name(settings.actor, what="actor")
         self.book = WorkspaceBook(self.database, layout.workspace, self.actor)
-        self.blobs = LocalFolder(layout.blobs)
-        self.blobs.sweep()
+        self.blobs = open_store(layout, settings)
+        if isinstance(self.blobs, LocalFolder):
+            self.blobs.sweep()
         self.verifier = Ed25519Verifier()
         self.ring = KeyRing(self.book, layout.identity, self.verifier)
         self.runs = Runs(self.book, self.clock)
@@ -224,12 +226,14 @@ def create(
     workspace: str = "default",
     clock: Literal["system", "replay"] = "system",
     server: Literal["sqlite", "postgresql"] = "sqlite",
+    bucket: str = "",
 ) -> Layout:
     """Make a workspace in a folder. Killed half-way it is made again; an existing one is a `Conflict`."""
     checked_name(workspace, what="workspace")
     if (root / folders.FOLDER / "format.json").exists():
         raise Conflict("there is a workspace here already", code="already-exists")
-    layout = folders.prepare(root, workspace=workspace, clock=clock, server=server)
+    bucket = bucket and check_address(bucket)
+    layout = folders.prepare(root, workspace=workspace, clock=clock, server=server, bucket=bucket)
     create_key(layout.signing_key)
     create_sealing_key(layout.sealing_key)
     if clock == "replay":
@@ -251,5 +255,9 @@ def create(
     origin = database.open()
     database.close()
     layout = replace(layout, identity=origin)
+    if bucket:
+        store = open_bucket(bucket, settings)
+        store.claim(origin)
+        store.close()
     folders.finish(layout)
     return layout

@@ -7,6 +7,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stellwerk.core.errors import Invalid
+
+CACHE_BYTES = 10 << 30
 PROFILES = "~/.aws/credentials"
 ROLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -31,6 +34,8 @@ class Settings:
     database_url: str = field(default="", repr=False)
     """Address of the PostgreSQL database, `postgresql://user:password@host/name`, for a workspace that keeps
     its book there. It is written nowhere."""
+    cache_bytes: int = CACHE_BYTES
+    """How much of a bucket is kept on this machine by a workspace whose blobs lie there."""
     s3_endpoint: str = ""
     """Address of the S3 service; else `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, else AWS. Plain `http://` is used
     only if it is said here or there."""
@@ -81,6 +86,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         state=source.get("STELLWERK_STATE", "") or _state(source),
         allow_unsandboxed=source.get("STELLWERK_ALLOW_UNSANDBOXED", "") == "1",
         database_url=source.get("STELLWERK_DATABASE_URL", ""),
+        cache_bytes=_bytes(source.get("STELLWERK_CACHE_BYTES", "")),
         s3_endpoint=said("S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         s3_region=said("S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
         s3_access_key_id=source.get(of + "ACCESS_KEY_ID", ""),
@@ -111,6 +117,14 @@ def _state(source: Mapping[str, str]) -> str:
         home = source.get("HOME", "")
         base = f"{home}/.local/state" if home else ""
     return f"{base}/stellwerk" if base else ""
+
+
+def _bytes(text: str) -> int:
+    if not text:
+        return CACHE_BYTES
+    if not (text.isascii() and text.isdigit() and len(text) < 18):
+        raise Invalid(f"STELLWERK_CACHE_BYTES is {text[:20]!r} (expected a number of bytes)", code="invalid-setting")
+    return int(text)
 
 
 def _login() -> str:

@@ -102,7 +102,7 @@ def parse_location(url: str) -> Location:
     return Location(bucket=found["bucket"], prefix="/".join(keys))
 
 
-def open_s3(location: Location, access: Access, patience: Patience) -> S3Store:
+def open_s3(location: Location, access: Access, patience: Patience, *, retries: int = 0) -> S3Store:
     """A client for one bucket and prefix. Nothing is sent yet."""
     options: dict[str, Any] = dict(access.options)
     if access.endpoint:
@@ -118,8 +118,8 @@ def open_s3(location: Location, access: Access, patience: Patience) -> S3Store:
             "connect_timeout": timedelta(seconds=patience.connect),
             "timeout": timedelta(seconds=patience.request),
         },
-        # Our own loop tries again, for writes too: what is named by its content may be written twice.
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=patience.total)},
+        # `Objects` tries again by itself, for writes too: what is named by its content may be written twice.
+        retry_config={"max_retries": retries, "retry_timeout": timedelta(seconds=patience.total)},
         **options,
     )
 
