@@ -20,11 +20,15 @@ from stellwerk.ledger import documents
 from stellwerk.ledger.ports import Book
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store import service as trees
+from stellwerk.store import sync
 from stellwerk.store.comparing import differences, of_store
 from stellwerk.store.ports import Blobs
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_LOOKED_UP_AT_ONCE = 20_000
 
 
 class Datasets:
@@ -113,22 +117,32 @@ class Datasets:
     def _measure(self, latest: DatasetVersion | None, tree: Digest) -> tuple[int, int]:
         """Files and bytes of a tree; makes sure that the store holds what the version before had not."""
         side = of_store(self._blobs)
+        fresh: set[Digest] = set()
         try:
             files, size = (latest.files, latest.bytes) if latest is not None else (0, 0)
             for found in differences(side, latest.digest if latest is not None else None, side, tree):
                 for entry, sign in ((found.new, 1), (found.old, -1)):
                     files, size = (files + sign, size + sign * entry.size) if entry is not None else (files, size)
-                if found.new is not None and not self._blobs.has(found.new.digest):
-                    raise NotFound(
-                        f"the store holds no {found.new.digest}",
-                        code="missing-blob",
-                        hint="put the files before the tree that names them",
-                    )
+                if found.new is not None:
+                    fresh.add(found.new.digest)
+                if len(fresh) >= _LOOKED_UP_AT_ONCE:
+                    self._demand(fresh)
+                    fresh.clear()
+            self._demand(fresh)
         except NotFound:
             if latest is None or self._blobs.has(latest.digest):
                 raise
             return self._measure(None, tree)  # the version before is no longer in the store, or not yet
         return files, size
+
+    def _demand(self, digests: set[Digest]) -> None:
+        lost = digests - sync.lengths(self._blobs, digests).keys()
+        if lost:
+            raise NotFound(
+                f"the store holds no {min(lost)}",
+                code="missing-blob",
+                hint="put the files before the tree that names them",
+            )
 
     def refer(self, name: str, *, pinned: Pinned, rows: pl.DataFrame) -> DatasetVersion:
         """Make rows that live elsewhere the next version: the pin is kept, the rows are not. An equal pin stays as it is.

@@ -18,6 +18,8 @@ from stellwerk.workspace.stores import open_catalogue
 
 REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", "plan", "model", "evidence")
 """Fields of ledger entries whose digests must be in the store."""
+ADDED = ("data.added", "data.referred", "data.imported")
+"""Kinds of entries that make a dataset version."""
 TREE = b'"format":"stellwerk-tree/1"}'
 MAX_TREE = 64 << 20
 
@@ -107,11 +109,11 @@ def _released(rooms: Rooms) -> set[int]:
     added: dict[tuple[str, str], list[int]] = {}
     released: set[int] = set()
     for sequence, kind, data in books.stored_entries(rooms.layout, rooms.settings):
-        if kind not in ("data.added", "data.removed"):
+        if kind not in (*ADDED, "data.removed"):
             continue
         entry = json.loads(data)
         workspace, subject = str(entry["workspace"]), str(entry["subject"])
-        if kind == "data.added":
+        if kind in ADDED:
             for key in {(workspace, subject.partition("@")[0]), (workspace, subject)}:
                 added.setdefault(key, []).append(sequence)
         else:

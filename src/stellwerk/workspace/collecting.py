@@ -14,6 +14,8 @@ from stellwerk.store.collecting import Collection, collect, digests_in
 from stellwerk.workspace.layout import alone
 from stellwerk.workspace.rooms import Rooms
 
+ADDED = ("data.added", "data.referred", "data.imported")
+"""Kinds of entries that make a dataset version."""
 SAFE_GRACE = timedelta(hours=1)
 """A shorter grace is only safe while nobody else uses the workspace."""
 
@@ -65,7 +67,7 @@ def released(rooms: Rooms) -> frozenset[int]:
     added: dict[tuple[str, str], list[int]] = {}
     gone: set[int] = set()
     for sequence, workspace, kind, subject, _ in survey.entries(rooms.database):
-        if kind == "data.added":
+        if kind in ADDED:
             added.setdefault((workspace, subject.partition("@")[0]), []).append(sequence)
             added.setdefault((workspace, subject), []).append(sequence)
         elif kind == "data.removed":

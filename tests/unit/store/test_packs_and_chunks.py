@@ -363,3 +363,21 @@ def _damage(root: Path, blobs: LocalFolder, digest: Digest, kind: str) -> None:
         byte = content.read(1)[0]
         content.seek(where)
         content.write(bytes([byte ^ 1]))
+
+
+def test_a_pack_whose_own_index_is_damaged_loses_nothing(tmp_path: Path) -> None:
+    """Records that the store's index still finds are saved when the pack is set aside, whichever blob is looked at."""
+    blobs = LocalFolder(tmp_path)
+    digests = blobs.put_many(MANY)
+    (pack,) = files_in(tmp_path / "packs")
+    pack.chmod(0o644)
+    content = bytearray(pack.read_bytes())
+    content[-100] ^= 1
+    pack.write_bytes(content)
+    assert [f"packs/{pack.name}"] == [where for where in _errors(tmp_path) if where.startswith("packs")]
+
+    assert blobs.quarantine(of_bytes(b"some other blob"))
+
+    assert MANY == [blobs.get(digest) for digest in digests]
+    assert MANY == [LocalFolder(tmp_path).get(digest) for digest in digests]
+    assert [] == check_blobs(tmp_path)

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from heapq import merge
 from itertools import chain
@@ -35,6 +35,7 @@ failpoints.declare("blob.open", "blob.write", "blob.fsync", "blob.link", "blob.d
 BATCH_BYTES = 16 << 20
 BATCH_ITEMS = 8192
 _PORTION = 8 << 20
+_LISTED = 1000
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 
 
@@ -142,7 +143,9 @@ class LocalFolder:
                 continue
             if len(data) > self.small:
                 self._put_one(data)
-            elif not self._kept(digest, data, known.get(name)):
+                continue
+            here = name in known or writing.files.has(name.hex())
+            if not here or not self._kept(digest, data, known.get(name)):
                 writing.add(name, BLOB, data)
         result = [Digest("sha256:" + name.hex()) for name in names]
         self._index.revive(result)  # also what is new may bear a mark, from a removal that was stopped
@@ -392,6 +395,25 @@ class LocalFolder:
             return record.size
         raise disk.missing(digest)
 
+    def lengths(self, digests: Collection[Digest]) -> dict[Digest, int]:
+        """Those that are here, with their lengths; asked of the index at once. Marks of collection are taken away."""
+        names = {bytes.fromhex(hex_of(parse(digest))): digest for digest in digests}
+        with self._gate.writing():
+            found = {names[name]: place.record.size for name, place in self._index.known(names, BLOB).items()}
+            for digest in digests:
+                if digest not in found and self._here(digest):
+                    found[digest] = self.size(digest)
+            self._index.revive(found)
+        return found
+
+    def get_many(self, digests: Collection[Digest]) -> Iterator[bytes]:
+        """The bytes of many small blobs in order, each verified; their places are looked up at once."""
+        places = self._index.known([bytes.fromhex(hex_of(parse(digest))) for digest in digests], BLOB)
+        for digest in digests:
+            place = places.get(bytes.fromhex(hex_of(digest)))
+            data = None if place is None or self._target(digest).is_file() else self._content(place, digest)
+            yield self.get(digest) if data is None else data
+
     def path(self, digest: Digest) -> Path:
         """A file with the verified content: the blob's own, or a copy in `files/` that may be removed at any time."""
         target = self._target(digest)
@@ -601,6 +623,7 @@ class _PackWriting:
         self._writer: PackWriter | None = None
         self.names: set[bytes] = set()
         """What was added by this call."""
+        self.files = _Listed(incoming.parent / "sha256")
 
     def add(self, name: bytes, kind: int, data: bytes | memoryview) -> None:
         if self._writer is None:
@@ -623,6 +646,25 @@ class _PackWriting:
     def discard(self) -> None:
         if self._writer is not None:
             self._writer.discard()
+
+
+class _Listed:
+    """Which blobs are files, as far as one listing of each sub-folder tells: one call of the system for many looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+        self._names: dict[str, frozenset[str] | None] = {}
+
+    def has(self, name: str) -> bool:
+        prefix = name[:2]
+        if prefix not in self._names:
+            try:
+                found = os.listdir(f"{self._folder}/{prefix}")  # noqa: PTH208 - names are enough
+            except FileNotFoundError:
+                found = []
+            self._names[prefix] = frozenset(found) if len(found) <= _LISTED else None
+        names = self._names[prefix]
+        return name in names if names is not None else os.path.lexists(f"{self._folder}/{prefix}/{name}")
 
 
 def _batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -61,10 +61,13 @@ class Quarantine:
         try:
             records = packs.read_records(path)
         except Corrupt:
-            # Its index is gone, so nobody can say which records were good: the whole of it is out of the way.
-            self._index.forget(pack)
-            self._reader.forget(pack)
-            path.replace(self._place(path.name))
+            # Its own index is gone. What the store's index still finds whole in it is saved, maybe under the same name.
+            os.link(path, self._place(path.name))
+            if (
+                self._rewrite(pack, [record for record in self._index.records(pack) if self._whole(pack, record)])
+                != pack
+            ):
+                path.unlink()
             return True
         damaged = [r for r in records if (r.digest, r.kind) in wanted and not self._whole(pack, r)]
         if not damaged:
@@ -75,7 +78,8 @@ class Quarantine:
         path.unlink()
         return True
 
-    def _rewrite(self, pack: str, kept: list[Record]) -> None:
+    def _rewrite(self, pack: str, kept: list[Record]) -> str:
+        name = ""
         if kept:
             writer = PackWriter(self._root / "incoming", self._root / packs.FOLDER)
             try:
@@ -89,6 +93,7 @@ class Quarantine:
         else:
             self._index.forget(pack)
         self._reader.forget(pack)
+        return name
 
     def _whole(self, pack: str, record: Record) -> bool:
         try:
