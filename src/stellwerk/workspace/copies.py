@@ -120,6 +120,7 @@ class Copies:
         """Make a file or folder the next version of its dataset, and write the pointer beside it."""
         path = _whole(path)
         path_part(path.name)
+        self._may_be_tracked(path)
         known = self.tracked(path)
         if known is not None and name and known.pointer.dataset != name:
             raise Conflict(
@@ -142,6 +143,23 @@ class Copies:
         kind: Literal["folder", "file"] = "file" if copy.kind == "file" else "folder"
         file = self._point(path, Pointer(dataset=dataset, kind=kind, digest=version.digest))
         return Kept(version=version, pointer=_shown(file), read=built.read, fresh=fresh, skipped=built.skipped)
+
+    def _may_be_tracked(self, path: Path) -> None:
+        if path.name in NEVER or self.home == path or self.home.is_relative_to(path):
+            raise Invalid(
+                f"{path.name!r} cannot be a dataset: it holds the project itself, or what other programs keep there",
+                code="invalid-path",
+                hint="add the folders in it",
+            )
+        for above in path.parents:
+            if not above.is_relative_to(self.home) or above == self.home:
+                break
+            if self.tracked(above) is not None:
+                raise Invalid(
+                    f"{path.name!r} lies in {above.name!r}, which is tracked as a whole",
+                    code="inside-tracked",
+                    hint=f"`stellwerk data add {_shown(above)}`",
+                )
 
     def tracked(self, path: Path) -> Tracked | None:
         """The pointer of a file or folder, if it has one."""

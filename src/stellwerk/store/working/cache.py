@@ -134,13 +134,14 @@ def _key(path: bytes) -> int:
 
 
 class Cache:
-    """What was remembered last. A file that is missing, torn or of another format remembers nothing."""
+    """What was remembered last. A file that is missing, torn or of another format remembers nothing, nor does None."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._memory: mmap.mmap | None = None
         self._keys, self._places = array("Q"), array("Q")
         with contextlib.suppress(OSError, ValueError, struct.error, OverflowError):
-            self._open(path)
+            if path is not None:
+                self._open(path)
 
     def _open(self, path: Path) -> None:
         with path.open("rb") as file:
@@ -222,11 +223,26 @@ def _little_unsigned(*arrays: array[int]) -> None:
             numbers.byteswap()
 
 
+def alive(process: int) -> bool:
+    """Whether a process of this machine exists."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 class Writer:
     """The next cache, written beside the old one and put in its place by `finish`. Use it in a `with` statement."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{path.name}.*.*"):
+            process = left.name.removeprefix(f"{path.name}.").partition(".")[0]
+            if process.isdigit() and not alive(int(process)):
+                left.unlink(missing_ok=True)
         self._path = path
         self._temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         self._file: BinaryIO = self._temporary.open("xb")

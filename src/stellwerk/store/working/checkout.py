@@ -23,7 +23,7 @@ from stellwerk.store.model import MAX_DEPTH, TreeEntry
 from stellwerk.store.ports import Blobs
 from stellwerk.store.rules import parse_tree
 from stellwerk.store.working import scanning
-from stellwerk.store.working.cache import Cache, Section, Stat, Writer, pack_stats, settled, stat_of
+from stellwerk.store.working.cache import Cache, Section, Stat, Writer, alive, pack_stats, settled, stat_of
 from stellwerk.store.working.model import TEMPORARY, CheckedOut, Link, Progress, silent
 from stellwerk.store.working.placing import Placer, unwritable, writing
 
@@ -365,22 +365,12 @@ def sweep(folder: Path) -> None:
         left = [entry.name for entry in entries if entry.name.startswith(TEMPORARY)]
     for name in left:
         process = name.removeprefix(TEMPORARY).partition("-")[0]
-        if process.isdigit() and not _alive(int(process)):
+        if process.isdigit() and not alive(int(process)):
             path = folder / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _files_of(section: Section | None) -> dict[str, tuple[Stat, Digest]]:

@@ -105,9 +105,10 @@ def check_name(name: str, path: str) -> None:
 
 def read_small(root: int, path: str, known: Stat) -> tuple[bytes, Stat]:
     """All bytes of a file, and its stat, which did not change while it was read."""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        # The first is quick: what a link in between led to would have another stat. Later ones look at every step.
         try:
-            descriptor = os.open(path, _OPEN, dir_fd=root)
+            descriptor = _open_below(root, path) if attempt else os.open(path, _OPEN, dir_fd=root)
         except OSError as cause:
             raise _gone_or_unreadable(path, cause) from cause
         try:
@@ -143,6 +144,20 @@ def stream(root: int, path: str, known: Stat) -> Iterator[bytes]:
         raise unreadable(path, cause) from cause
     finally:
         os.close(descriptor)
+
+
+def _open_below(root: int, path: str) -> int:
+    """Open a file below an open folder, following no link on the way."""
+    *folders, name = path.split("/")
+    here = os.dup(root)
+    try:
+        for folder in folders:
+            inner = os.open(folder, _OPEN | os.O_DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = inner
+        return os.open(name, _OPEN, dir_fd=here)
+    finally:
+        os.close(here)
 
 
 def _same_file(path: str, known: Stat, after: Stat) -> None:

@@ -138,7 +138,7 @@ class WorkingCopy:
             )
         if kind == "other":
             raise Invalid(f"{self.path.name!r} is a link, pipe or device", code="not-a-regular-file")
-        cache = Cache(Path("/dev/null") if afresh else self.cache)
+        cache = Cache(None if afresh else self.cache)
         try:
             with Writer(self.cache) as writer:
                 rules = inherited(self.home, self.path, self.ignore_files) if kind == "folder" else Ignoring()
