@@ -36,9 +36,10 @@ def kept() -> MemoryBlobs:
 def url(tmp_path_factory: pytest.TempPathFactory, kept: MemoryBlobs) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("served")
     rooms = Rooms(create(folder, Settings(actor="anna")), Settings(actor="anna"))
-    rooms.blobs = kept  # type: ignore[assignment]
+    own, rooms.blobs = rooms.blobs, kept  # type: ignore[assignment]
     with worlds.served(rooms) as address:
         yield address
+    rooms.blobs = own
     rooms.close()
 
 
