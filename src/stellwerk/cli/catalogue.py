@@ -19,7 +19,11 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "Begin": {
         "ship": Entry("stellwerk.cli.shipping:ship", "data file to governed endpoint in one command"),
         "init": Entry("stellwerk.cli.beginning:init", "make a workspace in a folder"),
-        "migrate": Entry("stellwerk.cli.migrating:migrate", "bring the database up to date after an upgrade"),
+        "backup": Entry("stellwerk.cli.backing:backup", "write the whole workspace into one tar file"),
+        "restore": Entry("stellwerk.cli.backing:restore", "make the workspace of a backup in a new folder"),
+        "migrate": Entry(
+            "stellwerk.cli.migrating:migrate", "bring the database up to date after an upgrade of Stellwerk"
+        ),
         "up": Entry("stellwerk.cli.serving:up", "serve the board, the API and all endpoints"),
         "next": Entry("stellwerk.cli.viewing:next_step", "show the one sensible next step"),
     },

@@ -18,13 +18,13 @@ import sqlalchemy as sa
 
 from stellwerk.core import canonical, failpoints
 from stellwerk.core.clock import Clock
-from stellwerk.core.errors import Bug, Corrupt, NotFound, Unavailable
+from stellwerk.core.errors import Bug, Conflict, Corrupt, NotFound, Unavailable
 from stellwerk.ledger import migrations, rules
+from stellwerk.ledger.copying import Written
 from stellwerk.ledger.dialects.port import Dialect, Session
 from stellwerk.ledger.dialects.sqlite import SQLite
 from stellwerk.ledger.failures import failpoint
 from stellwerk.ledger.group import Change, Committer
-from stellwerk.ledger.growing import grown
 from stellwerk.ledger.migrations import Step
 from stellwerk.ledger.model import Checkpoint, Entry
 from stellwerk.ledger.parameters import plain, position
@@ -39,10 +39,6 @@ failpoints.declare("migrate.copied", "migrate.step")
 Item = tuple[str, str, Mapping[str, Any] | None]
 """Kind, subject and body of an entry to record."""
 
-_INSERT_ENTRY = (
-    "INSERT INTO ledger_entries (sequence, workspace, at, actor, kind, subject, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-_INSERT_NODE = 'INSERT INTO ledger_nodes (level, "index", hash) VALUES (?, ?, ?)'
 _CHUNK = 8192
 
 
@@ -209,6 +205,18 @@ class Database:
             yield change
 
     @contextmanager
+    def restoring(self, origin: str) -> Iterator[Written]:
+        """Fill an empty database from a copy, in one transaction. Raises `Conflict` where there is a book already."""
+        rules.check_origin(origin)
+        with self._change() as change:
+            self.dialect.complete(change.session)
+            if change.session.one("SELECT 1 FROM meta") is not None:
+                raise Conflict("this database holds a book already", code="already-exists")
+            for key, value in (("schema", migrations.CURRENT), ("origin", origin)):
+                change.session.run("INSERT INTO meta (key, value) VALUES (?, ?)", (key, value))
+            yield Written(change)
+
+    @contextmanager
     def snapshot(self) -> Iterator[Session]:
         """The whole book at one moment, for those who read beyond one workspace."""
         inside = self._committer.inside
@@ -304,17 +312,13 @@ class Writing:
         """Write entries and the nodes they complete; returns the canonical bytes of the bodies."""
         change, spelling = self._change, Spelling(self.workspace, self.actor, now)
         workspace, at, actor = spelling.workspace, spelling.at, spelling.actor
-        rows, leaves, bodies = [], [], []
+        rows, bodies = [], []
         for sequence, (kind, subject, body) in enumerate(items, change.size):
             data, inner = spelling.entry(sequence, kind, subject, body)
             rows.append((sequence, workspace, at, actor, kind, subject, data))
-            leaves.append(rules.leaf_hash(data))
             bodies.append(inner)
         failpoint("ledger.record")
-        fresh = list(grown(change.size, leaves, change.edge))
-        change.session.run_many(_INSERT_ENTRY, rows)
-        change.session.run_many(_INSERT_NODE, fresh)
-        change.grow(fresh, len(rows))
+        change.append(rows)
         self._recorded = True
         return bodies
 

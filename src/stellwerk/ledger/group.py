@@ -15,7 +15,8 @@ from stellwerk.core.clock import monotonic
 from stellwerk.core.errors import Bug, Corrupt, StellwerkError, Unavailable
 from stellwerk.ledger.dialects.port import Dialect, Session
 from stellwerk.ledger.failures import failpoint, unusable
-from stellwerk.ledger.growing import Edge, NodeRow
+from stellwerk.ledger.growing import Edge, grown
+from stellwerk.ledger.rules import leaf_hash
 from stellwerk.ledger.turns import Turn
 
 failpoints.declare("ledger.commit", "ledger.committed")
@@ -24,6 +25,15 @@ WAIT_SECONDS = 15.0
 MAX_BLOCKS = 256
 MAX_SECONDS = 0.02
 """After so many blocks or so long a time a group ends, so that other processes get their turn."""
+
+
+EntryRow = tuple[int, str, str, str, str, str, bytes]
+"""Sequence, workspace, at, actor, kind, subject, bytes."""
+
+_INSERT_ENTRY = (
+    "INSERT INTO ledger_entries (sequence, workspace, at, actor, kind, subject, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_NODE = 'INSERT INTO ledger_nodes (level, "index", hash) VALUES (?, ?, ?)'
 
 
 class Group:
@@ -56,10 +66,13 @@ class Change:
             self._size = 0 if last is None else int(last) + 1
         return self._size
 
-    def grow(self, nodes: Sequence[NodeRow], entries: int) -> None:
-        """Entries and these nodes were written."""
-        self._size = self.size + entries
-        self.edge.learn(nodes)
+    def append(self, rows: Sequence[EntryRow]) -> None:
+        """Write entries, of which the first has the next sequence, and the nodes of the tree that they complete."""
+        fresh = list(grown(self.size, [leaf_hash(row[-1]) for row in rows], self.edge))
+        self.session.run_many(_INSERT_ENTRY, rows)
+        self.session.run_many(_INSERT_NODE, fresh)
+        self._size = self.size + len(rows)
+        self.edge.learn(fresh)
 
     def begin(self) -> None:
         """A new transaction: what was known of the size may be outdated."""

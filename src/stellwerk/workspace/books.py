@@ -26,7 +26,7 @@ def open_database(layout: Layout, settings: Settings, clock: Clock) -> Database:
 
 
 def verify(
-    layout: Layout, settings: Settings, check: Check, notes: Iterable[str], public_key: bytes
+    layout: Layout, settings: Settings, check: Check, notes: Iterable[str], public_key: bytes | None
 ) -> tuple[int, list[Finding]]:
     """Verify the whole book, by code that shares nothing with the one that writes."""
     if layout.server == "sqlite":

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 from stellwerk.core.errors import Corrupt
 from stellwerk.ledger.model import Finding
 from stellwerk.store.fsck import Holdings, check_references
 from stellwerk.store.model import Damage
 from stellwerk.workspace import books
+from stellwerk.workspace.layout import Layout
 from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.stores import open_catalogue
 
 REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", "plan", "model", "evidence")
@@ -83,13 +86,31 @@ def _text(line: bytes) -> str:
     return found if isinstance(found, str) else ""
 
 
-def fsck(rooms: Rooms) -> list[Damage]:
+class Grounded(Protocol):
+    """What has a folder with a store, and a book somewhere."""
+
+    @property
+    def layout(self) -> Layout: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A workspace that nobody opened."""
+
+    layout: Layout
+    settings: Settings
+
+
+def fsck(rooms: Grounded) -> list[Damage]:
     """Check every blob, and that every digest the ledger names has one."""
     with closing(open_catalogue(rooms.layout, rooms.settings)) as catalogue:
         return catalogue.damage + check_references(catalogue, references(rooms, catalogue))
 
 
-def references(rooms: Rooms, catalogue: Holdings) -> Iterator[tuple[str, str]]:
+def references(rooms: Grounded, catalogue: Holdings) -> Iterator[tuple[str, str]]:
     """All (digest, where) that entries of the book name, read without the writer's code."""
     seen: set[str] = set()
     released = _released(rooms)
@@ -104,7 +125,7 @@ def references(rooms: Rooms, catalogue: Holdings) -> Iterator[tuple[str, str]]:
                 yield from _inside(catalogue, digest, where, seen)
 
 
-def _released(rooms: Rooms) -> set[int]:
+def _released(rooms: Grounded) -> set[int]:
     """Additions of dataset versions that were removed later: their bytes may be gone, and so may those they name."""
     added: dict[tuple[str, str], list[int]] = {}
     released: set[int] = set()

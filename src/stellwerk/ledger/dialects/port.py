@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -36,6 +37,13 @@ class Session:
     def one(self, statement: str, values: Sequence[Any] = ()) -> Any:
         """The first row, or None."""
         return self.run(statement, values).fetchone()
+
+    def stream(self, statement: str) -> Any:
+        """A cursor over many rows, that does not fetch all of them at once."""
+        if self._mark == "?":
+            return self.raw.execute(statement)
+        cursor = self.raw.cursor(f"stream_{secrets.token_hex(8)}")
+        return cursor.execute(statement)
 
     def close(self) -> None:
         """Give the connection up, in whatever state it is."""
