@@ -133,14 +133,15 @@ class Checkout:
         files: list[tuple[str, Stat, Digest]] = []
         folders: list[str] = []
         below_files = below_bytes = 0
+        # Files before folders, as they were read: so packs are read from beginning to end.
+        wanted = ((entry.name, entry) for entry in entries if entry.kind == "file")
+        for entry, stat in self._placer.place_all(folder, wanted):
+            files.append((entry.name, stat, entry.digest))
+            self._last = max(self._last, stat.mtime)
+            self._count(entry)
+            below_files, below_bytes = below_files + 1, below_bytes + entry.size
         for entry in entries:
-            if entry.kind == "file":
-                stat = self._placer.place(folder, entry.name, entry)
-                files.append((entry.name, stat, entry.digest))
-                self._last = max(self._last, stat.mtime)
-                self._count(entry)
-                below_files, below_bytes = below_files + 1, below_bytes + entry.size
-            else:
+            if entry.kind == "tree":
                 with writing(entry.name):
                     os.mkdir(entry.name, dir_fd=folder)
                 with _opened(folder, entry.name, prefix + entry.name) as inner:
@@ -192,13 +193,11 @@ class Checkout:
         began = self._writer.now()
         hidden: list[tuple[str, TreeEntry]] = []
         try:
-            for entry in entries:
-                if _same(entry, known.get(entry.name)):
-                    self._kept += 1
-                    continue
-                waiting = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
-                stat = self._placer.place(folder, waiting, entry)
-                hidden.append((waiting, entry))
+            changed = [entry for entry in entries if not _same(entry, known.get(entry.name))]
+            self._kept += len(entries) - len(changed)
+            names = [f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}" for _ in changed]
+            for entry, stat in self._placer.place_all(folder, zip(names, changed, strict=True)):
+                hidden.append((names[len(hidden)], entry))
                 self._last = max(self._last, stat.mtime)
                 self._count(entry)
             if len(hidden) >= _WAIT_FROM and self._writer.later_than(self._last):

@@ -6,15 +6,16 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from stellwerk.core import failpoints
+from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused, StellwerkError, Unavailable
 from stellwerk.store.model import TreeEntry
-from stellwerk.store.ports import Blobs
+from stellwerk.store.ports import Blobs, Many
 from stellwerk.store.working.cache import Stat, stat_of
 from stellwerk.store.working.model import SMALL, Link
 
@@ -23,6 +24,7 @@ failpoints.declare("checkout.create", "checkout.write", "checkout.rename")
 _CLONE = 0x40049409  # FICLONE
 _CANNOT = {errno.EOPNOTSUPP, errno.EXDEV, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EMLINK}
 """How a file system says that it does not clone or link, or not from there."""
+_BATCH_BYTES, _BATCH_FILES = 16 << 20, 5_000
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -39,15 +41,36 @@ class Placer:
         self.copied = 0
         """Large files that were to be linked or cloned, and could not."""
 
-    def place(self, folder: int, name: str, entry: TreeEntry) -> Stat:
-        """Make a new file in an open folder; it must not exist."""
+    def place_all(self, folder: int, entries: Iterable[tuple[str, TreeEntry]]) -> Iterator[tuple[TreeEntry, Stat]]:
+        """Make new files in an open folder, by their names, in order; small ones are read many at a time."""
+        batch: list[tuple[str, TreeEntry]] = []
+        waiting = 0
+        for name, entry in entries:
+            batch.append((name, entry))
+            waiting += min(entry.size, SMALL)
+            if waiting >= _BATCH_BYTES or len(batch) >= _BATCH_FILES:
+                yield from self._place_batch(folder, batch)
+                batch, waiting = [], 0
+        yield from self._place_batch(folder, batch)
+
+    def _place_batch(self, folder: int, batch: list[tuple[str, TreeEntry]]) -> Iterator[tuple[TreeEntry, Stat]]:
+        contents = _contents(self._blobs, [entry.digest for _, entry in batch if entry.size <= SMALL])
+        for name, entry in batch:
+            yield entry, self.place(folder, name, entry, next(contents) if entry.size <= SMALL else None)
+
+    def place(self, folder: int, name: str, entry: TreeEntry, data: bytes | None = None) -> Stat:
+        """Make a new file in an open folder; it must not exist.
+
+        Args:
+            data: Its content, if it was read already.
+        """
         with writing(name):
             if self._link == "hardlink" and self._linked(folder, name, entry):
                 return stat_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
             failpoints.hit("checkout.create")
             descriptor = os.open(name, _NEW, 0o777 if entry.executable else 0o666, dir_fd=folder)
         try:
-            self._fill(descriptor, name, entry)
+            self._fill(descriptor, name, entry, data)
             with writing(name):
                 if self._link == "hardlink":
                     os.fchmod(descriptor, 0o555 if entry.executable else 0o444)
@@ -59,9 +82,9 @@ class Placer:
         finally:
             os.close(descriptor)
 
-    def _fill(self, descriptor: int, name: str, entry: TreeEntry) -> None:
+    def _fill(self, descriptor: int, name: str, entry: TreeEntry, data: bytes | None) -> None:
         if entry.size <= SMALL:
-            data = self._blobs.get(entry.digest)
+            data = self._blobs.get(entry.digest) if data is None else data
             with writing(name):
                 failpoints.hit("checkout.write")
                 _write(descriptor, data)
@@ -98,6 +121,10 @@ class Placer:
             self.copied += 1
             return False
         return True
+
+
+def _contents(blobs: Blobs, digests: list[Digest]) -> Iterator[bytes]:
+    return blobs.get_many(digests) if isinstance(blobs, Many) else map(blobs.get, digests)
 
 
 def _write(descriptor: int, data: bytes) -> None:
