@@ -180,9 +180,9 @@ class Datasets:
             )
             DATASETS.insert(tx, version)
             tx.record(
-                "data.referred",
+                "data.added",
                 f"dataset:{name}@{version.version}",
-                {"digest": digest, "rows": version.rows, "parts": version.files, "source": version.source},
+                {"digest": digest, "rows": version.rows, "partition": "elsewhere", "source": version.source},
             )
         return version
 
@@ -225,9 +225,9 @@ class Datasets:
             )
             DATASETS.insert(tx, made)
             tx.record(
-                "data.imported",
+                "data.added",
                 f"dataset:{made.name}@{made.version}",
-                {"digest": tree, "rows": made.rows, "source": made.source, "inputs": {"reference": version.digest}},
+                {"digest": tree, "rows": made.rows, "partition": "copied", "source": made.source},
             )
         return made
 

@@ -61,7 +61,10 @@ def _elsewhere(entry: Entry, endpoint: str, releases: dict[str, Release]) -> boo
 
 
 def _data(entry: Entry, _facts: _Facts) -> tuple[str, str]:
-    return f"{entry.subject.partition(':')[2]} added ({entry.body['partition']})", f"{entry.body['rows']:,} rows"
+    name, body = entry.subject.partition(":")[2], entry.body
+    if "rows" not in body:
+        return f"{name} added", f"{body['files']:,} files"
+    return f"{name} added ({body['partition']})", f"{body['rows']:,} rows"
 
 
 def _refused(entry: Entry, _facts: _Facts) -> tuple[str, str]:

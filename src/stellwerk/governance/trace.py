@@ -231,7 +231,8 @@ class Tracer:
         walk.nodes[digest] = self._node(walk, digest)
         dataset = self._dataset(digest)
         if dataset is not None:
-            for name, part in self._files(walk, digest).items():
+            self._copied(walk, dataset)
+            for name, part in self._parts(walk, dataset).items():
                 # The table of a version of one part is that part: drawing it twice would close a circle.
                 if part not in walk.nodes:
                     walk.nodes[part] = self._checked(walk, part, "file", name)
@@ -243,6 +244,21 @@ class Tracer:
             return
         self._run(walk, real[0])
         _edge(walk, f"run:{real[0].id}", digest, "made")
+
+    def _parts(self, walk: _Walk, dataset: DatasetVersion) -> dict[str, Digest]:
+        """What the store holds of a dataset version; of one that lives elsewhere, the pin is all."""
+        return {} if dataset.kind == "reference" else self._files(walk, dataset.digest)
+
+    def _copied(self, walk: _Walk, dataset: DatasetVersion) -> None:
+        """From rows that were copied into the store to the pin of the source that they came from."""
+        before = self._dataset(dataset.parent) if dataset.parent else None
+        if (
+            before is not None
+            and before.kind == "reference"
+            and (before.source, "table") == (dataset.source, dataset.kind)
+        ):
+            self._artifact(walk, before.digest)
+            _edge(walk, before.digest, dataset.digest, "copied")
 
     def _run(self, walk: _Walk, run: Run) -> None:
         node = f"run:{run.id}"

@@ -123,6 +123,45 @@ class WorkspaceContract:
         assert ("parcels.csv", 40) == (version.source, version.rows)
         assert data.data.frame("from-file").equals(table)
 
+    def test_versions_of_a_time(self, data: Workspace) -> None:
+        """Now is the newest, long ago was nothing; a version and a time together make no sense."""
+        now = data.now()
+
+        assert data.data.get(DATASET) == data.data.get(DATASET, as_of=now)
+        assert data.data.list() == data.data.list(as_of=now)
+        assert () == data.data.list(as_of=now - timedelta(days=36500))
+        with pytest.raises(NotFound):
+            data.data.frame(DATASET, as_of=now - timedelta(days=36500))
+        with pytest.raises(Invalid) as caught:
+            data.data.get(DATASET, 1, as_of=now)
+        assert "version-and-time" == caught.value.code
+
+    def test_paths_belong_to_whoever_sits_at_the_machine(self, data: Workspace, tmp_path: Path) -> None:
+        """Rows in a file are referred to, compared and copied from here; from elsewhere no path is opened."""
+        file = tmp_path / "parcels.parquet"
+        table = WORLD.parcels(40, 6)
+        table.write_parquet(file)
+        before = data.board().entries
+
+        if data._caller.local:
+            made = data.data.refer("elsewhere", str(file))
+            assert ("reference", 40) == (made.kind, made.rows)
+            assert data.data.frame("elsewhere").equals(table)
+            assert data.data.verify("elsewhere").ok
+            assert data.data.copy("elsewhere").parent == made.digest
+            table.reverse().write_parquet(file)
+            assert ["parcels.parquet"] == [change.part for change in data.data.verify("elsewhere", 1).changes]
+            with pytest.raises(Conflict) as changed:
+                data.data.frame("elsewhere", 1)
+            assert "source-changed" == changed.value.code
+        else:
+            with pytest.raises(Refused) as caught:
+                data.data.refer("elsewhere", f"file:{file}")
+            assert "local-source" == caught.value.code
+            with pytest.raises(Refused):
+                data.data.refer("elsewhere", "http://127.0.0.1:1/x.csv")
+            assert before == data.board().entries
+
     # Runs and models
 
     def test_files_are_versions_too(self, data: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

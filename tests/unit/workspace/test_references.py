@@ -67,8 +67,10 @@ def test_a_reference_is_a_version_without_copies(house: Workspace, months: Path)
     pin = rooms_of(house).blobs.size(made.digest)
     assert before + pin == stored(house)
     entry = rooms_of(house).book.entries(kinds=["data."])[-1]
-    assert ("data.referred", "dataset:flights@1", made.digest) == (entry.kind, entry.subject, entry.body["digest"])
+    assert ("data.added", "dataset:flights@1", made.digest) == (entry.kind, entry.subject, entry.body["digest"])
     assert made == house.data.get("flights")
+    trace = house.trace("flights@1")
+    assert ((), (), [made.digest]) == (trace.failed, trace.unproven, [node.digest for node in trace.graph.nodes])
     assert ((), ()) == (house.verify().findings, house.fsck())
 
 
@@ -132,9 +134,23 @@ def test_a_copy_needs_the_source_no_more(house: Workspace, months: Path) -> None
     with pytest.raises(NotFound) as caught:
         house.data.frame("flights", 1)
     assert "source-gone" == caught.value.code
+    trace = house.trace("flights@2")
+    assert ((), ()) == (trace.failed, trace.unproven)
+    assert {reference.digest, copied.digest} <= {node.digest for node in trace.graph.nodes}
     with pytest.raises(Invalid) as caught_too:
         house.data.copy("flights")
     assert "not-a-reference" == caught_too.value.code
+    assert () == house.fsck()
+
+
+def test_pins_are_no_garbage(house: Workspace, months: Path) -> None:
+    """A collection keeps the pins of all versions; the rows are read as before."""
+    house.data.refer("flights", f"file:{months}")
+    pl.DataFrame({"x": [5], "y": ["c"]}).write_parquet(months / "03.parquet")
+    house.data.refer("flights", f"file:{months}")
+    house.collect(days=0, consent=True)
+
+    assert [4, 5] == [house.data.frame("flights", version).height for version in (1, 2)]
     assert () == house.fsck()
 
 

@@ -98,10 +98,32 @@ def _matcher(key: str) -> Callable[[str], bool]:
             and found.lower().endswith(ENDINGS)
             and not any(part.startswith((".", "_")) for part in found[len(key) :].split("/"))
         )
-    pieces = re.split(r"(\*\*|\*)", key)
-    words = {"**": ".*", "*": "[^/]*"}
-    form = re.compile("".join(words.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)
-    return lambda found: form.fullmatch(found) is not None
+    pieces = [piece for piece in re.split(r"(\*\*|\*)", key) if piece]
+    return lambda found: _matches(pieces, found)
+
+
+def _matches(pieces: Sequence[str], key: str) -> bool:
+    """Whether a key is the pieces one after the other, in steps that no pattern can make too many of."""
+    ends = {0}
+    for piece in pieces:
+        if piece in ("*", "**"):
+            first = min(ends)
+            ends = set(range(first, len(key) + 1)) if piece == "**" else _within_folders(ends, key)
+        else:
+            ends = {end + len(piece) for end in ends if key.startswith(piece, end)}
+        if not ends:
+            return False
+    return len(key) in ends
+
+
+def _within_folders(ends: set[int], key: str) -> set[int]:
+    """Every place that is reached from one of these without passing a `/`."""
+    found: set[int] = set()
+    for end in sorted(ends):
+        if end not in found:
+            stop = key.find("/", end)
+            found.update(range(end, (len(key) if stop < 0 else stop) + 1))
+    return found
 
 
 def _trying(bucket: str, work: Callable[[], T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import count
@@ -9,6 +10,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from stellwerk.core.errors import Invalid, NotFound, Refused, Unavailable
@@ -19,7 +22,7 @@ pytest.importorskip("obstore", reason="the extra `s3` is not installed")
 boto3 = pytest.importorskip("boto3", reason="moto is not installed")
 pytest.importorskip("moto", reason="moto is not installed")
 
-from stellwerk.data.adapters.buckets import BucketReader  # noqa: E402
+from stellwerk.data.adapters.buckets import BucketReader, _matches  # noqa: E402
 from stellwerk.store.adapters.objects import Location, open_s3  # noqa: E402
 from stellwerk.testing.buckets import KEY, QUICK, SECRET, access, bucket_server  # noqa: E402
 
@@ -133,6 +136,23 @@ def test_patterns_and_prefixes(bucket: Bucket, reader: BucketReader) -> None:
     assert ["m/.e.csv", "m/a.csv", "m/b.csv"] == parts("m/*.csv")
     assert ["m/a.csv", "mm/f.csv"] == parts("m*/[af].csv".replace("[af]", "*"))[1:2] + parts("mm/*")
     assert ["m/deep/c.csv"] == parts("m/**/c.csv")
+
+
+@given(key=st.text("ab/", max_size=8), pattern=st.text("ab/*", min_size=1, max_size=6))
+def test_a_pattern_means_what_its_expression_means(key: str, pattern: str) -> None:
+    """The steps find what a regular expression with the same meaning finds."""
+    pieces = re.split(r"(\*\*|\*)", pattern)
+    words = {"**": ".*", "*": "[^/]*"}
+    expected = re.fullmatch("".join(words.get(piece, re.escape(piece)) for piece in pieces), key) is not None
+
+    assert expected == (_matches([piece for piece in pieces if piece], key))
+
+
+def test_a_hostile_pattern_costs_little() -> None:
+    """Where an expression would try for years, steps are counted in thousands."""
+    pieces = [piece for _ in range(150) for piece in ("**", "a", "*", "a")]
+
+    assert not _matches(pieces, "a" * 1000 + "b")
 
 
 @pytest.mark.parametrize("name", ["s3:x", "s3://b", "s3://UPPER/x", "s3://bucket/", "s3://bucket/../x", "s3://b_/x",
