@@ -24,6 +24,7 @@ from stellwerk.reviews.model import Case
 from stellwerk.store.collecting import Collection
 from stellwerk.store.model import Damage
 from stellwerk.store.scrubbing import Scrub
+from stellwerk.store.working.model import CheckedOut, Progress, silent
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.calls import Operation
@@ -95,6 +96,15 @@ class Data(FileData):
     def copy(self, name: str) -> DatasetVersion:
         """Copy the rows that a dataset refers to into the store, as its next version."""
         return _call(self._caller, ops.import_data, name=name)
+
+    def export(self, dataset: str, to: str | Path, *, progress: Progress = silent) -> CheckedOut:
+        """Write `name` or `name@version` as a plain folder, or, for a table, as one Parquet or CSV file."""
+        from stellwerk.workspace.files import parse_reference, write_table
+
+        found = self.get(*parse_reference(dataset))
+        if found.kind == "reference":
+            return write_table(Path(to), self.frame(found.name, found.version))
+        return super().export(dataset, to, progress=progress)
 
     def list(self, *, as_of: datetime | None = None) -> tuple[DatasetVersion, ...]:
         """All versions, or those made by a time, by name."""

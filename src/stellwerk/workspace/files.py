@@ -38,6 +38,8 @@ from stellwerk.workspace.copies import (
 )
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from stellwerk.workspace.ports import Caller
 
 _VERSIONED = re.compile(r"([^@]+)(?:@([1-9][0-9]{0,8}))?")
@@ -84,6 +86,27 @@ def parse_reference(text: str) -> tuple[str, int | None]:
             code="invalid-reference",
         )
     return checked_name(found[1], what="dataset"), int(found[2]) if found[2] else None
+
+
+WRITTEN = (".parquet", ".csv")
+"""What a table can be written as."""
+
+
+def write_table(target: Path, table: pl.DataFrame) -> CheckedOut:
+    """Write a table as one file that was not there."""
+    from stellwerk.data.reading import frame_to_parquet
+
+    ending = target.suffix.lower()
+    if ending not in WRITTEN:
+        raise Invalid(
+            f"{target.name!r} does not say what to write (expected a name ending in {' or '.join(WRITTEN)})",
+            code="unknown-format",
+        )
+    if target.is_symlink() or target.exists():
+        raise _something_there(target)
+    data = table.write_csv().encode() if ending == ".csv" else frame_to_parquet(table)
+    replace_bytes(target, data)
+    return CheckedOut(written=1, bytes=len(data))
 
 
 class FileData:
@@ -147,7 +170,7 @@ class FileData:
         name, version = parse_reference(dataset)
         found = self._version(name, version)
         target = Path(to)
-        if found.kind != "table" or target.suffix.lower() not in (".parquet", ".csv"):
+        if found.kind != "table" or target.suffix.lower() not in WRITTEN:
             return self.fetch(dataset, "", target, progress=progress)
         if target.is_symlink() or target.exists():
             raise _something_there(target)
@@ -191,7 +214,7 @@ class FileData:
         copies = self.copies
         done: dict[str, CheckedOut] = {}
         for one in list(copies.find(map(Path, paths))):
-            tree = self._version(one.pointer.dataset, version).digest if version is not None else None
+            tree = _tree(self._version(one.pointer.dataset, version)) if version is not None else None
             done[str(one.path)] = copies.checkout(one, tree=tree, link=link, force=force, progress=progress)
         return done
 
@@ -211,8 +234,9 @@ class FileData:
         """
         name, version = parse_reference(dataset)
         found = self._version(name, version)
+        tree = _tree(found)
         one = self._place(found, Path(path) if path is not None else None)
-        done = self.copies.checkout(one, tree=found.digest, link=link, force=force, progress=progress)
+        done = self.copies.checkout(one, tree=tree, link=link, force=force, progress=progress)
         return self.copies.point(one).path, done
 
     def _place(self, found: DatasetVersion, path: Path | None) -> Tracked:
@@ -359,7 +383,7 @@ class FileData:
 
     def _entry(self, dataset: str, path: str) -> TreeEntry:
         found = self._version(*parse_reference(dataset))
-        return find_entry(self._caller.blobs, found.digest, path)
+        return find_entry(self._caller.blobs, _tree(found), path)
 
     def _do(self, operation: Any, **arguments: Any) -> Any:
         return self._caller.call(operation, arguments)
@@ -373,6 +397,17 @@ def _forgotten(memory: Path) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
+
+
+def _tree(version: DatasetVersion) -> Digest:
+    """The files of a version. Raises `Invalid` for one whose rows live elsewhere."""
+    if version.kind == "reference":
+        raise Invalid(
+            f"{version.name}@{version.version} has no files here: its rows live at {version.source}",
+            code="is-reference",
+            hint=f"`stellwerk data export {version.name} FILE.parquet` writes them; `stellwerk data import` copies them",
+        )
+    return version.digest
 
 
 def find_entry(blobs: Blobs, tree: Digest, path: str) -> TreeEntry:

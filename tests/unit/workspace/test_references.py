@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -141,6 +141,30 @@ def test_a_copy_needs_the_source_no_more(house: Workspace, months: Path) -> None
         house.data.copy("flights")
     assert "not-a-reference" == caught_too.value.code
     assert () == house.fsck()
+
+
+def test_rows_elsewhere_have_no_files_here(house: Workspace, months: Path, tmp_path: Path) -> None:
+    """Commands about files say so, with what to do instead; the rows can be written as one file."""
+    house.data.refer("flights", f"file:{months}")
+    asked: list[Callable[[], object]] = [
+        lambda: list(house.data.files("flights")),
+        lambda: house.data.folder("flights"),
+        lambda: house.data.fetch("flights", "01.parquet", tmp_path / "out"),
+        lambda: house.data.checkout_version("flights", tmp_path / "out"),
+        lambda: house.data.changes("flights@1", "flights@1"),
+        lambda: house.data.open("flights", "01.parquet"),
+    ]
+    for act in asked:
+        with pytest.raises(Invalid) as caught:
+            act()
+        assert "is-reference" == caught.value.code
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(Invalid) as caught:
+        house.data.export("flights", tmp_path / "out")
+    assert "unknown-format" == caught.value.code
+    for ending, read_back in ((".csv", pl.read_csv), (".parquet", pl.read_parquet)):
+        house.data.export("flights@1", tmp_path / f"out{ending}")
+        assert_frame_equal(house.data.frame("flights"), read_back(tmp_path / f"out{ending}"))
 
 
 def test_pins_are_no_garbage(house: Workspace, months: Path) -> None:
