@@ -165,7 +165,8 @@ def _signature(function: Callable[..., Any]) -> str:
             continue
         if item.kind is item.KEYWORD_ONLY and "*" not in parts:
             parts.append("*")
-        default = "" if item.default is item.empty else f" = {item.default!r}"
+        shown = item.default.__name__ if inspect.isfunction(item.default) else repr(item.default)
+        default = "" if item.default is item.empty else f" = {shown}"
         parts.append(f"{name}: {item.annotation}{default}")
     return f"({', '.join(parts)}) -> {found.return_annotation}"
 
