@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from stellwerk.core.errors import Unavailable
+from stellwerk.core.errors import Conflict, Invalid, Unavailable
 from stellwerk.testing import worlds
 from stellwerk.workspace.facade import Workspace, connect
 
@@ -54,3 +55,35 @@ def test_at_once_only_when_alone(tmp_path: Path) -> None:
         assert "workspace-in-use" == caught.value.code
 
         assert 1 == house.collect(days=0).removed
+
+
+def test_what_is_forgotten_goes_unless_it_is_needed(tmp_path: Path) -> None:
+    """A forgotten version's own bytes are freed; what the next version shares stays; the books agree afterwards."""
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number}.bin").write_bytes(os.urandom(5000))
+    with worlds.workspace(tmp_path) as house:
+        house.data.add_files(folder, name="papers")
+        (folder / "0.bin").write_bytes(os.urandom(200_000))
+        house.data.add_files(folder, name="papers")
+        for number in range(1, 15):
+            (folder / f"{number}.bin").unlink()
+        house.data.add_files(folder, name="papers")
+
+        with pytest.raises(Conflict) as newest:
+            house.data.forget("papers", 3, why="a mistake")
+        with pytest.raises(Invalid):
+            house.data.forget("papers", 1, why=" ")
+        house.data.forget("papers", 1, why="licence withdrawn")
+        house.data.forget("papers", 2, why="licence withdrawn")
+        before = usage(tmp_path)
+        found = house.collect(days=0)
+
+        assert "newest-version" == newest.value.code
+        assert [3] == [version.version for version in house.data.list()]
+        assert found.removed >= 15
+        assert before - usage(tmp_path) == found.freed > 14 * 5000
+        assert 6 == len(list(house.data.files("papers")))
+        assert [] == [damage for damage in house.fsck() if damage.severity == "error"]
+        assert () == house.verify().findings

@@ -79,6 +79,7 @@ def test_the_store_is_read(fixture: Fixture) -> None:
     files = service.files(blobs, fixture.expected["tree"])
 
     assert fixture.expected["files"] == files
+    assert list(files.values()) == [of_bytes(blobs.get(digest)) for digest in files.values()]
     assert bytes(range(256)) == blobs.get(service.find(blobs, fixture.expected["tree"], "model/weights.bin"))
     assert [True] == [
         entry.executable for path, entry in service.walk(blobs, fixture.expected["tree"]) if path == "train.sh"

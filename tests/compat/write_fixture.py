@@ -64,10 +64,18 @@ def main(folder: Path) -> None:
 
     blobs = LocalFolder(folder / "blobs")
     inner = service.put_files(blobs, {"weights.bin": bytes(range(256)), "läufe/1.csv": b"a,b\n1,2\n"})
+    packed = blobs.put_many([b"small %d\n" % number * number for number in range(8)])
+    blobs.large = 100_000  # so that a blob need not have 16 MiB to be cut
+    large = blobs.put(b"".join(b"%d squared is %d\n" % (number, number**2) for number in range(20_000)))
     outer = blobs.put(
         tree_bytes(
             tree(
                 [
+                    *(
+                        TreeEntry(name=f"{number}.txt", kind="file", size=blobs.size(digest), digest=digest)
+                        for number, digest in enumerate(packed)
+                    ),
+                    TreeEntry(name="large.txt", kind="file", size=blobs.size(large), digest=large),
                     TreeEntry(name="model", kind="tree", size=264, digest=inner),
                     TreeEntry(
                         name="train.sh", kind="file", size=10, digest=blobs.put(b"#!/bin/sh\n"), executable=True

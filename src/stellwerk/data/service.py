@@ -256,6 +256,40 @@ class Datasets:
             raise NotFound(f"no dataset {name!r}", hint="`stellwerk data ls` lists them")
         return tuple(found)
 
+    def forget(self, name: str, version: int | None, *, why: str) -> tuple[DatasetVersion, ...]:
+        """Take a version, or a dataset with all its versions, off the shelf; the ledger keeps that it was there.
+
+        Bytes are freed by the garbage collection, unless something else refers to them: a run, a model, a gate set.
+
+        Raises:
+            Invalid: `no-reason`: nobody said why.
+            Conflict: `newest-version`: the number of the newest version would be given to another one.
+        """
+        if not why.strip():
+            raise Invalid(
+                "a version is forgotten for a reason",
+                code="no-reason",
+                hint="say it, for example --why 'wrong labels'",
+            )
+        with self._book.write() as tx:
+            known = DATASETS.select(tx, name=name, order="version")
+            gone = [found for found in known if version in (None, found.version)]
+            if not gone:
+                what = name if version is None else f"{name}@{version}"
+                raise NotFound(f"no dataset {what!r}", hint="`stellwerk data ls --all` lists all versions")
+            if version == known[-1].version and len(known) > 1:
+                raise Conflict(
+                    f"{name}@{version} is the newest version",
+                    code="newest-version",
+                    hint="add a newer one first, or forget the dataset as a whole",
+                )
+            for found in gone:
+                DATASETS.remove(tx, name, found.version)
+                tx.record(
+                    "data.removed", f"dataset:{name}@{found.version}", {"digest": found.digest, "why": why[:1000]}
+                )
+        return tuple(gone)
+
     def untrack(self, name: str, *, digest: Digest, place: str) -> None:
         """Write down that a place stopped following a dataset. Its versions stay."""
         checked_name(name, what="dataset")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,8 @@ from stellwerk.workspace.rooms import Rooms
 
 ADDED = ("data.added", "data.referred", "data.imported")
 """Kinds of entries that make a dataset version."""
+_HISTORY = re.compile(rb'"parent":"sha256:[0-9a-f]{64}"')
+"""A version names the one before it, and does not need it."""
 SAFE_GRACE = timedelta(hours=1)
 """A shorter grace is only safe while nobody else uses the workspace."""
 
@@ -58,7 +61,7 @@ def _collect(rooms: Rooms, blobs: LocalFolder, grace: timedelta, dry_run: bool, 
 def roots(rooms: Rooms) -> Iterator[Digest]:
     """Every digest that state or history refers to, in all workspaces of the database."""
     for document in survey.documents(rooms.database):
-        yield from digests_in(document)
+        yield from digests_in(_HISTORY.sub(b"", document))
     yield from _named(rooms, 0, released(rooms))
 
 

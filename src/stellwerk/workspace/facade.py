@@ -185,6 +185,16 @@ class Data(FileData):
             say=say,
         )
 
+    def forget(self, name: str, version: int | None = None, *, why: str) -> tuple[DatasetVersion, ...]:
+        """Forget a version, or a dataset with all its versions. The ledger keeps that it was there, and why it went.
+
+        Its bytes go with the next garbage collections, unless a run, a model or another version still needs them.
+
+        Raises:
+            Conflict: `newest-version`: only the dataset as a whole can lose its newest version.
+        """
+        return _call(self._caller, ops.forget_data, name=name, version=version, why=why)
+
     def contract(self, name: str) -> Contract | None:
         """The newest contract of a dataset, if any."""
         return _call(self._caller, ops.get_contract, name=name)

@@ -17,6 +17,7 @@ COMMANDS = {
     "export": "stellwerk.cli.data.getting:export",
     "move": "stellwerk.cli.data.untracking:move",
     "rm": "stellwerk.cli.data.untracking:rm",
+    "forget": "stellwerk.cli.data.forgetting:forget",
     "push": "stellwerk.cli.remotes:push",
     "pull": "stellwerk.cli.remotes:pull",
     "refer": "stellwerk.cli.data.sources:refer",

@@ -32,6 +32,12 @@ def log_of_data(rooms: Rooms, name: str) -> tuple[DatasetVersion, ...]:
     return rooms.datasets.history(name)
 
 
+@operation("data.forget", "data:write", changes=True)
+def forget_data(rooms: Rooms, name: str, why: str, version: int | None = None) -> tuple[DatasetVersion, ...]:
+    """Forget a version of a dataset, or all of it; garbage collection frees what nothing else refers to."""
+    return rooms.datasets.forget(name, version, why=why)
+
+
 @operation("data.untrack", "data:write", changes=True)
 def untrack_data(rooms: Rooms, name: str, digest: Digest, place: str) -> None:
     """Write down that a place stopped following a dataset. Its versions stay."""
