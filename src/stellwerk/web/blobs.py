@@ -26,6 +26,8 @@ from stellwerk.workspace import reachable
 from stellwerk.workspace.rooms import Rooms
 
 OCTETS = "application/octet-stream"
+PIECE = 1 << 20
+"""Bytes that change threads together."""
 MAX_ASKED = 1 << 20
 """Bytes of a list of digests: 10,000 and some space."""
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})|bytes=-(\d{1,18})")
@@ -86,7 +88,8 @@ class _Desk:
                 size += len(piece)
                 if size > BLOB_LIMITS.blob_bytes:
                     raise Invalid(f"a blob may have at most {BLOB_LIMITS.blob_bytes:,} bytes", code="too-large")
-                hasher.update(piece)
+                if expected is not None:
+                    hasher.update(piece)
                 yield piece
             if expected is not None and "sha256:" + hasher.hexdigest() != expected:
                 raise Invalid("the bytes are not those that the digest names", code="digest-mismatch")
@@ -139,7 +142,7 @@ class _Pieces:
     """A request's body for a thread that works, piece by piece; the client is read no faster than that."""
 
     def __init__(self, request: Request) -> None:
-        self._stream: AsyncIterator[bytes] = request.stream()
+        self._stream: AsyncIterator[bytes] = request.stream()  # an iterator: `async for` does not begin it anew
 
     def __iter__(self) -> Iterator[bytes]:
         while (piece := anyio.from_thread.run(self._next)) is not None:
@@ -147,10 +150,14 @@ class _Pieces:
                 yield piece
 
     async def _next(self) -> bytes | None:
-        try:
-            return await self._stream.__anext__()
-        except StopAsyncIteration:
-            return None
+        parts: list[bytes] = []
+        size = 0
+        async for part in self._stream:
+            parts.append(part)
+            size += len(part)
+            if size >= PIECE:
+                break
+        return b"".join(parts) if parts else None
 
 
 async def _streamed(pieces: Iterator[bytes], status: int, headers: dict[str, str], kind: str) -> Response:

@@ -298,14 +298,25 @@ class S3Blobs:
     def lengths(self, digests: Collection[Digest]) -> dict[Digest, int]:
         asked = {parse(digest) for digest in digests}
         if len(asked) >= MANY:
-            folders = sorted({hex_of(digest)[:2] for digest in asked})
-            found = chain.from_iterable(self._ahead(self._names, folders, WORKERS))
-            here = {name: size for name, size in found if name in asked}
+            here = self._listed(asked)
             ask = [name for name, size in here.items() if size is None]
         else:
             here, ask = {}, list(asked)
         here |= zip(ask, self._ahead(self._size_if_here, ask, WORKERS), strict=True)
         return {name: size for name, size in here.items() if size is not None}
+
+    def _listed(self, asked: set[Digest]) -> dict[Digest, int | None]:
+        """Those of many blobs that a listing shows; with their lengths, if they are one object."""
+        with self._errors():
+            lists = [_named(key) for key, _ in self._objects.list("lists") if _is_name(key)]  # few are so long
+        folders = sorted({hex_of(digest)[:2] for digest in asked})
+        found = chain.from_iterable(self._ahead(self._heads, folders, WORKERS))
+        here: dict[Digest, int | None] = {name: None for name in lists if name in asked}
+        return here | {name: head.size for name, head in found if name in asked}
+
+    def _heads(self, folder: str) -> list[tuple[Digest, Head]]:
+        with self._errors():
+            return [(_named(key), head) for key, head in self._objects.list(f"sha256/{folder}") if _is_name(key)]
 
     def _size_if_here(self, digest: Digest) -> int | None:
         try:
@@ -342,16 +353,12 @@ class S3Blobs:
     def __iter__(self) -> Iterator[Digest]:
         self._recognise()
         for names in self._ahead(self._names, FOLDERS, WORKERS):
-            for name, _ in names:
-                yield name
+            yield from names
 
-    def _names(self, folder: str) -> list[tuple[Digest, int | None]]:
-        """The blobs of a folder in order; with their lengths, as far as a listing tells."""
+    def _names(self, folder: str) -> list[Digest]:
         with self._errors():
-            lists, whole = (self._objects.list(f"{kind}/{folder}") for kind in ("lists", "sha256"))
-        here: dict[Digest, int | None] = {_named(key): None for key, _ in lists if _is_name(key)}
-        here |= {_named(key): head.size for key, head in whole if _is_name(key)}
-        return sorted(here.items())
+            lists = [_named(key) for key, _ in self._objects.list(f"lists/{folder}") if _is_name(key)]
+        return sorted({*lists, *(name for name, _ in self._heads(folder))})
 
     def _head(self, digest: Digest) -> Head:
         try:
