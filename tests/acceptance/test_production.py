@@ -391,6 +391,24 @@ def test_an_exchanged_key_is_found(life: Life, copy: Path) -> None:
         assert "stopped" == local.stop(ENDPOINT, why="a drill")[0].status
 
 
+def test_a_lease_that_was_lengthened_by_hand_is_found(life: Life, copy: Path) -> None:
+    """A row of a release that says more than the ledger does permits nothing: no token, no answer, and a finding."""
+    with closing(sqlite3.connect(copy / ".stellwerk" / "ledger.db")) as connection:
+        connection.execute(
+            "UPDATE releases SET document = json_set(document, '$.expires_at', '2099-01-01T00:00:00Z')"
+        )
+        connection.commit()
+    with opened(copy) as (local, caller):
+        ask = worlds.in_process(caller.rooms)
+        problems = [finding.problem for finding in local.verify().findings]
+        assert "stop" == local.signal(ENDPOINT).signal
+        with pytest.raises(Refused):
+            ask(worlds.questions(World().parcels(1, 9)))
+
+    assert problems
+    assert all("is not what the entries tell: expires_at" in problem for problem in problems)
+
+
 def test_old_cases_prove_nothing_new(tmp_path: Path) -> None:
     """Law 5: an ended lease does not begin again because the same plan looks at the same gate cases once more."""
     with worlds.workspace(tmp_path) as local:

@@ -7,7 +7,7 @@ from typing import Any
 
 from stellwerk.core import canonical, failpoints
 from stellwerk.core.clock import Clock, format_instant
-from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
+from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused
 from stellwerk.core.names import new_id
 from stellwerk.evidence.shelves import GATES, OPENINGS, PLANS
 from stellwerk.ledger import documents
@@ -16,7 +16,7 @@ from stellwerk.ledger.ports import Book, Reader, Signer, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.models.model import ModelVersion
 from stellwerk.releases import policies as catalogue
-from stellwerk.releases import rules, signals
+from stellwerk.releases import rules, signals, telling
 from stellwerk.releases.model import EndpointSpec, Release, Verdict
 from stellwerk.releases.shelves import ENDPOINTS, RELEASES, VERDICTS
 from stellwerk.store.ports import Blobs
@@ -79,6 +79,21 @@ class Interlocking:
         """All releases of an endpoint, oldest first."""
         with self._book.read() as reader:
             return RELEASES.select(reader, endpoint=endpoint, order="granted_at")
+
+    def untold(self) -> list[tuple[str, str]]:
+        """(release, what is wrong) for every row that is not what the ledger tells, and every one that is missing."""
+        found, before = self._untold(), None
+        while found and found != before:  # a change between looking at rows and at entries is not seen twice
+            found, before = self._untold(), found
+        return found
+
+    def _untold(self) -> list[tuple[str, str]]:
+        with self._book.read() as reader:
+            rows = {release.id: release for release in RELEASES.select(reader)}
+        known = telling.told(self._book.entries(kinds=telling.KINDS))
+        wrong = {name: telling.differences(row, known.get(name)) for name, row in rows.items()}
+        missing = [(name, "it was granted, and is gone") for name in known if name not in rows]
+        return [(name, ", ".join(fields)) for name, fields in sorted(wrong.items()) if fields] + sorted(missing)
 
     def grant(
         self, verdict: Verdict, model: ModelVersion, *, labels_to_renew: int, risk_limit: float | None = None
@@ -250,11 +265,26 @@ class Interlocking:
         return stopped, previous
 
     def token(self, endpoint: str, workspace: str) -> dict[str, Any] | None:
-        """A signed lease token for the active release, or None: then the signal is stop."""
+        """A signed lease token for the active release, or None: then the signal is stop.
+
+        Raises `Corrupt` where the release is not what the ledger tells of it.
+        """
         with self._book.read() as reader:
             release, declared = _active(reader, endpoint), ENDPOINTS.find(reader, endpoint)
         if release is None or declared is None:
             return None
+        entries = self._book.entries(subject=f"release:{release.id}")
+        warned = self._book.entries(kinds=["signal.caution"], subject=f"endpoint:{endpoint}")
+        about = sorted((*entries, *warned), key=lambda entry: entry.sequence)
+        wrong = telling.differences(release, telling.told(about).get(release.id))
+        if wrong and release == self.active(
+            endpoint
+        ):  # else it was changed between the two looks: the next one decides
+            raise Corrupt(
+                f"the release of {endpoint!r} is not the one that the ledger tells of: {', '.join(wrong)}",
+                code="corrupt-release",
+                hint="`stellwerk verify` lists all such rows; restore the database from a backup",
+            )
         return signals.mint(release, declared, workspace, self._clock.now(), self._signer)
 
     def _previous(self, reader: Reader, stopped: Release, now: datetime) -> Release | None:

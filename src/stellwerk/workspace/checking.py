@@ -41,7 +41,7 @@ class BookReport:
 
 
 def verify(rooms: Rooms, notes: Sequence[str] = ()) -> BookReport:
-    """Verify the whole book, and sign a checkpoint of it if it is whole.
+    """Verify the whole book and the rows of releases, and sign a checkpoint if all is whole.
 
     Args:
         notes: Checkpoints that were kept elsewhere.
@@ -51,6 +51,11 @@ def verify(rooms: Rooms, notes: Sequence[str] = ()) -> BookReport:
     public, foreign = _public_key(rooms)
     known = chain(notes, [copy] if copy else (), _logged(rooms))
     count, findings = books.verify(rooms.layout, rooms.settings, rooms.verifier.verify, known, public)
+    if not findings:  # else what the entries tell means little
+        findings = [
+            Finding(sequence=None, problem=f"the row of release {name} is not what the entries tell: {wrong}")
+            for name, wrong in rooms.interlocking.untold()
+        ]
     findings = [*foreign, *findings]
     note = rooms.checkpoint() if not findings else copy
     root = note.split("\n")[2] if note else ""
