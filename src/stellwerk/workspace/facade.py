@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from stellwerk.pipelines.model import Plan
+    from stellwerk.store.working.model import Link
     from stellwerk.workspace.bundling import Exported
-    from stellwerk.workspace.dvc.model import DvcImport
+    from stellwerk.workspace.dvc.model import DvcExport, DvcImport
     from stellwerk.workspace.running import Ran, Watch
 
 R = TypeVar("R")
@@ -194,6 +195,51 @@ class Data(FileData):
             Conflict: `newest-version`: only the dataset as a whole can lose its newest version.
         """
         return _call(self._caller, ops.forget_data, name=name, version=version, why=why)
+
+    def export_dvc(
+        self,
+        name: str,
+        version: int | None = None,
+        repository: str | Path = ".",
+        *,
+        path: str = "",
+        link: Link = "auto",
+        checkout: bool = True,
+        init: bool = False,
+        force: bool = False,
+        say: Callable[[str], None] | None = None,
+    ) -> DvcExport:
+        """Write a version into a DVC repository: objects into its cache, a pointer, and the working files.
+
+        Afterwards `dvc status` is clean. A pointer that exists is changed in place, and the rest of it stays.
+
+        Args:
+            version: The newest by default.
+            path: From the repository's root; by default where the dataset came from, or its name.
+            link: How large objects come into the cache: `auto` (`reflink` or `copy`), `reflink`, `hardlink`, `copy`.
+            checkout: Put the working files in place too; otherwise `dvc checkout` does.
+            init: Make a DVC repository where there is none.
+            force: Overwrite and delete working files that are kept nowhere else.
+            say: Told what is being done.
+
+        Raises:
+            Refused: `dvc-unsaved`: working files would be lost. `dvc-owned`: a pipeline or an import says what is there.
+            Conflict: `dvc-overlap`: another tracked path is above or below.
+        """
+        from stellwerk.workspace.dvc.exporting import export_dataset
+
+        return export_dataset(
+            self._caller,
+            name,
+            version,
+            Path(repository),
+            path=path,
+            link=link,
+            checkout=checkout,
+            init=init,
+            force=force,
+            say=say,
+        )
 
     def contract(self, name: str) -> Contract | None:
         """The newest contract of a dataset, if any."""

@@ -13,9 +13,11 @@ from stellwerk.cli.output import Block, Span, Table, dim, strong
 from stellwerk.cli.progress import Phases
 from stellwerk.cli.session import Session
 from stellwerk.core.digest import short
+from stellwerk.core.errors import Invalid
 
 if TYPE_CHECKING:
-    from stellwerk.workspace.dvc.model import DvcImport, Problem, Repository
+    from stellwerk.store.working.model import Link
+    from stellwerk.workspace.dvc.model import DvcExport, DvcImport, Problem, Repository
 
 SHOWN = 20
 """Problems that are listed for people; `--json` has them all."""
@@ -118,6 +120,73 @@ def _problems(problems: tuple[Problem, ...]) -> list[Block]:
     rows = tuple((Span(problem.kind, "warn"), problem.path, problem.message) for problem in problems[:SHOWN])
     more: list[Block] = [dim(f"and {len(problems) - SHOWN:,} more; --json has them all")]
     return ["", Table(header=("problem", "path", "reason"), rows=rows), *(more if len(problems) > SHOWN else [])]
+
+
+@dvc.command()
+@click.argument("what", metavar="NAME[@VERSION]")
+@click.argument("path", default="")
+@click.option("--repository", type=click.Path(path_type=Path), default=".", help="The DVC repository.")
+@click.option(
+    "--link",
+    type=click.Choice(["auto", "reflink", "hardlink", "copy"]),
+    default="auto",
+    show_default=True,
+    help="How large objects come into DVC's cache; auto is reflink where the file system can, else copy.",
+)
+@click.option("--no-checkout", is_flag=True, help="Leave the working files to `dvc checkout`.")
+@click.option("--init", is_flag=True, help="Make a DVC repository where there is none.")
+@click.option("--force", is_flag=True, help="Overwrite and delete working files that are kept nowhere else.")
+@click.pass_obj
+def export(
+    session: Session,
+    what: str,
+    path: str,
+    repository: Path,
+    link: Link,
+    no_checkout: bool,
+    init: bool,
+    force: bool,
+) -> None:
+    """Write a version of a dataset into a DVC repository.
+
+    PATH is from the repository's root; by default where the dataset came from, or its name. Objects go into the cache,
+    the files into the working folder, and last the pointer is written: `dvc status` is clean afterwards, and `dvc push`
+    works. Working files that neither DVC nor the version holds are not overwritten without --force.
+
+    \b
+    Example:
+      stellwerk data dvc export data--raw --repository ../vision
+      stellwerk data dvc export flights@3 data/flights --init
+    """
+    name, at, number = what.partition("@")
+    if at and not number.isdigit():
+        raise Invalid(f"{what!r} is no dataset version (expected NAME or NAME@NUMBER)", code="usage")
+    with session.screen.progress() as lines, Phases(lines) as say, session.workspace() as workspace:
+        done = workspace.data.export_dvc(
+            name,
+            int(number) if at else None,
+            repository,
+            path=path,
+            link=link,
+            checkout=not no_checkout,
+            init=init,
+            force=force,
+            say=say,
+        )
+    session.screen.show(done, *_written(done))
+    session.screen.suggest("dvc checkout" if no_checkout else f"git add {done.pointer}")
+
+
+def _written(done: DvcExport) -> list[Block]:
+    linked = f", {done.linked} of them linked" if done.linked else ""
+    blocks: list[Block] = [
+        (strong(f"{done.dataset}@{done.version}"), f" → {done.pointer}  ", dim(done.md5)),
+        dim(f"{words.count(done.files, 'file')}, {done.bytes:,} bytes, {done.objects:,} objects written{linked}"),
+    ]
+    if done.lost:
+        shown = ", ".join(done.lost[:5]) + (", …" if len(done.lost) > 5 else "")
+        blocks.append(Span(f"DVC does not keep that files in a folder are executable: {shown}", "warn"))
+    return blocks
 
 
 @dvc.command()

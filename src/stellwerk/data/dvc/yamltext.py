@@ -67,6 +67,8 @@ def text(value: str) -> str:
     """A text as one YAML scalar that every reader takes for a text."""
     if re.fullmatch(r"[A-Za-z0-9_./][A-Za-z0-9_./ +@=~-]*", value) and value == value.strip() and _is_text(value):
         return value
+    if value.isprintable():
+        return "'" + value.replace("'", "''") + "'"
     escaped = "".join(_ESCAPES.get(char, char if char.isprintable() else _escape(char)) for char in value)
     return f'"{escaped}"'
 
@@ -81,8 +83,13 @@ def _escape(char: str) -> str:
 
 def _is_text(value: str) -> bool:
     # Words, numbers and times of YAML 1.1 and 1.2 alike are quoted, so that no reader mistakes them.
-    word = value.lower() in ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "~")
-    return not word and not re.match(r"[-+.0-9]*[0-9]", value) and not re.fullmatch(r"\.(inf|nan)", value.lower())
+    word = value.lower() in ("null", "true", "false", "yes", "no", "on", "off", "y", "n", "~", ".inf", ".nan")
+    return not word and not _LIKE_A_NUMBER.fullmatch(value)
+
+
+_LIKE_A_NUMBER = re.compile(
+    r"[-+.]*[0-9][0-9_.:eE+-]*|[-+]?0[xob][0-9a-fA-F_]+|[-+]\.inf|[0-9]{4}-[0-9].*", re.IGNORECASE
+)
 
 
 def _document(data: bytes, where: str) -> tuple[Any, dict[tuple[str | int, ...], tuple[Span, Span]]]:
