@@ -20,6 +20,7 @@ from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused, Stellwer
 from stellwerk.data.model import DatasetVersion
 from stellwerk.data.service import made_by
 from stellwerk.data.sources import rules
+from stellwerk.data.sources.model import Content, Source
 from stellwerk.data.sources.service import pin
 from stellwerk.testing import worlds
 from stellwerk.workspace import operations as ops
@@ -333,6 +334,43 @@ def test_third_parties_bring_readers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(Invalid, match="memo") as caught:
         readers("nobody")
     assert "unknown-source-kind" == caught.value.code
+
+
+class Odd:
+    """A reader that answers what it was told to."""
+
+    def __init__(self, names: Any, content: Any) -> None:
+        self.names, self.content = names, content
+
+    def list(self, source: Source) -> Any:
+        return self.names() if callable(self.names) else self.names
+
+    def read(self, source: Source, part: str, version: str = "") -> Any:
+        return self.content() if callable(self.content) else self.content
+
+
+def fail() -> None:
+    raise RuntimeError("canary")
+
+
+@pytest.mark.parametrize(
+    ("names", "content", "code"),
+    [
+        (fail, None, "reader-failed"), ([1], None, "reader-failed"), (["a"], fail, "reader-failed"),
+        (["a"], None, "reader-failed"), (["a"], b"x\n1\n", "reader-failed"), (["a", "a"], None, "invalid-source"),
+        (["a\n"], None, "invalid-source"), ([""], None, "invalid-source"), ([], None, "source-gone"),
+        (["a"], Content(data="x"), "reader-failed"), (["a"], Content(data=b""), "empty-table"),  # type: ignore[arg-type]
+        (["a"], Content(data=pl.DataFrame()), "empty-table"),
+        (["a"], Content(data=pl.DataFrame({"x": [[1]]})), "nested-column"),
+    ],
+)  # fmt: skip
+def test_what_a_reader_gets_wrong_is_an_error_of_ours(names: Any, content: Any, code: str) -> None:
+    """Whatever a third party's code raises or answers: a code, no trace, and nothing of its text."""
+    with pytest.raises(StellwerkError) as caught:
+        pin(rules.parse("odd:x"), lambda _: Odd(names, content))
+
+    assert code == caught.value.code
+    assert "canary" not in str(caught.value) + caught.value.hint
 
 
 def test_settings_do_not_show_what_opens_doors() -> None:

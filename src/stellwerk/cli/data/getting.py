@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from stellwerk.cli import words
 from stellwerk.cli.command import Command
+from stellwerk.cli.data import sources
 from stellwerk.cli.output import strong
 from stellwerk.cli.session import Session
 
@@ -17,8 +19,9 @@ from stellwerk.cli.session import Session
 @click.argument("path")
 @click.argument("to", required=False, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace what is there.")
+@sources.as_of
 @click.pass_obj
-def get(session: Session, dataset: str, path: str, to: Path | None, force: bool) -> None:
+def get(session: Session, dataset: str, path: str, to: Path | None, force: bool, as_of: datetime | None) -> None:
     """Fetch one file or folder of a version, without tracking it.
 
     DATASET is a name, or name@version; PATH is in it. Works against a folder and against a URL.
@@ -30,6 +33,7 @@ def get(session: Session, dataset: str, path: str, to: Path | None, force: bool)
     """
     target = to or Path(path.rstrip("/").rpartition("/")[2])
     with session.workspace() as workspace, session.screen.counting(f"getting {path}") as progress:
+        dataset = sources.at(workspace, dataset, as_of)
         done = workspace.data.fetch(dataset, path, target, force=force, progress=progress)
     answer = {"path": str(target), "files": done.written, "bytes": done.bytes}
     session.screen.show(
@@ -40,8 +44,9 @@ def get(session: Session, dataset: str, path: str, to: Path | None, force: bool)
 @click.command(cls=Command)
 @click.argument("dataset")
 @click.argument("to", type=click.Path(path_type=Path))
+@sources.as_of
 @click.pass_obj
-def export(session: Session, dataset: str, to: Path) -> None:
+def export(session: Session, dataset: str, to: Path, as_of: datetime | None) -> None:
     """Write a version as plain files that need no Stellwerk.
 
     DATASET is a name, or name@version. Files become a folder; a table becomes one file where TO ends in .parquet or
@@ -50,9 +55,10 @@ def export(session: Session, dataset: str, to: Path) -> None:
     \b
     Example:
       stellwerk data export images@2 /tmp/images
-      stellwerk data export flights flights.csv
+      stellwerk data export flights flights.csv --as-of 2026-05-01
     """
     with session.workspace() as workspace, session.screen.counting(f"exporting {dataset}") as progress:
+        dataset = sources.at(workspace, dataset, as_of)
         done = workspace.data.export(dataset, to, progress=progress)
     answer = {"path": str(to), "files": done.written, "bytes": done.bytes}
     session.screen.show(answer, (strong(str(to)), f"  {words.count(done.written, 'file')}, {words.size(done.bytes)}"))

@@ -40,11 +40,9 @@ def list_versions(
       stellwerk data ls images@2 train
     """
     if dataset is not None:
-        if as_of is not None and "@" not in dataset:
-            with session.workspace() as workspace:
-                dataset = f"{dataset}@{workspace.data.get(dataset, as_of=as_of).version}"
         with session.workspace() as workspace:
             data = workspace.data
+            dataset = sources.at(workspace, dataset, as_of)
             files = tuple(data.files(dataset, path)) if recursive else data.folder(dataset, path)
         session.screen.show(files, _files(files) if files else dim("an empty folder"))
         return

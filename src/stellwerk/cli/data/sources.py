@@ -14,9 +14,11 @@ from stellwerk.cli.output import Block, Line, Span, Table, dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.core.clock import parse_instant
 from stellwerk.core.digest import short
+from stellwerk.core.errors import Invalid
 
 if TYPE_CHECKING:
     from stellwerk.data.model import DatasetVersion
+    from stellwerk.workspace.facade import Workspace
 
 
 class Instant(click.ParamType[datetime]):
@@ -34,6 +36,15 @@ class Instant(click.ParamType[datetime]):
 as_of = click.option(
     "--as-of", type=Instant(), help="As it was at a time: 2026-05-01 (its beginning, UTC) or 2026-05-01T12:00:00Z."
 )
+
+
+def at(workspace: Workspace, dataset: str, as_of: datetime | None) -> str:
+    """A dataset as `name@version`, where a time was given. Raises `Invalid` where a version was given too."""
+    if as_of is None:
+        return dataset
+    if "@" in dataset:
+        raise Invalid("give a version or a time, not both", code="version-and-time")
+    return f"{dataset}@{workspace.data.get(dataset, as_of=as_of).version}"
 
 
 @click.command(cls=Command)

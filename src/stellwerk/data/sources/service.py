@@ -9,7 +9,7 @@ import polars as pl
 
 from stellwerk.core import digest as digests
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Conflict, Invalid, NotFound
+from stellwerk.core.errors import Conflict, Invalid, NotFound, StellwerkError, Unavailable
 from stellwerk.data.reading import parse_table
 from stellwerk.data.sources import rows, rules
 from stellwerk.data.sources.model import Change, Content, Part, Pinned, Source, SourceReport
@@ -24,8 +24,8 @@ def pin(source: Source, readers: Readers) -> tuple[Pinned, pl.DataFrame]:
     reader = readers(source.kind)
     parts: list[Part] = []
     frames: list[pl.DataFrame] = []
-    for name in rules.names(reader.list(source)):
-        content = reader.read(source, name)
+    for name in _names(reader, source):
+        content = _read(reader, source, name, "")
         frame, digest, size = _weigh(content, name)
         frames.append(_alike(frame, frames, source, name))
         form: Literal["bytes", "rows"] = "bytes" if isinstance(content.data, bytes) else "rows"
@@ -48,7 +48,7 @@ def batches(pinned: Pinned, readers: Readers) -> Iterator[tuple[Part, pl.DataFra
     reader = readers(source.kind)
     for part in pinned.parts:
         try:
-            content = reader.read(source, part.name, part.version)
+            content = _read(reader, source, part.name, part.version)
         except NotFound as cause:
             raise _gone(source, f"{part.name!r}: {cause.message}") from cause
         frame, what = _compare(part, content)
@@ -80,7 +80,7 @@ def verify(pinned: Pinned, readers: Readers) -> SourceReport:
     changes = []
     for part in pinned.parts:
         try:
-            _, what = _compare(part, reader.read(source, part.name, part.version))
+            _, what = _compare(part, _read(reader, source, part.name, part.version))
         except NotFound:
             what = "it is gone"
         except Invalid as problem:
@@ -93,6 +93,40 @@ def verify(pinned: Pinned, readers: Readers) -> SourceReport:
 def columns(table: pl.DataFrame) -> tuple[tuple[str, str], ...]:
     """Names and types of a table's columns, as a dataset version has them."""
     return tuple((name, str(kind)) for name, kind in table.schema.items())
+
+
+def _names(reader: Reader, source: Source) -> tuple[str, ...]:
+    try:
+        found = tuple(reader.list(source))
+    except StellwerkError:
+        raise
+    except Exception as cause:  # readers of third parties raise what they like
+        raise _failed(source, cause) from cause
+    if not all(isinstance(name, str) for name in found):
+        raise _failed(source, TypeError("names"))
+    return rules.names(found)
+
+
+def _read(reader: Reader, source: Source, name: str, version: str) -> Content:
+    try:
+        found = reader.read(source, name, version)
+    except StellwerkError:
+        raise
+    except Exception as cause:  # readers of third parties raise what they like
+        raise _failed(source, cause) from cause
+    known = isinstance(found, Content) and isinstance(found.data, bytes | pl.DataFrame)
+    if not known or not isinstance(found.version, str):
+        raise _failed(source, TypeError("content"))
+    return found
+
+
+def _failed(source: Source, cause: Exception) -> Unavailable:
+    # Its text is not repeated: it may name what opens a door.
+    return Unavailable(
+        f"the reader of {source.kind!r} failed with a {type(cause).__name__}",
+        code="reader-failed",
+        hint="tell whoever made the reader; STELLWERK_DEBUG=1 shows the trace",
+    )
 
 
 def _compare(part: Part, content: Content) -> tuple[pl.DataFrame, str]:
