@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -95,6 +95,15 @@ class Many(Protocol):
 
     def get_many(self, digests: Collection[Digest]) -> Iterator[bytes]:
         """The bytes of many small blobs, in order, each verified."""
+        ...
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A further ability, of stores at the other end of a line: a long blob arrives in parts, and may be interrupted."""
+
+    def join(self, parts: Sequence[Digest]) -> Digest:
+        """Keep the concatenation of blobs that are here. The parts stay until garbage is collected."""
         ...
 
 

@@ -14,11 +14,13 @@ from itertools import islice
 from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.core.errors import Corrupt, NotFound
 from stellwerk.store.framing import BLOB_LIMITS
-from stellwerk.store.ports import Blobs, Many
+from stellwerk.store.ports import Blobs, Joining, Many
 
 WORKERS = 4
 SMALL = 1 << 20
 """Blobs up to this length travel together."""
+PART = 32 << 20
+"""Longer blobs go to a server in parts of this length, so that an interruption costs one of them."""
 TOGETHER = BLOB_LIMITS.kept_together
 
 
@@ -183,6 +185,8 @@ class _Work:
         try:
             if self.missing[digest] <= SMALL:
                 found = self.target.put(self.source.get(digest))
+            elif self.missing[digest] > PART and isinstance(self.target, Joining):
+                found = self._in_parts(self.target, digest)
             else:
                 found = self.target.put_stream(self.source.stream(digest))
         except (NotFound, Corrupt) as problem:
@@ -190,6 +194,34 @@ class _Work:
         if found != digest:
             return _lost(digest, f"the target named it {found}")
         return Copied(blobs=1, bytes=self.missing[digest], lost=())
+
+    def _in_parts(self, target: Joining, digest: Digest) -> Digest:
+        """Send what has not arrived by an earlier attempt, then have it joined."""
+        names = []
+        for part in parts(self.source.stream(digest), PART):
+            name = of_bytes(part)
+            if not self.target.has(name):
+                self.target.put(part)
+            names.append(name)
+        return target.join(names)
+
+
+def parts(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
+    """The same bytes in pieces of one length; the last may be shorter."""
+    waiting: list[bytes | memoryview] = []
+    size = 0
+    for chunk in chunks:
+        rest = memoryview(chunk)
+        while size + len(rest) >= length:
+            waiting.append(rest[: length - size])
+            rest = rest[length - size :]
+            yield b"".join(waiting)
+            waiting, size = [], 0
+        if rest:
+            waiting.append(rest)
+            size += len(rest)
+    if waiting:
+        yield b"".join(waiting)
 
 
 def _lost(digest: Digest, problem: str) -> Copied:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.core.errors import Corrupt, Invalid, NotFound, Unavailable
-from stellwerk.store import framing
+from stellwerk.store import framing, sync
 from stellwerk.store.framing import MEDIA, BlobLimits, frame
 from stellwerk.testing import worlds
 from stellwerk.testing.blobs import BlobsContract
@@ -142,6 +143,42 @@ class TestMany:
 
         for path in ("blobs/fetch", "blobs.lengths"):
             assert 413 == send(url, "POST", path, json={"digests": names}).status
+
+
+class TestLong:
+    """A blob that is sent in parts."""
+
+    @pytest.fixture(autouse=True)
+    def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sync, "PART", 100_000)
+        monkeypatch.setattr(sync, "SMALL", 1_000)
+
+    def test_an_interrupted_one_goes_on(self, blobs: HttpBlobs, kept: MemoryBlobs) -> None:
+        """What arrived is not sent again, and the whole has its name."""
+        source, data = MemoryBlobs(), random.Random(1).randbytes(1_050_000)
+        digest = source.put(data)
+        here = [data[at : at + 100_000] for at in range(0, 400_000, 100_000)]
+        blobs.put_many(here)
+        sent: list[Digest] = []
+
+        class Watched(HttpBlobs):
+            def put(self, data: bytes) -> Digest:
+                sent.append(of_bytes(data))
+                return super().put(data)
+
+        done = sync.copy(source, Watched(blobs._line), {digest: len(data)})
+
+        assert (1, len(data), ()) == (done.blobs, done.bytes, done.lost)
+        assert data == kept.get(digest)
+        assert 7 == len(sent)
+        assert not {of_bytes(part) for part in here} & set(sent)
+
+    def test_parts_that_are_not_there_are_said(self, blobs: HttpBlobs) -> None:
+        """Nothing is joined."""
+        with pytest.raises(NotFound):
+            blobs.join([blobs.put(b"a"), of_bytes(b"never")])
+        assert of_bytes(b"abc") == blobs.join([blobs.put(b"ab"), blobs.put(b"c")])
+        assert of_bytes(b"") == blobs.join([])
 
 
 class TestAlone:

@@ -25,6 +25,7 @@ from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused,
 from stellwerk.store.adapters.objects import Access, Head, Objects, Patience, open_s3, parse_location
 from stellwerk.store.model import Piece, Upload
 from stellwerk.store.rules import checked_range
+from stellwerk.store.sync import parts
 
 failpoints.declare("s3.chunk", "s3.list")
 
@@ -86,7 +87,7 @@ class S3Blobs:
         """`put` by one thread alone: one of the pool must not wait for others of it."""
         if len(data) <= self._whole:
             return self._put_whole(data)
-        return self._put_list(of_bytes(data), [self._keep_chunk(piece) for piece in _cut((data,), self._chunk)])
+        return self._put_list(of_bytes(data), [self._keep_chunk(piece) for piece in parts((data,), self._chunk)])
 
     def _put_whole(self, data: bytes) -> Digest:
         digest = of_bytes(data)
@@ -105,7 +106,7 @@ class S3Blobs:
     def put_stream(self, chunks: Iterable[bytes]) -> Digest:
         self._recognise(make=True)
         hasher = hashlib.sha256()
-        pieces = _cut(_hashed(chunks, hasher), self._chunk)
+        pieces = parts(_hashed(chunks, hasher), self._chunk)
         first: list[bytes] = []
         length = 0
         for piece in pieces:
@@ -665,23 +666,6 @@ def _hashed(chunks: Iterable[bytes], hasher: Any) -> Iterator[bytes]:
     for chunk in chunks:
         hasher.update(chunk)
         yield chunk
-
-
-def _cut(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
-    """The same bytes in pieces of one length; the last may be shorter."""
-    waiting, size = [], 0
-    for chunk in chunks:
-        rest = memoryview(chunk)
-        while size + len(rest) >= length:
-            waiting.append(rest[: length - size])
-            rest = rest[length - size :]
-            yield b"".join(waiting)
-            waiting, size = [], 0
-        if rest:
-            waiting.append(rest)
-            size += len(rest)
-    if waiting:
-        yield b"".join(waiting)
 
 
 def _emptied(pieces: list[bytes]) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -160,6 +160,11 @@ class HttpBlobs:
                 yield data
             if next(expected, None) is not None:
                 raise Unavailable("the server sent fewer blobs than were asked for", code="server-answer")
+
+    def join(self, parts: Sequence[Digest]) -> Digest:
+        """Keep the concatenation of blobs that the server has."""
+        body = json.dumps({"parts": list(map(digests.parse, parts))}).encode()
+        return digests.parse(json.loads(self._line.request("POST", f"{API}/blobs.join", body=body, kind=JSON)))
 
     def reachable(self, datasets: Collection[str]) -> set[Digest]:
         """What the server's ledger leads to, whether or not its store has it."""

@@ -1,6 +1,6 @@
 """Everything that can be asked of a workspace, one function each, by noun. The table itself is in `calls`."""
 
-from stellwerk.workspace.operations.blobs import blob_lengths
+from stellwerk.workspace.operations.blobs import blob_lengths, join_blobs
 from stellwerk.workspace.operations.data import (
     add_data,
     confirm_contract,
@@ -87,6 +87,7 @@ __all__ = [
     "get_model",
     "get_run",
     "import_data",
+    "join_blobs",
     "lease_token",
     "list_cases",
     "list_data",
