@@ -48,10 +48,11 @@ class Vault:
     """The keys of one workspace's subjects. Safe for many threads and processes.
 
     Args:
-        cipher: Gives the cipher when it is needed: most workspaces never need one.
+        cipher: Gives the cipher when it is needed, for most workspaces never need one. It is told whether a new secret
+            may be made: not where there are keys already, which only the old one opens.
     """
 
-    def __init__(self, book: Book, clock: Clock, cipher: Callable[[], KeyCipher]) -> None:
+    def __init__(self, book: Book, clock: Clock, cipher: Callable[[bool], KeyCipher]) -> None:
         self._book, self._clock, self._make = book, clock, cipher
         self._made: KeyCipher | None = None
 
@@ -59,7 +60,9 @@ class Vault:
     def cipher(self) -> KeyCipher:
         """What encrypts."""
         if self._made is None:
-            self._made = self._make()
+            with self._book.read() as reader:
+                fresh = SUBJECT_KEYS.count(reader) == 0
+            self._made = self._make(fresh)
         return self._made
 
     def keys_for(self, subjects: Iterable[str]) -> dict[str, Opened]:

@@ -99,7 +99,7 @@ class Rooms:
 
     @cached_property
     def vault(self) -> Vault:
-        return Vault(self.book, self.clock, lambda: FileKeyCipher(self.layout.vault_key))
+        return Vault(self.book, self.clock, lambda fresh: FileKeyCipher(self.layout.vault_key, fresh=fresh))
 
     @cached_property
     def gates(self) -> Gates:

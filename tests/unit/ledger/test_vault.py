@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stellwerk.core.errors import Corrupt, Invalid, NotFound
+from stellwerk.core.errors import Corrupt, Invalid, NotFound, Unavailable
 from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, create_key
 from stellwerk.ledger.adapters.vault_key import FileKeyCipher
 from stellwerk.ledger.database import Database, WorkspaceBook
@@ -26,7 +26,7 @@ class House:
         self.database = Database(folder / "ledger.db", StandingClock())
         self.database.create(ORIGIN)
         self.book = WorkspaceBook(self.database, "default", "anna")
-        self.vault = Vault(self.book, StandingClock(), lambda: FileKeyCipher(folder / "vault.key"))
+        self.vault = Vault(self.book, StandingClock(), lambda fresh: FileKeyCipher(folder / "vault.key", fresh=fresh))
 
     def findings(self) -> list[str]:
         create_key(self.folder / "key")
@@ -54,7 +54,9 @@ def house(tmp_path: Path) -> Iterator[House]:
 def test_everybody_has_one_key(house: House) -> None:
     """Asked again, by another process or many threads at once, it is the same one; different people have others."""
     first = house.vault.keys_for([PERSON, "other"])
-    again = Vault(house.book, StandingClock(), lambda: FileKeyCipher(house.folder / "vault.key")).keys_for([PERSON])
+    again = Vault(
+        house.book, StandingClock(), lambda fresh: FileKeyCipher(house.folder / "vault.key", fresh=fresh)
+    ).keys_for([PERSON])
     found: list[str] = []
     threads = [
         threading.Thread(target=lambda: found.append(house.vault.keys_for(["new"])["new"].id)) for _ in range(8)
@@ -136,7 +138,9 @@ def test_another_vault_opens_nothing(house: House, tmp_path: Path) -> None:
     """Without the vault's own key, which is not in the database, keys are noise; exchanged rows are noticed."""
     house.vault.keys_for([PERSON, "other"])
     (tmp_path / "stolen").mkdir()
-    stranger = Vault(house.book, StandingClock(), lambda: FileKeyCipher(tmp_path / "stolen" / "vault.key"))
+    stranger = Vault(
+        house.book, StandingClock(), lambda _: FileKeyCipher(tmp_path / "stolen" / "vault.key", fresh=True)
+    )
     cipher = house.vault.cipher
     wrapped = cipher.wrapped("a")
 
@@ -157,4 +161,18 @@ def test_the_vaults_key_is_private(house: House) -> None:
     assert (0o600, 32) == (file.stat().st_mode & 0o777, len(file.read_bytes()))
     file.write_bytes(b"short")
     with pytest.raises(Corrupt):
-        FileKeyCipher(file)
+        FileKeyCipher(file, fresh=True)
+
+
+def test_a_lost_secret_is_not_replaced(house: House) -> None:
+    """Where there are keys, a new secret would only hide that the old one is missing."""
+    (key,) = house.vault.keys_for([PERSON]).values()
+    (house.folder / "vault.key").unlink()
+    again = Vault(house.book, StandingClock(), lambda fresh: FileKeyCipher(house.folder / "vault.key", fresh=fresh))
+
+    for use in (lambda: again.keys_for(["other"]), lambda: again.opened([key.id]), lambda: again.ids(PERSON)):
+        with pytest.raises(Unavailable) as caught:
+            use()
+        assert "key-unreadable" == caught.value.code
+    assert not (house.folder / "vault.key").exists()
+    assert (key.id,) == again.erase_again([key.id], "again")

@@ -29,7 +29,9 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
     database = Database(folder / "ledger.db", StandingClock())
     database.create("example.com/book")
     yield Vault(
-        WorkspaceBook(database, "default", "anna"), StandingClock(), lambda: FileKeyCipher(folder / "vault.key")
+        WorkspaceBook(database, "default", "anna"),
+        StandingClock(),
+        lambda fresh: FileKeyCipher(folder / "vault.key", fresh=fresh),
     )
     database.close()
 

@@ -18,15 +18,21 @@ NONCE_BYTES = 12
 
 
 class FileKeyCipher:
-    """A 32-byte key in a file with mode 0600, outside of the database and made when first needed."""
+    """A 32-byte key in a file with mode 0600, outside of the database.
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
+    Args:
+        fresh: Make the key where there is none.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool) -> None:
+        if fresh and not path.is_file():
             write_secret(path, secrets.token_bytes(KEY_BYTES), what="the vault's key")
         try:
             secret = path.read_bytes()
         except OSError as cause:
-            raise Unavailable("the vault's key cannot be read", code="key-unreadable") from cause
+            raise Unavailable(
+                "the vault's key cannot be read", code="key-unreadable", hint="restore keys/vault.key from the backup"
+            ) from cause
         if len(secret) != KEY_BYTES:
             raise Corrupt("the vault's key is damaged", code="corrupt-key")
         self._wrapping = AESGCM(hmac.digest(secret, b"stellwerk-vault/1 wrap", "sha256"))
