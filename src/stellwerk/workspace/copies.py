@@ -114,6 +114,7 @@ class Copies:
         name: str = "",
         source: str = "",
         special: Special = "refuse",
+        adopt: bool = False,
         dvc_ignore: bool = False,
         progress: Progress = silent,
     ) -> Kept:
@@ -130,7 +131,7 @@ class Copies:
             )
         dataset = name or (known.pointer.dataset if known else slug(path.stem if path.is_file() else path.name))
         checked_name(dataset, what="dataset")
-        copy = replace(self._copy(path, dvc_ignore=dvc_ignore), special=special)
+        copy = replace(self._copy(path, dvc_ignore=dvc_ignore), special=special, adopt=adopt)
         built = copy.keep(self.blobs, progress=progress)
         source = source or _shown(path)
         try:

@@ -126,6 +126,7 @@ class FileData:
         name: str = "",
         source: str = "",
         special: Special = "refuse",
+        adopt: bool = False,
         dvc_ignore: bool = False,
         progress: Progress = silent,
     ) -> Kept:
@@ -137,6 +138,8 @@ class FileData:
             name: The dataset; by default that of the pointer, or after the path's last name.
             source: Where it comes from, for people; by default the path.
             special: Whether links, pipes and devices are refused or skipped.
+            adopt: Keep files of more than 1 MiB by linking them into the store instead of copying them, where both lie
+                on one disk. They become read-only, and must not be written in place.
             dvc_ignore: Obey `.dvcignore` too.
 
         Raises:
@@ -149,6 +152,7 @@ class FileData:
             name=name,
             source=source,
             special=special,
+            adopt=adopt,
             dvc_ignore=dvc_ignore,
             progress=progress,
         )

@@ -24,6 +24,7 @@ TABLES = (".csv", ".tsv", ".psv", ".txt", ".data", ".parquet", ".pq", ".jsonl", 
 @click.option("--files", "as_files", is_flag=True, help="Keep the bytes as they are, also of a table.")
 @click.option("--source", default="", help="Where it comes from, for people; the path by default.")
 @click.option("--skip-special", is_flag=True, help="Leave out links, pipes and devices instead of refusing them.")
+@click.option("--adopt", is_flag=True, help="Link files over 1 MiB into the store; they become read-only.")
 @click.option("--dvcignore", is_flag=True, help="Obey .dvcignore as well as .stellwerkignore.")
 @click.option("--unpack", is_flag=True, help="Keep what is in a tar or zip archive, without unpacking it on disk.")
 @click.pass_context
@@ -36,6 +37,7 @@ def add(
     as_files: bool,
     source: str,
     skip_special: bool,
+    adopt: bool,
     dvcignore: bool,
     unpack: bool,
 ) -> None:
@@ -72,6 +74,7 @@ def add(
                     name=dataset,
                     source=source,
                     special="skip" if skip_special else "refuse",
+                    adopt=adopt,
                     dvc_ignore=dvcignore,
                     progress=progress,
                 )

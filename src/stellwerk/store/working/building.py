@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stellwerk.core import digest as digests
 from stellwerk.core.digest import Digest
@@ -38,6 +38,15 @@ class Keeper(Protocol):
 
     def put_stream(self, chunks: Iterable[bytes]) -> Digest:
         """Take a large file, return its name."""
+        ...
+
+
+@runtime_checkable
+class Adopting(Protocol):
+    """A further ability of a store on this disk."""
+
+    def put_file(self, path: Path, *, adopt: bool) -> Digest:
+        """Keep a file, with `adopt` by linking it and making it read-only."""
         ...
 
 
@@ -78,6 +87,7 @@ class Builder:
         writer: Where to remember it anew.
         rules: What is left out because of folders above.
         ignore_files: Names of ignore files to obey.
+        adopt: Keep large files by linking them, where the keeper can.
     """
 
     def __init__(
@@ -89,10 +99,12 @@ class Builder:
         rules: Ignoring | None = None,
         ignore_files: tuple[str, ...] = (IGNORE_FILE,),
         special: Special = "refuse",
+        adopt: bool = False,
         progress: Progress = silent,
     ) -> None:
         self._keeper, self._cache, self._writer = keeper, cache, writer
         self._keeps = not isinstance(keeper, Naming)
+        self._adopter = keeper if adopt and isinstance(keeper, Adopting) else None
         self._rules, self._ignore_files, self._special = rules or Ignoring(), ignore_files, special
         self._progress = progress
         self._root, self._home = -1, Path()
@@ -129,6 +141,7 @@ class Builder:
 
     def build_file(self, file: Path) -> Built:
         """Read one file and make the tree that holds it alone."""
+        self._home = file.parent
         self._root = scanning.open_root(file.parent)
         try:
             found = scanning.stat_file(self._root, file.name)
@@ -223,12 +236,23 @@ class Builder:
         self._read += 1
         if stat.size > SMALL:
             path = f"{here.path}/{here.files[at][0]}" if here.path else here.files[at][0]
-            self._take(here, at, self._keeper.put_stream(self._streamed(path, stat)))
+            if self._adopter is not None:
+                self._take(here, at, self._adopted(here, at, path, self._adopter))
+            else:
+                self._take(here, at, self._keeper.put_stream(self._streamed(path, stat)))
             return
         self._batch.append((here, at))
         self._batch_bytes += stat.size
         if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_FILES:
             self._flush()
+
+    def _adopted(self, here: _Folder, at: int, path: str, adopter: Adopting) -> Digest:
+        digest = adopter.put_file(self._home / path, adopt=True)
+        # It is read-only and has a further name now, which is no change of its content.
+        here.files[at] = (here.files[at][0], scanning.stat_file(self._root, path))
+        self._bytes += here.files[at][1].size
+        self._progress(self._files, self._bytes)
+        return digest
 
     def _streamed(self, path: str, stat: Stat) -> Iterator[bytes]:
         for chunk in scanning.stream(self._root, path, stat):

@@ -34,6 +34,8 @@ class WorkingCopy:
     home: Path
     ignore_files: tuple[str, ...] = (IGNORE_FILE,)
     special: Special = "refuse"
+    adopt: bool = False
+    """Keep large files by linking them into a store on the same disk; they become read-only."""
 
     def keep(self, blobs: Blobs, *, afresh: bool = False, progress: Progress = silent) -> Built:
         """Put everything that is here and changed into the store.
@@ -149,6 +151,7 @@ class WorkingCopy:
                     rules=rules,
                     ignore_files=self.ignore_files,
                     special=self.special,
+                    adopt=self.adopt,
                     progress=progress,
                 )
                 built = builder.build(self.path) if kind == "folder" else builder.build_file(self.path)

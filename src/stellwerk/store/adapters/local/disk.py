@@ -54,7 +54,7 @@ def write_all(descriptor: int, chunk: bytes | memoryview) -> None:
 
 def finish(descriptor: int) -> None:
     """Make a file read-only and durable. An error means that the file must be thrown away, never synced again."""
-    os.fchmod(descriptor, 0o444)
+    os.fchmod(descriptor, 0o444 | (os.fstat(descriptor).st_mode & 0o111))
     os.fsync(descriptor)
 
 
