@@ -64,17 +64,22 @@ class Placer:
         Args:
             data: Its content, if it was read already.
         """
-        with writing(name):
-            if self._link == "hardlink" and self._linked(folder, name, entry):
-                return stat_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
-            failpoints.hit("checkout.create")
-            descriptor = os.open(name, _NEW, 0o777 if entry.executable else 0o666, dir_fd=folder)
         try:
-            self._fill(descriptor, name, entry, data)
-            with writing(name):
-                if self._link == "hardlink":
-                    os.fchmod(descriptor, 0o555 if entry.executable else 0o444)
-                return stat_of(os.fstat(descriptor))
+            return self._placed(folder, name, entry, data)
+        except OSError as cause:
+            raise unwritable(name, cause) from cause
+
+    def _placed(self, folder: int, name: str, entry: TreeEntry, data: bytes | None) -> Stat:
+        hard = self._link == "hardlink"
+        if hard and self._linked(folder, name, entry):
+            return stat_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+        failpoints.hit("checkout.create")
+        descriptor = os.open(name, _NEW, 0o777 if entry.executable else 0o666, dir_fd=folder)
+        try:
+            self._fill(descriptor, entry, data)
+            if hard:
+                os.fchmod(descriptor, 0o555 if entry.executable else 0o444)
+            return stat_of(os.fstat(descriptor))
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=folder)
@@ -82,23 +87,21 @@ class Placer:
         finally:
             os.close(descriptor)
 
-    def _fill(self, descriptor: int, name: str, entry: TreeEntry, data: bytes | None) -> None:
+    def _fill(self, descriptor: int, entry: TreeEntry, data: bytes | None) -> None:
         if entry.size <= SMALL:
-            data = self._blobs.get(entry.digest) if data is None else data
-            with writing(name):
-                failpoints.hit("checkout.write")
-                _write(descriptor, data)
+            content = self._blobs.get(entry.digest) if data is None else data
+            failpoints.hit("checkout.write")
+            _write(descriptor, content)
             return
-        if self._clones and self._cloned(descriptor, self._path(entry.digest), name):
+        if self._clones and self._cloned(descriptor, self._path(entry.digest)):
             return
         self.copied += self._link == "reflink"
         for chunk in self._blobs.stream(entry.digest):
-            with writing(name):
-                failpoints.hit("checkout.write")
-                _write(descriptor, chunk)
+            failpoints.hit("checkout.write")
+            _write(descriptor, chunk)
 
-    def _cloned(self, descriptor: int, source: Path, name: str) -> bool:
-        with writing(name), source.open("rb") as file:
+    def _cloned(self, descriptor: int, source: Path) -> bool:
+        with source.open("rb") as file:
             try:
                 fcntl.ioctl(descriptor, _CLONE, file.fileno())
             except OSError as cause:
