@@ -218,7 +218,7 @@ class FileData:
         copies = self.copies
         done: dict[str, CheckedOut] = {}
         for one in list(copies.find(map(Path, paths))):
-            tree = _tree(self._version(one.pointer.dataset, version)) if version is not None else None
+            tree = tree_of(self._version(one.pointer.dataset, version)) if version is not None else None
             done[str(one.path)] = copies.checkout(one, tree=tree, link=link, force=force, progress=progress)
         return done
 
@@ -238,7 +238,7 @@ class FileData:
         """
         name, version = parse_reference(dataset)
         found = self._version(name, version)
-        tree = _tree(found)
+        tree = tree_of(found)
         one = self._place(found, Path(path) if path is not None else None)
         done = self.copies.checkout(one, tree=tree, link=link, force=force, progress=progress)
         return self.copies.point(one).path, done
@@ -387,7 +387,7 @@ class FileData:
 
     def _entry(self, dataset: str, path: str) -> TreeEntry:
         found = self._version(*parse_reference(dataset))
-        return find_entry(self._caller.blobs, _tree(found), path)
+        return find_entry(self._caller.blobs, tree_of(found), path)
 
     def _do(self, operation: Any, **arguments: Any) -> Any:
         return self._caller.call(operation, arguments)
@@ -403,7 +403,7 @@ def _forgotten(memory: Path) -> Iterator[Path]:
         file.unlink(missing_ok=True)
 
 
-def _tree(version: DatasetVersion) -> Digest:
+def tree_of(version: DatasetVersion) -> Digest:
     """The files of a version. Raises `Invalid` for one whose rows live elsewhere."""
     if version.kind == "reference":
         raise Invalid(

@@ -10,7 +10,7 @@ import polars as pl
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from stellwerk.core.errors import Invalid, NotFound, Unavailable
+from stellwerk.core.errors import Invalid, NotFound, Refused, Unavailable
 from stellwerk.data.adapters.places import Places, path_of
 from stellwerk.data.sources.model import Content, Source
 
@@ -21,7 +21,8 @@ class DeltaReader:
     """Reads `delta:PATH@VERSION`, by default the newest version, below some folders or below any."""
 
     def __init__(self, folders: Sequence[Path] | None = None) -> None:
-        self._admit = Places(folders).admit
+        self._places = Places(folders)
+        self._admit = self._places.admit
 
     def list(self, source: Source) -> Sequence[str]:
         self._admit(path_of(source))
@@ -55,6 +56,14 @@ class DeltaReader:
 
     def _check(self, path: Path, table: DeltaTable) -> None:
         """A table's book may name any file: each must lie where we may look, and be there."""
+        features = table.protocol().reader_features or []
+        if "deletionVectors" in features and not self._places.everywhere:
+            # Vectors lie in files of their own, of which this client does not say where.
+            raise Refused(
+                f"the Delta table {path.name!r} keeps deletion vectors, whose files cannot be checked",
+                code="local-source",
+                hint="rewrite the table without them, or refer to it from the machine where it lies",
+            )
         for uri in table.file_uris():
             parts = urlsplit(uri)
             if parts.scheme not in ("", "file"):

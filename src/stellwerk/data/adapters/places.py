@@ -21,6 +21,11 @@ class Places:
     def __init__(self, folders: Sequence[Path] | None = None) -> None:
         self._folders = None if folders is None else tuple(Path(os.path.realpath(folder)) for folder in folders)
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether every place may be read."""
+        return self._folders is None
+
     def admit(self, path: Path) -> Path:
         """The path without links. Refuses what lies outside, without saying whether it exists."""
         real = Path(os.path.realpath(path))

@@ -27,6 +27,7 @@ from stellwerk.workspace.dvc import foreign, repository, standing
 from stellwerk.workspace.dvc.model import DvcExport
 from stellwerk.workspace.dvc.objects import Objects
 from stellwerk.workspace.dvc.repository import FOLDER, Folder
+from stellwerk.workspace.files import tree_of
 from stellwerk.workspace.ports import Caller
 
 ASKED = 10_000
@@ -62,7 +63,7 @@ def export_dataset(
     path = path or (came[0] if came else name)
     with _lock(folder, say):
         target = standing.place(folder, path)
-        listed = dict(trees.walk(caller.blobs, found.digest))
+        listed = dict(trees.walk(caller.blobs, tree_of(found)))
         single = _single(listed, target.path, came)
         if single is not None:
             listed = {"": single}

@@ -87,6 +87,17 @@ def test_files_that_were_removed_are_missed(place: Lake) -> None:
     assert 4 == pin(place.source)[0].rows
 
 
+def test_vectors_that_could_lie_anywhere_are_for_whoever_sits_here(tmp_path: Path, place: Lake) -> None:
+    """A table with deletion vectors is read for callers at the machine, and refused to others."""
+    place.fill(ROWS)
+    table = deltalake.DeltaTable(str(place.path))
+    table.alter.add_feature(deltalake.TableFeatures.DeletionVectors, allow_protocol_versions_increase=True)
+
+    assert 4 == pin(place.source)[0].rows
+    with pytest.raises(Refused):
+        DeltaReader([tmp_path / "lake"]).read(rules.parse(place.source), "table")
+
+
 def test_a_table_whose_book_points_outside_is_not_read(tmp_path: Path, place: Lake) -> None:
     """What the log names is checked like a path that a caller names."""
     outside = tmp_path / "secret.parquet"
