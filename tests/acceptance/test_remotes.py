@@ -265,8 +265,9 @@ class TestRepair:
 
         assert len(done["healed"]) > 1
         assert ([], [], []) == (done["lost"], again["healed"], again["lost"])
+        assert done["aside"] > 0
         with sw.connect(folder, actor="anna") as workspace:
-            assert [] == [damage for damage in workspace.fsck() if damage.where.startswith("entry")]
+            assert [] == [damage for damage in workspace.fsck() if damage.severity == "error"]
 
     def test_what_nobody_has_whole_is_said(self, bare: Path, environment: dict[str, str]) -> None:
         """With exit code 7, and every dataset that is not there by its digest."""

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from threading import Event
 
 from stellwerk.core.digest import Digest, of_bytes
-from stellwerk.core.errors import Corrupt, NotFound
+from stellwerk.core.errors import Corrupt, NotFound, Unavailable
 from stellwerk.store.framing import BLOB_LIMITS
 from stellwerk.store.ports import Blobs, Joining, Many
 
@@ -120,9 +121,11 @@ def copy(
                     work.count(under_way.popleft().result())
             while under_way:
                 work.count(under_way.popleft().result())
-        finally:
+        except BaseException:
+            work.ended.set()  # nobody waits for the rest of a long blob
             for future in under_way:
                 future.cancel()
+            raise
     return Copied(blobs=work.blobs, bytes=work.bytes, lost=tuple(work.lost))
 
 
@@ -152,6 +155,7 @@ class _Work:
     blobs: int = 0
     bytes: int = 0
     lost: list[Loss] = field(default_factory=list)
+    ended: Event = field(default_factory=Event)
 
     def count(self, done: Copied) -> None:
         self.blobs += done.blobs
@@ -188,17 +192,23 @@ class _Work:
             elif self.missing[digest] > PART and isinstance(self.target, Joining):
                 found = self._in_parts(self.target, digest)
             else:
-                found = self.target.put_stream(self.source.stream(digest))
+                found = self.target.put_stream(self._stream(digest))
         except (NotFound, Corrupt) as problem:
             return _lost(digest, problem.message)
         if found != digest:
             return _lost(digest, f"the target named it {found}")
         return Copied(blobs=1, bytes=self.missing[digest], lost=())
 
+    def _stream(self, digest: Digest) -> Iterator[bytes]:
+        for piece in self.source.stream(digest):
+            if self.ended.is_set():
+                raise Unavailable("the copying was ended", code="sync-ended", hint="run it again to go on")
+            yield piece
+
     def _in_parts(self, target: Joining, digest: Digest) -> Digest:
         """Send what has not arrived by an earlier attempt, then have it joined."""
         names = []
-        for part in parts(self.source.stream(digest), PART):
+        for part in parts(self._stream(digest), PART):
             name = of_bytes(part)
             if not self.target.has(name):
                 self.target.put(part)

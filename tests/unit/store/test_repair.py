@@ -15,6 +15,7 @@ from stellwerk.store import repair
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.store.adapters.objects import Objects
 from stellwerk.store.adapters.s3 import S3Blobs
+from stellwerk.store.fsck import check_blobs
 from stellwerk.store.sync import Loss
 from stellwerk.testing import buckets
 from stellwerk.testing.fakes import MemoryBlobs
@@ -35,9 +36,10 @@ class WithQuarantine(MemoryBlobs):
 
 
 def damage(root: Path) -> None:
-    """One byte of every file of a folder of blobs."""
+    """One byte in the middle of every pack, and of every object."""
     for file in root.rglob("*"):
-        if file.is_file() and file.parent.name != "blobs" and file.stat().st_size > 300:
+        kept = file.is_file() and file.parent.name in ("packs", file.name[:2]) and "chunked" not in file.parts
+        if kept and file.stat().st_size > 300:
             file.chmod(0o644)
             data = bytearray(file.read_bytes())
             data[len(data) // 2] ^= 1
@@ -113,5 +115,8 @@ def test_real_stores_are_healed(kind: str, tmp_path: Path) -> None:
     assert [] == lost
     assert sorted(loss.digest for loss in bad) == healed
     assert items == [here.get(name) for name in names]
+    if isinstance(here, LocalFolder):
+        assert [] == [found for found in check_blobs(root) if found.severity == "error"]
+        assert list((root / "quarantine").iterdir())
     with pytest.raises(NotFound):
         here.get(of_bytes(b"never"))

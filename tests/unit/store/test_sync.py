@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 from collections.abc import Iterable, Iterator
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -117,6 +119,28 @@ class TestInterruptions:
         assert done.blobs == len(items) - len(arrived)
         assert target.items == begun + done.blobs
         assert set(target) == set(source)
+
+    def test_an_interruption_does_not_wait_for_a_long_blob(self) -> None:
+        """Ctrl-C in the middle of a stream that never ends: it ends, and nothing of it is kept."""
+
+        class Endless(MemoryBlobs):
+            def stream(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+                for number in count():
+                    if number == 3:
+                        _thread.interrupt_main()
+                    yield b"x"
+
+        class Reading(MemoryBlobs):
+            def put_stream(self, chunks: Iterable[bytes]) -> Digest:
+                for _ in chunks:
+                    pass
+                return super().put(b"never")
+
+        target = Reading()
+        with pytest.raises(KeyboardInterrupt):
+            sync.copy(Endless(), target, {of_bytes(b"?"): 1 << 40})
+
+        assert [] == list(target)
 
     def test_the_watch_is_told_the_truth(self) -> None:
         """Ever more, and at the end everything."""
