@@ -192,28 +192,29 @@ class _Work:
             elif self.missing[digest] > PART and isinstance(self.target, Joining):
                 found = self._in_parts(self.target, digest)
             else:
-                found = self.target.put_stream(self._stream(digest))
+                found = self.target.put_stream(_unless(self.ended, self.source.stream(digest)))
         except (NotFound, Corrupt) as problem:
             return _lost(digest, problem.message)
         if found != digest:
             return _lost(digest, f"the target named it {found}")
         return Copied(blobs=1, bytes=self.missing[digest], lost=())
 
-    def _stream(self, digest: Digest) -> Iterator[bytes]:
-        for piece in self.source.stream(digest):
-            if self.ended.is_set():
-                raise Unavailable("the copying was ended", code="sync-ended", hint="run it again to go on")
-            yield piece
-
     def _in_parts(self, target: Joining, digest: Digest) -> Digest:
         """Send what has not arrived by an earlier attempt, then have it joined."""
         names = []
-        for part in parts(self._stream(digest), PART):
+        for part in parts(_unless(self.ended, self.source.stream(digest)), PART):
             name = of_bytes(part)
             if not self.target.has(name):
                 self.target.put(part)
             names.append(name)
         return target.join(names)
+
+
+def _unless(ended: Event, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        if ended.is_set():
+            raise Unavailable("the copying was ended", code="sync-ended", hint="run it again to go on")
+        yield piece
 
 
 def parts(chunks: Iterable[bytes], length: int) -> Iterator[bytes]:
