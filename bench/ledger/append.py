@@ -1,6 +1,7 @@
 """How fast the book grows: one writer, many, and in bulk, beside what SQLite itself does on the same disk; proof times.
 
     python bench/ledger/append.py [--seconds 3] [--writers 32] [--bulk 200000] [--entries 1000000] [--folder DIR]
+                                  [--postgresql URL]
 
 Prints one JSON object. Every figure is taken in this run; rates of single commits alternate, so that a disk that
 becomes slower does so for all of them.
@@ -23,6 +24,7 @@ from typing import Any
 
 from stellwerk.core.clock import SystemClock
 from stellwerk.ledger.database import Database
+from stellwerk.ledger.dialects.port import Dialect
 
 ROUNDS = 3
 
@@ -85,6 +87,15 @@ def milliseconds(act: Callable[[], Any], times: int = 300) -> dict[str, float]:
     return {"median": round(statistics.median(taken), 3), "p99": round(sorted(taken)[int(times * 0.99)], 3)}
 
 
+def server(url: str) -> Dialect | None:
+    """The database at an address, where there is one."""
+    if not url:
+        return None
+    from stellwerk.ledger.dialects.postgresql import PostgreSQL
+
+    return PostgreSQL(url)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -93,11 +104,12 @@ def main() -> None:
     parser.add_argument("--bulk", type=int, default=200_000)
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--postgresql", default="", help="address of an empty database: the book lies there")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         folder = Path(place)
-        database = Database(folder / "ledger.db", SystemClock())
+        database = Database(server(options.postgresql) or folder / "ledger.db", SystemClock())
         database.create("example.com/bench")
         rates: dict[str, list[float]] = {"sqlite_limit": [], "one_writer": [], "many_writers": []}
         for _ in range(ROUNDS):

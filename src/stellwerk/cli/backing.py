@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -60,18 +59,17 @@ def restore(session: Session, file: Path, folder: Path, database: str | None, ke
       stellwerk restore monday.tar recovered
     """
     from stellwerk.workspace.backing import restore as make
+    from stellwerk.workspace.books import chosen
     from stellwerk.workspace.bundling import public_key
     from stellwerk.workspace.settings import read
 
-    settings = read()
-    if database:
-        settings = replace(settings, database_url=database)
+    server, settings = chosen(read(), database)
     with session.screen.working("restoring and checking"):
         done = make(
             file,
             folder.resolve(),
             settings,
-            server="postgresql" if database else "sqlite",
+            server=server,
             public_key=public_key(key),
         )
     facts = (

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import click
 
@@ -63,7 +61,7 @@ def init(session: Session, folder: Path | None, name: str, example: bool, databa
     The workspace is the subfolder .stellwerk: ledger, store and keys. Whoever may read the folder owns it.
 
     With --database the ledger is on a PostgreSQL server. Its address may hold a password and is not written down:
-    give it to every later command as STELLWERK_DATABASE_URL.
+    give it to every later command as STELLWERK_DATABASE_URL; `--database postgresql` takes it from there at once.
 
     With --blobs the bytes lie in a bucket, under a prefix that belongs to this workspace; what was read is kept in a
     cache of bounded size. Credentials come from the environment.
@@ -72,16 +70,14 @@ def init(session: Session, folder: Path | None, name: str, example: bool, databa
     Example:
       stellwerk init flights --name flights --example
     """
+    from stellwerk.workspace.books import chosen
     from stellwerk.workspace.rooms import create
     from stellwerk.workspace.settings import read
 
     if session.remote:
         raise Invalid("a workspace is made in a folder, not at an address", code="needs-folder", hint="give a folder")
     root = folder or Path(session.place or ".")
-    settings = read()
-    if database:
-        settings = replace(settings, database_url=database)
-    server: Literal["sqlite", "postgresql"] = "postgresql" if database else "sqlite"
+    server, settings = chosen(read(), database)
     layout = create(root.resolve(), settings, workspace=name, server=server, bucket=blobs)
     wrote = example and not layout.project.exists()
     if wrote:

@@ -138,8 +138,15 @@ class Shelf(Generic[T]):
             raise Bug(f"{self.kind.__name__} {label} does not fit its table: {cause.orig}") from cause
 
     def _where(self, reader: Reader, equal: dict[str, Any]) -> list[Any]:
-        fields = [self._column(field) == plain(value) for field, value in equal.items()]
+        fields = [self._column(field) == self._sought(field, value) for field, value in equal.items()]
         return [self.table.c.workspace == reader.workspace, *fields]
+
+    def _sought(self, field: str, value: Any) -> Any:
+        """A value to compare a column with. One database finds nothing by a value of a wrong kind, another fails."""
+        found, column = plain(value), self._column(field)
+        if found is not None and isinstance(found, str) != (column.type is TEXT):
+            raise Invalid(f"{field} of {self.kind.__name__} cannot be {type(value).__name__}", code="invalid-field")
+        return found
 
     def _row(self, tx: Transaction, value: T) -> dict[str, Any]:
         row = {field: plain(getattr(value, field)) for field in self._fields}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
+from typing import Literal
 
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Invalid
@@ -46,6 +48,16 @@ def stored_entries(layout: Layout, settings: Settings) -> Iterator[tuple[int, st
     from stellwerk.ledger.adapters.postgresql_reader import stored_entries as on_server
 
     yield from on_server(url(settings))
+
+
+def chosen(settings: Settings, database: str | None) -> tuple[Literal["sqlite", "postgresql"], Settings]:
+    """Which database somebody asked for: none, `postgresql` where the settings say, or an address."""
+    if not database:
+        return "sqlite", settings
+    if database != "postgresql":
+        settings = replace(settings, database_url=database)
+    url(settings)
+    return "postgresql", settings
 
 
 def url(settings: Settings) -> str:
