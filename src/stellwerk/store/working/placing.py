@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from stellwerk.core.errors import Refused, StellwerkError, Unavailable
 from stellwerk.store.model import TreeEntry
 from stellwerk.store.ports import Blobs, Many
 from stellwerk.store.working.cache import Stat, stat_of
-from stellwerk.store.working.model import SMALL, Link
+from stellwerk.store.working.model import SMALL, TEMPORARY, Link
 
 failpoints.declare("checkout.create", "checkout.write", "checkout.rename")
 
@@ -37,7 +38,8 @@ class Placer:
     def __init__(self, blobs: Blobs, link: Link) -> None:
         self._blobs, self._link = blobs, link
         self._path: Any = getattr(blobs, "path", None)
-        self._clones = link in ("auto", "reflink") and self._path is not None
+        self._clones: bool | None = None if link in ("auto", "reflink") and self._path is not None else False
+        """Whether files can be cloned here; None until it was tried."""
         self.copied = 0
         """Large files that were to be linked or cloned, and could not."""
 
@@ -76,7 +78,7 @@ class Placer:
         failpoints.hit("checkout.create")
         descriptor = os.open(name, _NEW, 0o777 if entry.executable else 0o666, dir_fd=folder)
         try:
-            self._fill(descriptor, entry, data)
+            self._fill(folder, descriptor, entry, data)
             if hard:
                 os.fchmod(descriptor, 0o555 if entry.executable else 0o444)
             return stat_of(os.fstat(descriptor))
@@ -87,12 +89,15 @@ class Placer:
         finally:
             os.close(descriptor)
 
-    def _fill(self, descriptor: int, entry: TreeEntry, data: bytes | None) -> None:
+    def _fill(self, folder: int, descriptor: int, entry: TreeEntry, data: bytes | None) -> None:
         if entry.size <= SMALL:
             content = self._blobs.get(entry.digest) if data is None else data
             failpoints.hit("checkout.write")
             _write(descriptor, content)
             return
+        if self._clones is None:
+            # Tried on a file of nothing: asking the store for a file to clone may make it write one.
+            self._clones = _can_clone(folder)
         if self._clones and self._cloned(descriptor, self._path(entry.digest)):
             return
         self.copied += self._link == "reflink"
@@ -124,6 +129,25 @@ class Placer:
             self.copied += 1
             return False
         return True
+
+
+def _can_clone(folder: int) -> bool:
+    names = [f"{TEMPORARY}{os.getpid()}-{side}-{secrets.token_hex(4)}" for side in ("from", "to")]
+    opened: list[int] = []
+    try:
+        for name in names:
+            opened.append(os.open(name, _NEW & ~os.O_WRONLY | os.O_RDWR, 0o600, dir_fd=folder))
+            os.unlink(name, dir_fd=folder)
+        _write(opened[0], bytes(4096))
+        fcntl.ioctl(opened[1], _CLONE, opened[0])
+    except OSError as cause:
+        if cause.errno not in _CANNOT:
+            raise
+        return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return True
 
 
 def _contents(blobs: Blobs, digests: list[Digest]) -> Iterator[bytes]:
