@@ -131,9 +131,11 @@ class Committer:
             raise refused
 
     def close(self) -> None:
-        """Release the connection, after the block that is under way."""
+        """Release the connection, after what is under way is committed."""
         try:
             if self._turn.take(WAIT_SECONDS):
+                if self._group is not None:
+                    self._settle(self._group)  # whoever came before handed it over to be committed
                 self._drop()
         finally:
             if self._turn.mine():

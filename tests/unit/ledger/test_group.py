@@ -221,6 +221,24 @@ def test_a_group_ends_when_it_is_full(database: Database, place: Watched, monkey
     assert 5 == len(subjects(database))
 
 
+def test_closing_commits_what_is_under_way(database: Database, place: Watched) -> None:
+    """Whoever closes while others write is next in line like everybody else, and loses nobody's change."""
+    waiting = database._committer._turn._queue
+    told: list[str] = []
+    closing = threading.Thread(target=database.close)
+    with database.write("default", "anna") as tx:
+        tx.record("thing.made", "thing:a")
+        closing.start()
+        while not waiting:
+            pass
+    told.append("kept")
+    closing.join()
+
+    assert ["kept"] == told
+    assert ["a"] == subjects(database)
+    assert {"b": "kept"} == Crowd(database).meet(b=nothing), "and it can be used again"
+
+
 def test_who_waits_too_long_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that keeps its change open does not keep the others waiting for ever."""
     monkeypatch.setattr(group, "WAIT_SECONDS", 0.01)
