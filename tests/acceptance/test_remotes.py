@@ -122,15 +122,13 @@ class TestABucket:
         place = f"s3://{buckets.BUCKET}/killed"
         total = say(folder, environment, "sync", place, "--dry-run")["copied"]
         store = buckets.blobs(environment["AWS_ENDPOINT_URL"], "killed")
-        process = start(folder, environment, "sync", place)
-        while len(list(store)) < 50 and process.poll() is None:
-            pass
-        process.send_signal(signal.SIGKILL)
+        process = start(folder, {**environment, "STELLWERK_FAIL": "s3.put:kill:200"}, "sync", place)
         process.communicate()
         arrived = len(list(store))
         rest = say(folder, environment, "sync", place)
 
-        assert 50 <= arrived < total
+        assert -signal.SIGKILL == process.returncode
+        assert 100 < arrived < total
         assert rest["copied"] <= total - arrived
         assert total == len(list(store))
         store.close()

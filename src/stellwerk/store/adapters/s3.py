@@ -27,7 +27,7 @@ from stellwerk.store.model import Piece, Upload
 from stellwerk.store.rules import checked_range
 from stellwerk.store.sync import parts
 
-failpoints.declare("s3.chunk", "s3.list")
+failpoints.declare("s3.put", "s3.chunk", "s3.list")
 
 FORMAT = "stellwerk-store-s3/1"
 LIST_FORMAT = "stellwerk-chunks/1"
@@ -137,6 +137,7 @@ class S3Blobs:
 
     def _keep(self, key: str, data: bytes) -> None:
         """Make an object, once. Returns when the service was seen to hold these bytes."""
+        failpoints.hit("s3.put")
         try:
             etag = self._objects.put(key, data, create=True)
         except FileExistsError:
