@@ -275,5 +275,6 @@ def test_power_cuts(disk: Disk) -> None:
 
     assert ground.said.blobs
     assert ground.said.entries
-    LocalFolder(folder / "blobs").sweep()
+    with closing(LocalFolder(folder / "blobs")) as blobs:  # what stays open keeps the disk from being unmounted
+        blobs.sweep()
     assert [] == check_blobs(folder / "blobs")
