@@ -1,7 +1,7 @@
 """The real DVC, in an environment of its own.
 
-`STELLWERK_TEST_DVC` names the program. Without it one is installed beside the tests' caches, once; where that cannot
-be done the tests that need it are skipped and say so.
+`STELLWERK_TEST_DVC` names the program, `STELLWERK_TEST_DVC2` one before 3.0. Without them they are installed beside
+the tests' caches, once; where that cannot be done the tests that need one are skipped and say so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import pytest
 from stellwerk.testing import worlds
 from stellwerk.workspace.facade import Workspace
 
-VERSION = "dvc>=3.50,<4"
+THREE = ("STELLWERK_TEST_DVC", "dvc", "dvc>=3.50,<4")
+TWO = ("STELLWERK_TEST_DVC2", "dvc2", "dvc>=2.50,<3", "setuptools<80", "pathspec<0.12", "dulwich<0.22")
+"""Variable that names the program, folder in the cache, what to install."""
 QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "DVC_CHECK_UPDATE": "0",
@@ -33,22 +35,32 @@ QUIET = {
 
 @pytest.fixture(scope="session")
 def program() -> Path:
-    """The real `dvc`."""
-    given = os.environ.get("STELLWERK_TEST_DVC")
+    """The real `dvc` of today."""
+    return _installed(*THREE)
+
+
+@pytest.fixture(scope="session")
+def old_program() -> Path:
+    """The real `dvc` before 3.0, which hashes text in another way and lays out its cache in another way."""
+    return _installed(*TWO)
+
+
+def _installed(variable: str, folder: str, *wanted: str) -> Path:
+    given = os.environ.get(variable)
     if given:
-        assert Path(given).is_file(), f"STELLWERK_TEST_DVC names {given!r}, which is no file"
+        assert Path(given).is_file(), f"{variable} names {given!r}, which is no file"
         return Path(given)
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stellwerk-tests" / "dvc"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stellwerk-tests" / folder
     found = home / "bin" / "dvc"
     if not found.is_file():
         steps = (
             [sys.executable, "-m", "venv", home],
-            [home / "bin" / "python", "-m", "pip", "install", "-q", VERSION],
+            [home / "bin" / "python", "-m", "pip", "install", "-q", *wanted],
         )
         for step in steps:
             done = subprocess.run(step, capture_output=True, check=False, text=True)
             if done.returncode:
-                pytest.skip(f"the real DVC cannot be installed: {(done.stderr or done.stdout).strip()[-200:]}")
+                pytest.skip(f"{wanted[0]} cannot be installed: {(done.stderr or done.stdout).strip()[-200:]}")
     return found
 
 

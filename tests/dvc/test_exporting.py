@@ -340,6 +340,39 @@ def test_a_dvc_2_pointer_becomes_one_of_dvc_3(repo: Any, house: Workspace) -> No
     assert b"c\r\n" == (repo.root / "t.txt").read_bytes()
 
 
+def test_a_repository_of_the_real_dvc_2(tmp_path: Path, old_program: Path, repo: Any, house: Workspace) -> None:
+    """Layout 2 as DVC 2 writes it, with its history; then we export into it, and DVC 3 goes on."""
+    root = tmp_path / "old"
+    root.mkdir()
+    old = type(repo)(root, old_program)
+    old.git("init", "-q", "-b", "main")
+    old.dvc("init", "-q")
+    old.write("d/t.txt", b"a\r\nb\r\n")
+    old.write("d/b.bin", b"\0\r\n" + LARGE)
+    old.write("run.sh", b"#!/bin/sh\r\n", executable=True)
+    old.dvc("add", "-q", "d", "run.sh")
+    first = old.commit("one")
+    old.write("d/t.txt", b"a\r\nb\r\nc\r\n")
+    old.dvc("add", "-q", "d")
+    old.commit("two")
+    layout = {one.name for one in (root / ".dvc" / "cache").iterdir()}
+    done = house.data.import_dvc(root, all_history=True)
+    before = {**content(house, "d")}
+    record(house, "d", {**before, "new.txt": b"x\r\n"})
+    house.data.export_dvc("d", repository=root)
+    new = type(repo)(root, repo.program)
+
+    assert "files" not in layout
+    assert "hash" not in (root / "run.sh.dvc").read_text()
+    assert ((), 3) == (done.problems, len(done.versions))
+    assert f"git {first} d/" == done.versions[0].source
+    assert {"t.txt": b"a\r\nb\r\nc\r\n", "b.bin": b"\0\r\n" + LARGE} == before
+    assert new.clean()
+    shutil.rmtree(root / "d")
+    new.dvc("checkout", "-q")
+    assert b"x\r\n" == (root / "d" / "new.txt").read_bytes()
+
+
 def test_texts_are_the_same_to_dvc(program: Path) -> None:
     """Whatever a path is called, DVC's own reader takes what we write for the same text."""
     letters = Random(1)

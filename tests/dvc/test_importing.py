@@ -15,7 +15,7 @@ from stellwerk.core.errors import Conflict, Invalid, NotFound
 from stellwerk.data.dvc.hashing import CHUNK
 from stellwerk.store import service as trees
 from stellwerk.testing import worlds
-from stellwerk.workspace.facade import Workspace
+from stellwerk.workspace.facade import Workspace, connect
 
 BIG = bytes(range(256)) * 8192  # two chunks
 
@@ -277,6 +277,41 @@ def test_large_objects_can_be_adopted(repo: Any, house: Workspace) -> None:
     assert (1, 40 << 20) == (done.read, done.bytes)
     assert 2 == cached.stat().st_nlink
     assert {"big"} == set(content(house, "big"))
+
+
+def test_the_index_keeps_nothing_alive(tmp_path: Path, house: Workspace) -> None:
+    """What was forgotten is collected although its MD5 is known, and is read again when it is imported again."""
+    root = plain_repo(tmp_path, {"f": ("f", b"some bytes of nobody else")})
+    (version,) = house.data.import_dvc(root).versions
+    house.data.forget("f", why="not needed")
+    house.collect(days=0, consent=True)
+    gone = not house._caller.blobs.has(version.digest)
+    again = house.data.import_dvc(root)
+
+    assert gone
+    assert (1, ["f"], ()) == (again.read, [one.name for one in again.versions], again.problems)
+
+
+def test_a_server_imports_too(tmp_path: Path) -> None:
+    """Over HTTP the same versions come about; the server computes every MD5 itself, and folders by their files."""
+    root = plain_repo(tmp_path, {"f": ("f", b"one"), "g": ("g", BIG)})
+    listing = json.dumps([{"md5": hashlib.md5(b"one").hexdigest(), "relpath": "a"}]).encode()
+    (root / "d.dvc").write_text(f"outs:\n- md5: {keep(root, listing, '.dir')}\n  hash: md5\n  path: d\n")
+    with (
+        worlds.workspace(tmp_path / "served") as house,
+        worlds.served(house._caller.rooms) as url,  # type: ignore[attr-defined]
+        connect(url) as remote,
+    ):
+        done = remote.data.import_dvc(root)
+        again = remote.data.import_dvc(root)
+        out = tmp_path / "out"
+        out.mkdir()
+        exported = remote.data.export_dvc("d", repository=out, init=True)
+
+    assert ({"d", "f", "g"}, 2, ()) == ({one.name for one in done.versions}, done.read, done.problems)
+    assert ((), 0, {"d", "f", "g"}) == (again.versions, again.read, set(again.same))
+    assert hashlib.md5(listing).hexdigest() + ".dir" == exported.md5
+    assert b"one" == (out / "d" / "a").read_bytes()
 
 
 def test_an_import_that_was_cut_off_goes_on(repo: Any, house: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,4 +7,4 @@ from stellwerk.ledger.shelf import Shelf
 
 DATASETS = Shelf("dataset_versions", DatasetVersion, key=("name", "version"), index=("digest",))
 CONTRACTS = Shelf("contracts", Contract, key=("name", "version"))
-FOREIGN = Shelf("foreign_digests", ForeignDigest, key=("algorithm", "value"), index=("digest",))
+FOREIGN = Shelf("foreign_digests", ForeignDigest, key=("algorithm", "value"), index=("digest",), weak=True)

