@@ -116,11 +116,13 @@ class Datasets:
 
     def _measure(self, latest: DatasetVersion | None, tree: Digest) -> tuple[int, int]:
         """Files and bytes of a tree; makes sure that the store holds what the version before had not."""
+        if latest is None:
+            return self._count(tree)
         side = of_store(self._blobs)
         fresh: set[Digest] = set()
         try:
-            files, size = (latest.files, latest.bytes) if latest is not None else (0, 0)
-            for found in differences(side, latest.digest if latest is not None else None, side, tree):
+            files, size = latest.files, latest.bytes
+            for found in differences(side, latest.digest, side, tree):
                 for entry, sign in ((found.new, 1), (found.old, -1)):
                     files, size = (files + sign, size + sign * entry.size) if entry is not None else (files, size)
                 if found.new is not None:
@@ -130,10 +132,27 @@ class Datasets:
                     fresh.clear()
             self._demand(fresh)
         except NotFound:
-            if latest is None or self._blobs.has(latest.digest):
+            if self._blobs.has(latest.digest):
                 raise
-            return self._measure(None, tree)  # the version before is no longer in the store, or not yet
+            return self._count(tree)  # the version before is no longer in the store, or not yet
         return files, size
+
+    def _count(self, tree: Digest) -> tuple[int, int]:
+        """Files and bytes of a tree; makes sure that the store holds them all."""
+        files, fresh, folders = 0, set[Digest](), [tree]
+        top = trees.read_tree(self._blobs, tree)
+        while folders:
+            folder = folders.pop()
+            for entry in (top if folder == tree else trees.read_tree(self._blobs, folder)).entries:
+                if entry.kind == "tree":
+                    folders.append(entry.digest)
+                else:
+                    files += 1
+                    fresh.add(entry.digest)
+            if len(fresh) >= _LOOKED_UP_AT_ONCE or not folders:
+                self._demand(fresh)
+                fresh.clear()
+        return files, top.size
 
     def _demand(self, digests: set[Digest]) -> None:
         lost = digests - sync.lengths(self._blobs, digests).keys()

@@ -291,7 +291,7 @@ def _portions(file: int, start: int, length: int) -> Iterator[bytes]:
 
 
 def _unpacked(data: bytes, codec: int, stored: int, size: int, crc: int) -> bytes | None:
-    if len(data) != stored or (codec != BARE and zlib.crc32(data) != crc):
+    if len(data) != stored or crc != (zlib.crc32(data) if codec == ZSTD else 0):
         return None
     if codec != ZSTD:
         return data if len(data) == size else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from stellwerk.core.errors import Corrupt
 
@@ -27,8 +27,7 @@ FOOT_BYTES = _FOOT.size
 TRAILER_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """Where a blob or chunk lies in a pack.
 
     Attributes:
@@ -38,7 +37,7 @@ class Record:
         offset: First byte in the pack.
         stored: Bytes in the pack.
         size: Bytes of the content.
-        crc: CRC-32 of the stored bytes, because a compressed frame has bits that do not change its content.
+        crc: CRC-32 of a compressed frame, which has bits that do not change its content; 0 for `RAW`.
     """
 
     digest: bytes
@@ -50,8 +49,7 @@ class Record:
     crc: int
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One chunk of a large blob: its raw digest and its length."""
 
     digest: bytes
@@ -61,9 +59,7 @@ class Piece:
 def pack_end(records: Sequence[Record], offset: int) -> tuple[bytes, bytes]:
     """The index and foot that end a pack whose records end at `offset`, and the digest that names the pack."""
     rows = sorted(records, key=lambda record: (record.digest, record.kind))
-    index = b"".join(
-        _RECORD.pack(row.digest, row.kind, row.codec, row.offset, row.stored, row.size, row.crc) for row in rows
-    )
+    index = b"".join(_RECORD.pack(*row) for row in rows)
     name = hashlib.sha256(index).digest()
     return index + _FOOT.pack(offset, len(rows), name, PACK_END), name
 

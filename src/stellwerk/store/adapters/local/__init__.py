@@ -399,7 +399,7 @@ class LocalFolder:
         """Those that are here, with their lengths; asked of the index at once. Marks of collection are taken away."""
         names = {bytes.fromhex(hex_of(parse(digest))): digest for digest in digests}
         with self._gate.writing():
-            found = {names[name]: place.record.size for name, place in self._index.known(names, BLOB).items()}
+            found = {names[name]: size for name, size in self._index.sizes(names, BLOB).items()}
             for digest in digests:
                 if digest not in found and self._here(digest):
                     found[digest] = self.size(digest)
@@ -411,7 +411,10 @@ class LocalFolder:
         places = self._index.known([bytes.fromhex(hex_of(parse(digest))) for digest in digests], BLOB)
         for digest in digests:
             place = places.get(bytes.fromhex(hex_of(digest)))
-            data = None if place is None or self._target(digest).is_file() else self._content(place, digest)
+            try:
+                data = None if place is None else self._content(place, digest)
+            except Corrupt:
+                data = None  # it may have been put again, as a file
             yield self.get(digest) if data is None else data
 
     def path(self, digest: Digest) -> Path:

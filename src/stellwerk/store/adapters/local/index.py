@@ -85,6 +85,18 @@ class Index:
                     found[row[1]] = Place(self._name(connection, row[0]), Record(*row[1:]))
         return found
 
+    def sizes(self, digests: Iterable[bytes], kind: int) -> dict[bytes, int]:
+        """Lengths of the contents of those records that are known at all."""
+        wanted = list(digests)
+        found: dict[bytes, int] = {}
+        with self._using() as connection:
+            for start in range(0, len(wanted), _AT_ONCE):
+                part = wanted[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT digest, size FROM places WHERE kind = ? AND digest IN ({marks})"  # noqa: S608
+                found.update(connection.execute(query, (kind, *part)))
+        return found
+
     def digests(self, kind: int) -> Iterator[bytes]:
         """All digests of a kind in order, read in portions so that nobody waits for a slow reader."""
         last = b""

@@ -55,13 +55,12 @@ class PackWriter:
     def add(self, digest: bytes, kind: int, data: bytes | memoryview) -> None:
         """Append a record, compressed if that pays."""
         stored, codec = self._compressor(data)
-        self.append(Record(digest, kind, codec, 0, len(stored), len(data), zlib.crc32(stored)), stored)
+        crc = zlib.crc32(stored) if codec == ZSTD else 0
+        self.append(Record(digest, kind, codec, self.size, len(stored), len(data), crc), stored)
 
     def append(self, record: Record, stored: bytes | memoryview) -> None:
         """Append a record as it lies in another pack."""
-        self.records.append(
-            Record(record.digest, record.kind, record.codec, self.size, record.stored, record.size, record.crc)
-        )
+        self.records.append(record if record.offset == self.size else record._replace(offset=self.size))
         self.size += len(stored)
         self._buffer += stored
         if len(self._buffer) >= _BUFFER:
@@ -201,9 +200,9 @@ def unpack(record: Record, stored: bytes) -> bytes:
     """The content of a record's bytes. Raises `Corrupt`."""
     if record.codec == BARE:
         return stored
-    if len(stored) != record.stored or zlib.crc32(stored) != record.crc:
+    if len(stored) != record.stored or record.crc != (zlib.crc32(stored) if record.codec == ZSTD else 0):
         raise Corrupt("a record of a pack has other bytes than were written", code="corrupt-pack")
-    if record.codec == RAW:
+    if record.codec == RAW and record.size == record.stored:
         return stored
     if record.codec != ZSTD:
         raise Corrupt(f"a record has the unknown codec {record.codec}", code="corrupt-pack")
