@@ -128,6 +128,9 @@ def main(folder: Path) -> None:
     (folder / "checkpoint.txt").write_text(notes[-1], "utf-8")
     (folder / "public-key.hex").write_text(signer.public_key.hex() + "\n", "ascii")
     (folder / "blobs" / "incoming").rmdir()
+    blobs.close()
+    for derived in ("blobs/index.db", "blobs/gate.lock", "ledger.db-queue"):
+        (folder / derived).unlink()
 
 
 if __name__ == "__main__":
