@@ -55,15 +55,17 @@ def performed() -> Iterator[Path]:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """What a page runs in: a `stellwerk` that is this very code, one thread, free ports, a person called anna."""
-    shim = tmp_path / "bin" / "stellwerk"
-    shim.parent.mkdir()
-    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m stellwerk "$@"\n', "utf-8")
-    shim.chmod(0o755)
+    """What a page runs in: this very code as `stellwerk` and `python`, one thread, free ports, a person called anna."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, module in (("stellwerk", " -m stellwerk"), ("python", "")):
+        shim = commands / name
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}"{module} "$@"\n', "utf-8")
+        shim.chmod(0o755)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("STELLWERK_")}
     return {
         **inherited,
-        "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT / "src"),
         "OMP_NUM_THREADS": "1",
         "STELLWERK_ACTOR": "anna",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from pyfastcdc import FastCDC
 
@@ -18,26 +18,39 @@ LARGE = 16 << 20
 
 
 def cut(windows: Iterable[bytes | memoryview], whole: hashlib._Hash) -> Iterator[tuple[Piece, memoryview]]:
-    """Each chunk of a stream with its name; `whole` is fed with all bytes on another thread meanwhile.
+    """Each chunk of a stream with its name; `whole` is fed with all bytes.
 
-    The chunk's bytes are valid until the next chunk is asked for.
+    Cutting, naming chunks and feeding `whole` go on at once, each on a thread of its own: none needs the interpreter.
     """
     chunker = FastCDC(AVERAGE, min_size=MINIMUM, max_size=MAXIMUM, normalized_chunking=1, seed=0)
-    with ThreadPoolExecutor(1) as other:
+    with ThreadPoolExecutor(1) as feeding, ThreadPoolExecutor(1) as naming:
         rest = b""
+        fed: Future[None] | None = None
+        named: Future[list[tuple[Piece, memoryview]]] | None = None
         for window, last in _with_last(windows):
-            hashing = other.submit(whole.update, window)
+            if fed is not None:
+                fed.result()
+            fed = feeding.submit(whole.update, window)
             # A cut depends on nothing before its chunk, so the rest of one window begins the next.
-            data = memoryview(rest + bytes(window) if rest else window)
-            done = 0
+            data = memoryview(b"".join((rest, window)) if rest else window)
+            parts, done = [], 0
             for chunk in chunker.cut_buf(data):
                 if not last and len(data) - chunk.offset < MAXIMUM:
                     break
-                part = data[chunk.offset : chunk.offset + chunk.length]
-                yield Piece(hashlib.sha256(part).digest(), chunk.length), part
                 done = chunk.offset + chunk.length
+                parts.append(data[chunk.offset : done])
             rest = bytes(data[done:])
-            hashing.result()
+            before, named = named, naming.submit(_named, parts)
+            if before is not None:
+                yield from before.result()
+        if named is not None:
+            yield from named.result()
+        if fed is not None:
+            fed.result()
+
+
+def _named(parts: list[memoryview]) -> list[tuple[Piece, memoryview]]:
+    return [(Piece(hashlib.sha256(part).digest(), len(part)), part) for part in parts]
 
 
 def windows(chunks: Iterable[bytes]) -> Iterator[bytes]:
