@@ -52,6 +52,7 @@ class Life:
     verdict: Any = None
     second: Any = None
     later: list[dict[str, Any]] = field(default_factory=list)
+    duel: Any = None
     stopped: tuple[Any, ...] = ()
     fallen_back: list[dict[str, Any]] = field(default_factory=list)
     over: Any = None
@@ -108,6 +109,8 @@ def live_through(made: Life, live: Workspace, client: Client, clock: ReplayClock
     made.later = traffic.day(NEW, START + 22 * DAY)
     clock.set(START + 23 * DAY)
     made.signals["renewed by proof"] = live.signal(ENDPOINT)
+    old, new = (f"{model.name}@{model.version}" for model in live.models.list())
+    made.duel = live.duel(ENDPOINT, new, old, since=START + 21 * DAY, until=START + 23 * DAY)
     made.stopped = live.stop(ENDPOINT, why="a drill")
     clock.set(START + 23 * DAY + timedelta(minutes=1))
     made.fallen_back = client.ask(worlds.questions(NEW.parcels(20, 8)))
@@ -437,3 +440,11 @@ def test_what_the_owner_changed_is_not_released_by_old_rules(life: Life, copy: P
 
         assert "not-clear" == caught.value.code
         assert "changed" in caught.value.message
+
+
+def test_the_new_model_is_better_on_the_same_answers(life: Life) -> None:
+    """Both models are asked what callers asked since the retraining; the difference is paired and has bounds."""
+    assert 150 == life.duel.cases
+    assert "better" == life.duel.verdict
+    assert 0 < life.duel.lower <= life.duel.difference <= life.duel.upper
+    assert life.duel.first.estimate > life.duel.second.estimate

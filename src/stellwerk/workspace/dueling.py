@@ -16,13 +16,12 @@ from stellwerk.evidence.statistics.samples import Bounds
 from stellwerk.governance.comparing import Duel, Side
 from stellwerk.models.fitting import class_indices
 from stellwerk.models.model import ModelVersion
+from stellwerk.serving.model import SealedBatch
+from stellwerk.workspace.rooms import Rooms
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
-
-    from stellwerk.serving.model import SealedBatch
-from stellwerk.workspace.rooms import Rooms
 
 ALPHA = 0.05
 MIN_CASES = 50
