@@ -10,7 +10,6 @@ import errno
 import hashlib
 import io
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from heapq import merge
@@ -23,8 +22,10 @@ from stellwerk.core.digest import Digest, hex_of, of_bytes, parse
 from stellwerk.core.errors import Conflict, Corrupt
 from stellwerk.store import packing
 from stellwerk.store.adapters.local import chunking, disk, packs
+from stellwerk.store.adapters.local.filling import PackFilling, batches
 from stellwerk.store.adapters.local.index import Index, Place
-from stellwerk.store.adapters.local.packs import PackReader, PackWriter
+from stellwerk.store.adapters.local.packs import PackReader
+from stellwerk.store.adapters.local.portions import chunks_of, cut, names_in, verified
 from stellwerk.store.adapters.local.quarantine import Quarantine
 from stellwerk.store.adapters.local.removal import Removal
 from stellwerk.store.packing import BLOB, CHUNK, Piece
@@ -32,10 +33,7 @@ from stellwerk.store.rules import checked_range
 
 failpoints.declare("blob.open", "blob.write", "blob.fsync", "blob.link", "blob.dirsync", "chunks.link")
 
-BATCH_BYTES = 16 << 20
-BATCH_ITEMS = 8192
 _PORTION = 5 << 19  # measured: larger ones cost page faults, smaller ones turns of threads
-_LISTED = 1000
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 
 
@@ -98,12 +96,12 @@ class LocalFolder:
     def put_many(self, items: Iterable[bytes]) -> list[Digest]:
         result: list[Digest] = []
         with self._gate.writing(), ExitStack() as stack:
-            batches = _batches(items)
-            first, second = next(batches, []), next(batches, [])
+            gathered = batches(items)
+            first, second = next(gathered, []), next(gathered, [])
             if len(first) <= self.few and not second:
                 return [self._put_one(data) for data in first]
             writing = stack.enter_context(self._pack_writing())
-            for batch in chain([first, second], batches):
+            for batch in chain([first, second], gathered):
                 result += self._put_batch(batch, writing)
         return result
 
@@ -134,7 +132,7 @@ class LocalFolder:
         digest = of_bytes(data)
         return digest if self._kept(digest, data) else self._put_file((data,))
 
-    def _put_batch(self, batch: list[bytes], writing: _PackWriting) -> list[Digest]:
+    def _put_batch(self, batch: list[bytes], writing: PackFilling) -> list[Digest]:
         names = [hashlib.sha256(data).digest() for data in batch]
         known = self._index.known(names, BLOB)
         for name, data in zip(names, batch, strict=True):
@@ -288,8 +286,8 @@ class LocalFolder:
         return digest
 
     @contextmanager
-    def _pack_writing(self) -> Iterator[_PackWriting]:
-        writing = _PackWriting(self._incoming, self._packs, self._index, self._reader)
+    def _pack_writing(self) -> Iterator[PackFilling]:
+        writing = PackFilling(self._incoming, self._packs, self._index, self._reader)
         try:
             yield writing
             writing.close()
@@ -330,7 +328,7 @@ class LocalFolder:
         except OSError as cause:
             raise disk.unreadable(digest, cause) from cause
         with file:
-            yield from _verified(digest, _chunks_of(file, digest))
+            yield from verified(digest, chunks_of(file, digest))
 
     def _elsewhere(self, digest: Digest) -> Iterator[bytes]:
         if (data := self._from_pack(digest)) is not None:
@@ -343,13 +341,13 @@ class LocalFolder:
                 raise disk.missing(digest)
             yield data
             return
-        yield from _verified(digest, (self._chunk(piece, digest) for piece in pieces))
+        yield from verified(digest, (self._chunk(piece, digest) for piece in pieces))
 
     def _part(self, digest: Digest, start: int, stop: int | None) -> Iterator[bytes]:
         pieces = None if self._target(digest).is_file() else self._pieces(digest)
         if pieces is None:
             # One file or record: as large as it is, it must be hashed as a whole to be trusted.
-            wanted = _cut(self._whole(digest), start, stop)
+            wanted = cut(self._whole(digest), start, stop)
             held = b""
             for chunk in wanted:
                 if held:
@@ -428,7 +426,7 @@ class LocalFolder:
         hasher = hashlib.sha256()
         try:
             with disk.open_file(copy) as file:
-                for chunk in _chunks_of(file, digest):
+                for chunk in chunks_of(file, digest):
                     hasher.update(chunk)
         except OSError:
             pass
@@ -458,7 +456,7 @@ class LocalFolder:
     def __iter__(self) -> Iterator[Digest]:
         packed = self._index.digests(BLOB)
         last = b""
-        for name in merge(packed, _names(self._objects), _names(self._chunked)):
+        for name in merge(packed, names_in(self._objects), names_in(self._chunked)):
             if name != last:
                 yield Digest("sha256:" + name.hex())
             last = name
@@ -604,7 +602,7 @@ class LocalFolder:
         self._index.add(str(self._target(digest).relative_to(self._root)), records)
 
     def _adopted(self) -> Iterator[Digest]:
-        for name in _names(self._chunked):
+        for name in names_in(self._chunked):
             digest = Digest("sha256:" + name.hex())
             if self._target(digest).is_file():
                 yield digest
@@ -616,114 +614,6 @@ class LocalFolder:
     def _list(self, digest: Digest) -> Path:
         name = hex_of(parse(digest))
         return self._chunked / name[:2] / name
-
-
-class _PackWriting:
-    """Packs that one call fills: each is closed when it is full, and entered in the index once it is durable."""
-
-    def __init__(self, incoming: Path, folder: Path, index: Index, reader: PackReader) -> None:
-        self._incoming, self._folder, self._index, self._reader = incoming, folder, index, reader
-        self._writer: PackWriter | None = None
-        self.names: set[bytes] = set()
-        """What was added by this call."""
-        self.files = _Listed(incoming.parent / "sha256")
-
-    def add(self, name: bytes, kind: int, data: bytes | memoryview) -> None:
-        if self._writer is None:
-            self._writer = PackWriter(self._incoming, self._folder)
-        self._writer.add(name, kind, data)
-        self.names.add(name)
-        if self._writer.size >= packs.TARGET_BYTES:
-            self.close()
-
-    def close(self) -> None:
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            try:
-                name = writer.close()
-            finally:
-                writer.discard()
-            self._reader.forget(name)  # a damaged pack of this name was replaced
-            self._index.add(name, writer.records, instead=True)
-
-    def discard(self) -> None:
-        if self._writer is not None:
-            self._writer.discard()
-
-
-class _Listed:
-    """Which blobs are files, as far as one listing of each sub-folder tells: one call of the system for many looks."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = str(folder)
-        self._names: dict[str, frozenset[str] | None] = {}
-
-    def has(self, name: str) -> bool:
-        prefix = name[:2]
-        if prefix not in self._names:
-            try:
-                found = os.listdir(f"{self._folder}/{prefix}")  # noqa: PTH208 - names are enough
-            except FileNotFoundError:
-                found = []
-            self._names[prefix] = frozenset(found) if len(found) <= _LISTED else None
-        names = self._names[prefix]
-        return name in names if names is not None else os.path.lexists(f"{self._folder}/{prefix}/{name}")
-
-
-def _batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for item in items:
-        batch.append(item)
-        size += len(item)
-        if size >= BATCH_BYTES or len(batch) >= BATCH_ITEMS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _chunks_of(file: BinaryIO, digest: Digest) -> Iterator[bytes]:
-    try:
-        while chunk := file.read(disk.CHUNK):
-            yield chunk
-    except OSError as cause:
-        raise disk.unreadable(digest, cause) from cause
-
-
-def _verified(digest: Digest, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    hasher = hashlib.sha256()
-    held = b""
-    for chunk in chunks:
-        hasher.update(chunk)
-        if held:
-            yield held
-        held = chunk
-    if hasher.hexdigest() != hex_of(digest):
-        raise disk.corrupt(digest, f"got sha256:{hasher.hexdigest()}")
-    yield held
-
-
-def _cut(chunks: Iterable[bytes], start: int, stop: int | None) -> Iterator[bytes]:
-    """The part of a stream between two positions. Reads all of it, so that it is verified."""
-    position = 0
-    for chunk in chunks:
-        begin, end = (
-            max(start - position, 0),
-            len(chunk) if stop is None else max(min(stop - position, len(chunk)), 0),
-        )
-        if begin < end:
-            yield chunk[begin:end]
-        position += len(chunk)
-
-
-def _names(folder: Path) -> Iterator[bytes]:
-    """Raw digests of the files below, in order. What is no blob is for `fsck` to report."""
-    with disk.disk():
-        for inner in sorted(folder.iterdir()) if folder.is_dir() else ():
-            for file in sorted(inner.iterdir()) if inner.is_dir() else ():
-                if re.fullmatch(r"[0-9a-f]{64}", file.name):
-                    yield bytes.fromhex(file.name)
 
 
 def _version(found: os.stat_result) -> tuple[int, int]:
