@@ -57,7 +57,8 @@ def test_at_once_only_when_alone(tmp_path: Path) -> None:
         assert 1 == house.collect(days=0).removed
 
 
-def test_what_is_forgotten_goes_unless_it_is_needed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_forgotten_goes_unless_it_is_needed(tmp_path: Path, whole: bool) -> None:
     """A forgotten version's own bytes are freed; what the next version shares stays; the books agree afterwards."""
     folder = tmp_path / "papers"
     folder.mkdir()
@@ -77,13 +78,16 @@ def test_what_is_forgotten_goes_unless_it_is_needed(tmp_path: Path) -> None:
             house.data.forget("papers", 1, why=" ")
         house.data.forget("papers", 1, why="licence withdrawn")
         house.data.forget("papers", 2, why="licence withdrawn")
+        house.data.untrack(folder)
+        if whole:
+            house.data.forget("papers", why="all of it")
         before = usage(tmp_path)
         found = house.collect(days=0)
 
         assert "newest-version" == newest.value.code
-        assert [3] == [version.version for version in house.data.list()]
-        assert found.removed >= 15
+        assert ([] if whole else [3]) == [version.version for version in house.data.list()]
+        assert found.removed >= (21 if whole else 15)
         assert before - usage(tmp_path) == found.freed > 14 * 5000
-        assert 6 == len(list(house.data.files("papers")))
+        assert whole or 6 == len(list(house.data.files("papers")))
         assert [] == [damage for damage in house.fsck() if damage.severity == "error"]
         assert () == house.verify().findings

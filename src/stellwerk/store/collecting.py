@@ -23,8 +23,7 @@ MAX_SHARE = 0.5
 """A collection that would take a larger share of the blobs asks for consent: a lost list of roots looks the same."""
 FEW = 100
 """Of so few blobs any share may go."""
-SCANNED = 64 << 20
-"""JSON blobs of up to this many bytes are searched for digests."""
+_NAME_BYTES = len("sha256:") + 64
 _NAMED = re.compile(rb"sha256:([0-9a-f]{64})")
 
 
@@ -105,7 +104,7 @@ def decide(
             raise Unavailable(
                 f"the clock or the ledger ran backwards since {digest[:19]}… was marked at {at}",
                 code="clock-backwards",
-                hint="set the clock right; or let `gc --forget-marks` begin the time of grace anew",
+                hint="set the clock right; or delete `blobs/index.db`, which is made again without marks",
             )
     due, fresh, waiting, seen = [], [], [], set()
     for digest in unreachable:
@@ -153,9 +152,14 @@ def digests_in(data: bytes) -> Iterator[Digest]:
 
 def _named_in(blobs: Collectable, digest: Digest) -> list[bytes]:
     # What is missing refers to nothing; what is damaged stops the collection, because it may refer to much.
-    if not blobs.has(digest) or blobs.head(digest, 1) not in (b"{", b"[") or blobs.size(digest) > SCANNED:
+    if not blobs.has(digest) or blobs.head(digest, 1) not in (b"{", b"["):
         return []
-    return [bytes.fromhex(match[1].decode()) for match in _NAMED.finditer(blobs.get(digest))]
+    found, rest = [], b""
+    for chunk in blobs.stream(digest):  # however long it is: the tree of a folder with a million names is
+        data = rest + chunk
+        found += [bytes.fromhex(match[1].decode()) for match in _NAMED.finditer(data)]
+        rest = data[-_NAME_BYTES + 1 :]  # a digest may lie across two portions, and none fits into this rest
+    return found
 
 
 def collect(

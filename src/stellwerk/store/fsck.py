@@ -56,12 +56,20 @@ class Catalogue:
         try:
             if file.is_file():
                 data = file.read_bytes() if file.stat().st_size <= limit else None
+            elif (place := self._place(bytes.fromhex(name), BLOB)) is not None:
+                data = self._content(place) if place[3] <= limit else None
             else:
-                place = self._place(bytes.fromhex(name), BLOB)
-                data = self._content(place) if place is not None and place[3] <= limit else None
+                data = self._joined(self._root / "chunked" / name[:2] / name, limit)
         except (OSError, ValueError):
             return None
         return data if data is not None and hashlib.sha256(data).hexdigest() == name else None
+
+    def _joined(self, file: Path, limit: int) -> bytes | None:
+        pieces = _pieces(file.read_bytes())
+        if pieces is None or sum(length for _, length in pieces) > limit:
+            return None
+        parts = [self._content(place) for digest, _ in pieces if (place := self._place(digest, CHUNK)) is not None]
+        return b"".join(part for part in parts if part is not None)
 
     def close(self) -> None:
         """Remove the temporary file."""

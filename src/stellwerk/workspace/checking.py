@@ -24,7 +24,10 @@ REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", 
 ADDED = ("data.added", "data.referred", "data.imported")
 """Kinds of entries that make a dataset version."""
 TREE = b'"format":"stellwerk-tree/1"}'
-MAX_TREE = 64 << 20
+LET_GO = ("data.removed", "data.untracked")
+"""Kinds of entries that name what was let go; nobody owes its bytes."""
+MAX_TREE = 256 << 20
+"""About a million and a half names in one folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,7 @@ def references(rooms: Grounded, catalogue: Holdings) -> Iterator[tuple[str, str]
     seen: set[str] = set()
     released = _released(rooms)
     for sequence, kind, data in books.stored_entries(rooms.layout, rooms.settings):
-        if sequence in released:
+        if sequence in released or kind in LET_GO:
             continue
         body = json.loads(data)["body"]
         for field in REFERENCES:
@@ -143,7 +146,7 @@ def _released(rooms: Grounded) -> set[int]:
             for key in {(workspace, subject.partition("@")[0]), (workspace, subject)}:
                 added.setdefault(key, []).append(sequence)
         else:
-            released.update([sequence, *added.pop((workspace, subject), [])])
+            released.update(added.pop((workspace, subject), []))
     return released
 
 

@@ -17,6 +17,8 @@ from stellwerk.workspace.rooms import Rooms
 
 ADDED = ("data.added", "data.referred", "data.imported")
 """Kinds of entries that make a dataset version."""
+LET_GO = ("data.removed", "data.untracked")
+"""Kinds of entries that name what was let go; they hold nothing."""
 _HISTORY = re.compile(rb'"parent":"sha256:[0-9a-f]{64}"')
 """A version names the one before it, and does not need it."""
 SAFE_GRACE = timedelta(hours=1)
@@ -80,5 +82,5 @@ def released(rooms: Rooms) -> frozenset[int]:
 
 def _named(rooms: Rooms, start: int, skipped: frozenset[int]) -> Iterator[Digest]:
     for sequence, _, kind, _, data in survey.entries(rooms.database, start):
-        if sequence not in skipped and kind != "data.removed":
+        if sequence not in skipped and kind not in LET_GO:
             yield from digests_in(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from stellwerk.core.errors import Refused, Unavailable
 from stellwerk.store import service as trees
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.store.collecting import Collection, check_share, collect, decide, reachable
-from stellwerk.store.fsck import check_blobs
+from stellwerk.store.fsck import Catalogue, check_blobs
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -109,6 +110,23 @@ def test_trees_and_what_they_name_are_reachable(tmp_path: Path) -> None:
 
     assert {digest.removeprefix("sha256:") for digest in trees.files(blobs, tree).values()} <= found
     assert of_bytes(b"deep").removeprefix("sha256:") in {name.hex() for name in reachable(blobs, [note])}
+
+
+def test_the_tree_of_a_very_large_folder_holds_its_files(tmp_path: Path) -> None:
+    """A tree that is itself cut into chunks holds every file, also those whose digests lie across two portions."""
+    blobs = LocalFolder(tmp_path)
+    blobs.large = 100_000
+    digests = blobs.put_many(b"%d" % number for number in range(9000))
+    tree = trees.put_files(blobs, {f"{number:05}": digest for number, digest in enumerate(digests)})
+    assert (tmp_path / "chunked").is_dir()
+
+    found = reachable(blobs, [tree])
+
+    assert 9001 == len(found)
+    assert found >= {bytes.fromhex(digest.removeprefix("sha256:")) for digest in digests}
+    with closing(Catalogue(tmp_path)) as catalogue:
+        assert blobs.get(tree) == catalogue.read(tree, 1 << 30)
+        assert catalogue.read(tree, 1000) is None
 
 
 @pytest.mark.parametrize(("at", "sequence"), [(NOW + timedelta(seconds=1), 0), (NOW, 1)])
