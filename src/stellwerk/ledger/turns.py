@@ -108,7 +108,7 @@ class Queue:
             except BlockingIOError:
                 if monotonic() > deadline:
                     return False
-                time.sleep(pause)
+                time.sleep(pause)  # `flock` waits without a deadline, or not at all
                 pause = min(pause * 1.5, 0.01)
             except OSError:
                 return False

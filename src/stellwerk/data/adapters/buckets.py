@@ -128,7 +128,8 @@ def _within_folders(ends: set[int], key: str) -> set[int]:
 
 def _trying(bucket: str, work: Callable[[], T]) -> T:
     """Do it; do it again where that may help. What the service says is not repeated."""
-    for attempt in range(_ATTEMPTS):
+    attempt = 0
+    while True:
         try:
             return work()
         except FileNotFoundError:
@@ -140,5 +141,5 @@ def _trying(bucket: str, work: Callable[[], T]) -> T:
         except (exceptions.BaseError, OSError, ValueError) as cause:
             if attempt + 1 == _ATTEMPTS:
                 raise Unavailable(f"the bucket {bucket!r} cannot be read now", code="s3-unavailable") from cause
-            time.sleep(_PAUSE * 2**attempt)
-    raise AssertionError  # pragma: no cover - the loop returns or raises
+            time.sleep(_PAUSE * 2**attempt)  # a service that asks for patience gets more of it each time
+            attempt += 1

@@ -223,7 +223,7 @@ class PostgreSQL:
             except Exception as cause:
                 if not self.is_lost(cause) or _is_refusal(cause) or monotonic() > deadline:
                     raise
-                time.sleep(0.05)
+                time.sleep(0.05)  # a server that restarts tells nobody when it is back
 
     def _kept(self, token: str) -> bool:
         """Whether a transaction whose COMMIT got no answer was kept."""

@@ -91,7 +91,7 @@ class SQLite:
                 except sqlite3.OperationalError as cause:
                     if _code(cause) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or monotonic() > deadline:
                         raise
-                time.sleep(pause)
+                time.sleep(pause)  # SQLite has no lock that one could wait for, only one to ask for again
                 pause = min(pause * 1.5, 0.005)
 
     def in_transaction(self, session: Session) -> bool:
@@ -114,7 +114,7 @@ class SQLite:
                 busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
                 if not busy or monotonic() > deadline:
                     return not busy
-                time.sleep(0.02)
+                time.sleep(0.02)  # readers hold the log; when they are done is theirs to know
 
     def present(self, session: Session) -> set[str]:
         found = session.run("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")

@@ -221,7 +221,8 @@ class Objects:
         """Do it; do it again where that may help. Ends within the total patience and the time of one request."""
         until = monotonic() + self._patience.total
         pause = self._patience.pause
-        for left in range(self._patience.retries, -1, -1):
+        left = self._patience.retries
+        while True:
             try:
                 return work()
             except FileNotFoundError as cause:
@@ -235,8 +236,7 @@ class Objects:
                 if not transient or not left or monotonic() + pause > until:
                     raise error from cause
             self._sleep(random.uniform(0, pause))  # noqa: S311 - spreads callers, keeps no secret
-            pause *= 2
-        raise AssertionError  # pragma: no cover - the loop returns or raises
+            left, pause = left - 1, pause * 2
 
     def _translated(self, cause: Exception) -> tuple[StellwerkError, bool]:
         """Our error for a foreign one, and whether trying again may help. Its text is not repeated."""

@@ -277,13 +277,14 @@ class S3Blobs:
         key = _list(digest)
         if self._objects.head(key).size > MAX_LIST:
             raise _corrupt(digest, "its list of chunks is too long")
-        for last in (False, False, True):
+        left = ATTEMPTS
+        while True:
+            left -= 1
             try:
                 return _read_list(self._objects.get(key))
             except (Invalid, KeyError, TypeError, ValueError) as cause:
-                if last:
+                if not left:
                     raise _corrupt(digest, "its list of chunks cannot be read") from cause
-        raise AssertionError  # pragma: no cover
 
     def has(self, digest: Digest) -> bool:
         self._recognise()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stellwerk.core.errors import Unavailable
 from stellwerk.store.adapters.local.disk import unavailable
@@ -74,28 +75,13 @@ class Index:
 
     def known(self, digests: Iterable[bytes], kind: int) -> dict[bytes, Place]:
         """Where those records lie that are known at all."""
-        wanted = list(digests)
-        found: dict[bytes, Place] = {}
         with self._using() as connection:
-            for start in range(0, len(wanted), _AT_ONCE):
-                part = wanted[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(part))
-                query = f"SELECT pack, {_FIELDS} FROM places WHERE kind = ? AND digest IN ({marks})"  # noqa: S608
-                for row in connection.execute(query, (kind, *part)):
-                    found[row[1]] = Place(self._name(connection, row[0]), Record(*row[1:]))
-        return found
+            rows = self._among(f"pack, {_FIELDS}", "places", digests, kind)
+            return {row[1]: Place(self._name(connection, row[0]), Record(*row[1:])) for row in rows}
 
     def sizes(self, digests: Iterable[bytes], kind: int) -> dict[bytes, int]:
         """Lengths of the contents of those records that are known at all."""
-        wanted = list(digests)
-        found: dict[bytes, int] = {}
-        with self._using() as connection:
-            for start in range(0, len(wanted), _AT_ONCE):
-                part = wanted[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(part))
-                query = f"SELECT digest, size FROM places WHERE kind = ? AND digest IN ({marks})"  # noqa: S608
-                found.update(connection.execute(query, (kind, *part)))
-        return found
+        return dict(self._among("digest, size", "places", digests, kind))
 
     def digests(self, kind: int) -> Iterator[bytes]:
         """All digests of a kind in order, read in portions so that nobody waits for a slow reader."""
@@ -145,14 +131,7 @@ class Index:
 
     def marked(self, digests: Iterable[str]) -> set[str]:
         """Those of these blobs that bear a mark."""
-        wanted = list(digests)
-        found: set[str] = set()
-        with self._using() as connection:
-            for start in range(0, len(wanted), _AT_ONCE):
-                part = wanted[start : start + _AT_ONCE]
-                query = f"SELECT digest FROM tombstones WHERE digest IN ({','.join('?' * len(part))})"  # noqa: S608
-                found.update(row[0] for row in connection.execute(query, part))
-        return found
+        return {row[0] for row in self._among("digest", "tombstones", digests)}
 
     def bury(self, digests: Iterable[str], at: str, sequence: int) -> None:
         """Mark blobs as unreachable since now; older marks stay."""
@@ -195,6 +174,20 @@ class Index:
                 raise Unavailable(
                     "the store's index was damaged and is made again", code="store-unavailable", hint="try again"
                 ) from cause
+
+    def _among(
+        self, fields: str, table: str, digests: Iterable[bytes] | Iterable[str], kind: int | None = None
+    ) -> list[Any]:
+        """The rows of many digests, asked for in portions; those of `places` are of one kind."""
+        wanted, rows = list(digests), []
+        of_kind, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
+        with self._using() as connection:
+            for start in range(0, len(wanted), _AT_ONCE):
+                part = wanted[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT {fields} FROM {table} WHERE digest IN ({marks}){of_kind}"  # noqa: S608 - constants
+                rows += connection.execute(query, (*part, *values)).fetchall()
+        return rows
 
     def _name(self, connection: sqlite3.Connection, number: int) -> str:
         if number not in self._names:
