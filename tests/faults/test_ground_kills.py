@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -205,7 +206,8 @@ def test_a_failing_disk_is_refused_and_nothing_is_lost(ground: Ground, action: s
 class Disk:
     """A file system of its own in a file, whose power can be cut: what was not synced is gone.
 
-    Linux and root only. The writers are killed first: a machine without power executes nothing.
+    Linux and root only. The writers are killed first: a machine without power executes nothing. It is mounted where
+    only this process and its children see it (mount_namespaces(7)): however the tests end, no mount is left behind.
     """
 
     SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH
@@ -216,6 +218,7 @@ class Disk:
         with self.image.open("wb") as image:
             image.truncate(300 << 20)
         self._run("mkfs.ext4", "-q", str(self.image))
+        _leave_the_common_mounts()
         self.mount()
 
     def mount(self) -> None:
@@ -239,12 +242,22 @@ class Disk:
         subprocess.run(command, check=True, capture_output=True)
 
 
+def _leave_the_common_mounts() -> None:
+    """What this process mounts from here on is its own, and gone with it. `os.unshare` came with Python 3.12."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    new_namespace, private, recursive = 0x20000, 1 << 18, 1 << 14  # CLONE_NEWNS, MS_PRIVATE, MS_REC
+    if libc.unshare(new_namespace) or libc.mount(b"none", b"/", None, recursive | private, None):
+        raise OSError(ctypes.get_errno(), "no mounts of its own for this process")
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
         pytest.skip("only root can mount a disk and cut its power")
     try:
         disk = Disk(tmp_path)
+    except OSError as cause:
+        pytest.skip(f"no disk can be mounted here: {cause}")
     except subprocess.CalledProcessError as cause:
         pytest.skip(f"no disk can be mounted here: {cause.stderr.decode().strip()}")
     yield disk

@@ -36,9 +36,9 @@ def information(columns: pl.DataFrame, answer: pl.Series) -> dict[str, float]:
     """Mutual information of each column with the classes over the entropy of the classes, from 0 to about 1.
 
     Numbers with many values are cut into bins of equal size. Entropies are corrected by Miller and Madow, so that
-    many rare values do not look informative.
+    many rare values do not look informative. What chance could explain is left out.
     """
-    if len(answer) < _LEAST:
+    if len(answer) < _LEAST or not _beyond_chance(answer.value_counts()["count"].to_list(), columns.width):
         return {}
     codes = as_text(answer).rank("dense")
     found: dict[int, float] = {}

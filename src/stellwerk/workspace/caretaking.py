@@ -62,8 +62,8 @@ class Caretaker:
 
     def _scrub(self, now: datetime) -> None:
         """A portion of the store so large that all of it is read within the time of a round."""
-        if now - self._scrubbed < SCRUB_EVERY:
-            return
+        if now - self._scrubbed < SCRUB_EVERY or self._rooms.layout.bucket:
+            return  # to list and read a bucket costs money: that is for somebody to decide
         self._scrubbed = now
         folder = self._rooms.layout.blobs
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

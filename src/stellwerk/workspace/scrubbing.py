@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stellwerk.core.errors import StellwerkError
 from stellwerk.core.files import replace_text
 from stellwerk.ledger import documents
 from stellwerk.store.scrubbing import Scrub, scrub
 from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.stores import at_rest
 
 
 def last(rooms: Rooms) -> Scrub:
@@ -21,9 +20,8 @@ def last(rooms: Rooms) -> Scrub:
 
 def portion(rooms: Rooms, budget: int | None) -> Scrub:
     """Read a portion of the store, and tell the ledger of damage that was not known."""
-    before, blobs = last(rooms), rooms.blobs
-    listed: Any = blobs
-    found = scrub(listed, before, budget=budget, now=rooms.clock.now())
+    before = last(rooms)
+    found = scrub(at_rest(rooms.blobs), before, budget=budget, now=rooms.clock.now())
     fresh = sorted(set(found.damaged) - set(before.damaged))
     if fresh:
         with rooms.book.write() as tx:

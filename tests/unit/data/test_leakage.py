@@ -22,7 +22,7 @@ from stellwerk.data.leakage import (
     target_copy,
     time_order,
 )
-from stellwerk.data.model import LeakageFinding
+from stellwerk.data.model import LeakageFinding, Task
 
 SIZE = 400
 
@@ -140,19 +140,31 @@ def test_information_is_what_counting_says() -> None:
     assert (plain + correction) / entropy == pytest.approx(found, abs=1e-12)
 
 
-@given(st.integers(0, 10_000))
-def test_small_tables_are_not_accused(seed: int) -> None:
-    """Random features of few rows are not found to leak, however many there are."""
+def _small_table(seed: int) -> pl.DataFrame:
     random = Random(seed)
     size = random.randrange(3, 24)
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {f"f{number}": [random.random() for _ in range(size)] for number in range(15)}
         | {"c": [random.choice("abcd") for _ in range(size)], "id": [str(number) for number in range(size)]}
         | {"y": [random.randrange(2) for _ in range(size)]}
     )
 
-    assert () == leaks(frame, target="y", task="binary")
-    assert () == leaks(frame, target="y", task="multiclass")
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_small_tables_are_not_accused(task: Task) -> None:
+    """Random features of few rows are not found to leak, however many there are, but for one table in a thousand."""
+    accused = [seed for seed in range(1_000) if leaks(_small_table(seed), target="y", task=task)]
+
+    assert len(accused) <= 1, accused
+
+
+def test_few_rows_that_say_little_are_not_accused_by_a_lucky_category() -> None:
+    """Ten rows in two groups that name the classes: one table in some hundred does that by chance."""
+    frame = pl.DataFrame(
+        {"c": ["a"] * 5 + ["b"] * 5, "y": [0] * 5 + [1] * 5} | {f"x{n}": [n] * 10 for n in range(15)}
+    )
+
+    assert {} == association.information(frame.drop("y"), frame["y"])
 
 
 def test_a_target_with_nulls_is_refused() -> None:
