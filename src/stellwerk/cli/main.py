@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         return _interrupted(interrupt)
     except Exception as error:  # noqa: BLE001 - the rim: every error becomes a message and an exit code here
-        return exits.report(error, as_json=session.as_json or _wants_json(arguments))
+        code = exits.report(error, as_json=session.as_json or _wants_json(arguments))
+        _let_go(OSError)  # a full disk, say: Python would try once more at its end, and answer with a code of its own
+        return code
 
 
 def root() -> Root:
@@ -77,14 +79,20 @@ def _interrupted(cause: BaseException | None) -> int:
 
 
 def _leave_pipe() -> int:
-    """Whoever read our output has seen enough; say nothing, not even when Python flushes at its end."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    """Whoever read our output has seen enough; say nothing."""
+    _let_go((PipeClosed, BrokenPipeError))
+    return exits.SIGNALLED + signal.SIGPIPE
+
+
+def _let_go(errors: type[BaseException] | tuple[type[BaseException], ...]) -> None:
+    """Give what cannot be written to nobody, so that Python does not complain when it flushes at its end."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (PipeClosed, BrokenPipeError):
+        except errors:
+            null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
-    return exits.SIGNALLED + signal.SIGPIPE
+            os.close(null)
 
 
 def _wants_json(arguments: list[str]) -> bool:

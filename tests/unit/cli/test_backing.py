@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stellwerk.cli.main import main
+from stellwerk.testing.old import unpack
 from stellwerk.testing.postgres import Server
 
 OLD = Path(__file__).parents[2] / "compat" / "schema-1" / "workspace.tar.gz"
@@ -51,8 +51,7 @@ def test_there_and_back(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_migrating(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An old workspace names the command; the dry run changes nothing; after it everything works."""
-    with tarfile.open(OLD) as archive:
-        archive.extractall(here, filter="data")
+    unpack(OLD, here)
 
     assert 8 == main(["runs"])
     assert "stellwerk migrate" in capsys.readouterr().err

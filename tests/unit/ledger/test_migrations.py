@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tarfile
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +25,7 @@ from stellwerk.ledger.database import Database
 from stellwerk.ledger.migrations import Step
 from stellwerk.ledger.verify import verify_book
 from stellwerk.testing.fakes import StandingClock
+from stellwerk.testing.old import unpack
 from stellwerk.testing.postgres import Server
 from stellwerk.workspace import migrating
 from stellwerk.workspace.facade import connect
@@ -38,8 +38,7 @@ FIXTURE = Path(__file__).parents[2] / "compat" / "schema-1"
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A whole workspace that version 0.1 wrote: data, contract, runs, a model, a plan."""
-    with tarfile.open(FIXTURE / "workspace.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack(FIXTURE / "workspace.tar.gz", tmp_path)
     return tmp_path
 
 
