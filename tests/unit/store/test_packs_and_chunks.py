@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import random
 import sqlite3
@@ -86,10 +87,27 @@ def test_cuts_depend_on_the_content_alone(portion: int) -> None:
     arriving = [data[start : start + portion] for start in range(0, len(data), portion)] if portion > 1 else [data]
     whole = hashlib.sha256()
 
-    pieces = [piece for piece, _ in chunking.cut(arriving, whole)]
+    pieces = [piece for piece, _ in chunking.cut(chunking.filling(arriving), whole)]
 
     assert hashlib.sha256(data).digest() == whole.digest()
     assert GOLDEN_CUTS == [piece.length for piece in pieces]
+
+
+@pytest.mark.parametrize("size", [0, 1, chunking.MAXIMUM, 4 << 20, (4 << 20) + 1, 33_554_433])
+def test_chunks_are_the_bytes_of_their_source(size: int) -> None:
+    """Whatever a source gives at once, its chunks in a row are its bytes, each under its own name."""
+    data = random.Random(size).randbytes(size)
+    file, whole = io.BytesIO(data), hashlib.sha256()
+    chance = random.Random(7)
+
+    def fill(buffer: memoryview) -> int:
+        return file.readinto(buffer[: chance.randrange(1, len(buffer) + 1)])
+
+    cut = [(piece, bytes(chunk)) for piece, chunk in chunking.cut(fill, whole)]
+
+    assert data == b"".join(chunk for _, chunk in cut)
+    assert [(hashlib.sha256(chunk).digest(), len(chunk)) for _, chunk in cut] == [tuple(piece) for piece, _ in cut]
+    assert hashlib.sha256(data).digest() == whole.digest()
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager
 from heapq import merge
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 from stellwerk.core import failpoints
 from stellwerk.core.digest import Digest, hex_of, of_bytes, parse
@@ -89,7 +88,7 @@ class LocalFolder:
             size += len(chunk)
             if size > self.large:
                 with self._gate.writing():
-                    return self._put_chunked(chunking.windows(chain(held, iterator)))
+                    return self._put_chunked(chunking.filling(chain(held, iterator)))
         with self._gate.writing():
             return self._put_file(held)
 
@@ -118,6 +117,9 @@ class LocalFolder:
             if adopt:
                 with self._gate.writing():
                     digest = self._adopt(path, file)
+            elif before.st_size > self.large:
+                with self._gate.writing():
+                    digest = self._put_chunked(file.readinto)
             else:
                 digest = self.put_stream(iter(lambda: file.read(_PORTION), b""))
             if _version(before) != _version(os.fstat(file.fileno())):
@@ -128,7 +130,7 @@ class LocalFolder:
 
     def _put_one(self, data: bytes) -> Digest:
         if len(data) > self.large:
-            return self._put_chunked(chunking.windows((data,)))
+            return self._put_chunked(chunking.filling((data,)))
         digest = of_bytes(data)
         return digest if self._kept(digest, data) else self._put_file((data,))
 
@@ -219,11 +221,11 @@ class LocalFolder:
         failpoints.hit("blob.dirsync")
         disk.sync(target.parent)
 
-    def _put_chunked(self, windows: Iterable[bytes | memoryview]) -> Digest:
+    def _put_chunked(self, fill: chunking.Fill) -> Digest:
         whole = hashlib.sha256()
         pieces: list[Piece] = []
         with self._pack_writing() as writing:
-            for piece, data in chunking.cut(windows, whole):
+            for piece, data in chunking.cut(fill, whole):
                 pieces.append(piece)
                 if piece.digest not in writing.names and not self._chunk_kept(piece, data):
                     writing.add(piece.digest, CHUNK, data)
@@ -258,14 +260,13 @@ class LocalFolder:
             with disk.disk():
                 temporary.unlink(missing_ok=True)
 
-    def _adopt(self, path: Path, file: BinaryIO) -> Digest:
+    def _adopt(self, path: Path, file: io.BufferedReader) -> Digest:
         whole = hashlib.sha256()
-        portions = iter(lambda: file.read(_PORTION), b"")
+        pieces: list[Piece] = []
         if os.fstat(file.fileno()).st_size > self.large:
-            pieces = [piece for piece, _ in chunking.cut(portions, whole)]
+            pieces = [piece for piece, _ in chunking.cut(file.readinto, whole)]
         else:
-            pieces = []
-            for portion in portions:
+            for portion in iter(lambda: file.read(_PORTION), b""):
                 whole.update(portion)
         digest = Digest("sha256:" + whole.hexdigest())
         target = self._target(digest)

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,7 +71,7 @@ def publish(temporary: Path, target: Path, failpoint: str) -> bool:
     return free
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedReader:
     """A link or a pipe planted among the blobs is not followed and does not block."""
     return os.fdopen(open_descriptor(path), "rb")
 
