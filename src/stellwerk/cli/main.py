@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before anything heavy is loaded: OpenMP threads that wait for each other spin by default, and two such programs
     # on a busy machine spin each other to a halt.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Trees of many files are many tuples and no cycles: looking for those every 700 objects is a tenth of the time.
+    gc.set_threshold(50_000)
     arguments = list(sys.argv[1:] if argv is None else argv)
     session = Session()
     try:

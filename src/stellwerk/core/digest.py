@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NewType
 
 from stellwerk.core.errors import Invalid
@@ -12,6 +12,7 @@ from stellwerk.core.errors import Invalid
 Digest = NewType("Digest", str)
 """`sha256:` followed by 64 lower-case hexadecimal digits."""
 
+_PREFIX, _BYTES = len("sha256:"), 32
 _PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -41,6 +42,20 @@ def parse(text: str) -> Digest:
 def hex_of(digest: Digest) -> str:
     """The 64 hex digits without the algorithm."""
     return digest.removeprefix("sha256:")
+
+
+def raw(digests: Collection[Digest]) -> list[bytes]:
+    """The 32 bytes that each of many digests stands for. Raises `Invalid` for what is none."""
+    found = []
+    for digest in digests:
+        try:
+            name = bytes.fromhex(digest[_PREFIX:])
+        except ValueError:
+            name = b""
+        if digest != "sha256:" + name.hex() or len(name) != _BYTES:
+            parse(digest)
+        found.append(name)
+    return found
 
 
 def short(digest: Digest | str) -> str:

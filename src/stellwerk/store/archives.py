@@ -15,7 +15,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -237,7 +237,7 @@ def _keep(blobs: Blobs, members: Iterable[_Member], limits: Limits) -> tuple[lis
 
     def flush() -> None:
         for (path, _), digest in zip(batch, blobs.put_many([data for _, data in batch]), strict=True):
-            files[path] = replace(files[path], digest=digest)
+            files[path] = files[path]._replace(digest=digest)
         batch.clear()
 
     for member in members:
@@ -259,7 +259,7 @@ def _keep(blobs: Blobs, members: Iterable[_Member], limits: Limits) -> tuple[lis
         )
         files[path] = entry
         if member.size > _SMALL:
-            files[path] = replace(entry, digest=blobs.put_stream(member.content))
+            files[path] = entry._replace(digest=blobs.put_stream(member.content))
             continue
         batch.append((path, b"".join(member.content)))
         waiting += member.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from stellwerk.core.digest import Digest
 
@@ -12,9 +12,8 @@ MAX_DEPTH = 64
 """Folders below each other, so that nobody's tree can exhaust a reader's stack."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeEntry:
-    """One name in a folder: a file, or another tree."""
+class TreeEntry(NamedTuple):
+    """One name in a folder: a file, or another tree. A tuple, because folders are large."""
 
     name: str
     """A single path component, NFC, without separators."""

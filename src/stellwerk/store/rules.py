@@ -37,7 +37,7 @@ def tree_bytes(value: Tree) -> bytes:
     """The one byte sequence of a tree, which its digest names."""
     # Written out, because the general writer takes ten times as long and folders are large. A test holds both equal.
     entries = ",".join(
-        f'{{"digest":{_text(entry.digest)},"executable":{"true" if entry.executable else "false"},'
+        f'{{"digest":"{entry.digest}","executable":{"true" if entry.executable else "false"},'
         f'"kind":"{entry.kind}","name":{_text(entry.name)},"size":{_size(entry.size)}}}'
         for entry in value.entries
     )

@@ -1,13 +1,14 @@
 """A folder on disk as a tree of the store, reading only what changed.
 
-One thread does it: opening, hashing and closing a small file takes 10 µs, and a second thread waiting for the
-interpreter makes it 14 (docs/decisions/0019). Memory is bounded by one batch of files and the widest folder.
+One thread does it, and where the store can have a second process, that does half of it: opening, hashing and closing a
+small file takes 10 µs, and a second thread waiting for the interpreter makes it 14 (docs/decisions/0019). Memory is
+bounded by two batches of files and the widest folder.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -22,8 +23,8 @@ from stellwerk.store.working.cache import Cache, Section, Stat, Writer, pack_sta
 from stellwerk.store.working.ignoring import IGNORE_FILE, Ignoring, read
 from stellwerk.store.working.model import SMALL, Built, Progress, Special, silent
 
-BATCH_BYTES = 64 << 20
-BATCH_FILES = 20_000
+BATCH_BYTES = 32 << 20
+BATCH_FILES = 10_000
 TREE_BATCH = 8 << 20
 _REPORT = 500
 _NONE = Digest("")
@@ -47,6 +48,35 @@ class Adopting(Protocol):
 
     def put_file(self, path: Path, *, adopt: bool) -> Digest:
         """Keep a file, with `adopt` by linking it and making it read-only."""
+        ...
+
+
+class Hand(Protocol):
+    """Somebody on another processor who reads small files and keeps them, a batch at a time."""
+
+    def give(self, files: Sequence[tuple[str, Stat]]) -> None:
+        """Hand over files, by their paths in the folder and with the stats that they had."""
+        ...
+
+    def ready(self) -> bool:
+        """Whether `take` would not wait."""
+        ...
+
+    def take(self) -> list[tuple[Digest, Stat]] | None:
+        """What became of them: digests, and stats as they are now. None if somebody else must keep them."""
+        ...
+
+    def close(self) -> None:
+        """No more will come."""
+        ...
+
+
+@runtime_checkable
+class Helped(Protocol):
+    """A further ability of a store: to have files kept by another process."""
+
+    def hand(self, folder: int, hired: int) -> Hand | None:
+        """One more who keeps files of an open folder in this store, or None if nobody can."""
         ...
 
 
@@ -76,6 +106,21 @@ class _Folder:
     tree: Digest = _NONE
     below_files: int = 0
     below_bytes: int = 0
+
+    def path_of(self, at: int) -> str:
+        """The path of one of its files."""
+        return f"{self.path}/{self.files[at][0]}" if self.path else self.files[at][0]
+
+
+_Batch = list[tuple[_Folder, int]]
+
+
+@dataclass(slots=True)
+class _Hired:
+    """Somebody who keeps files, and what he is keeping."""
+
+    hand: Hand
+    batch: _Batch = field(default_factory=list)
 
 
 class Builder:
@@ -109,7 +154,9 @@ class Builder:
         self._progress = progress
         self._root, self._home = -1, Path()
         self._began = writer.now()
-        self._batch: list[tuple[_Folder, int]] = []
+        self._hands: list[_Hired] = []
+        self._hires = isinstance(keeper, Helped)
+        self._batch: _Batch = []
         self._batch_bytes = 0
         self._finished: list[_Folder] = []
         self._trees: list[bytes] = []
@@ -126,8 +173,13 @@ class Builder:
         try:
             top = self._scan(self._root, "", self._rules, 0)
             self._flush()
+            for hired in self._hands:
+                self._take_back(hired)
+            self._complete_finished()
             self._flush_trees()
         finally:
+            for hired in self._hands:
+                hired.hand.close()
             os.close(self._root)
         self._progress(self._files, self._bytes)
         self.unchanged = self.unchanged and top.same
@@ -235,7 +287,7 @@ class Builder:
         here.waiting += 1
         self._read += 1
         if stat.size > SMALL:
-            path = f"{here.path}/{here.files[at][0]}" if here.path else here.files[at][0]
+            path = here.path_of(at)
             if self._adopter is not None:
                 self._take(here, at, self._adopted(here, at, path, self._adopter))
             else:
@@ -244,7 +296,7 @@ class Builder:
         self._batch.append((here, at))
         self._batch_bytes += stat.size
         if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_FILES:
-            self._flush()
+            self._flush(more=True)
 
     def _adopted(self, here: _Folder, at: int, path: str, adopter: Adopting) -> Digest:
         digest = adopter.put_file(self._home / path, adopt=True)
@@ -264,13 +316,54 @@ class Builder:
         here.digests[at], here.kept[at] = digest, self._keeps
         here.waiting -= 1
 
-    def _flush(self) -> None:
-        """Read what is queued, and complete the folders that waited for it."""
+    def _flush(self, *, more: bool = False) -> None:
+        """Have kept what is queued, and complete the folders that waited for it; `more` is to come."""
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        if batch:
-            found = self._keeper.put_many(self._contents(batch))
-            for (here, at), digest in zip(batch, found, strict=True):
-                self._take(here, at, digest)
+        if batch and not (more and self._hand_over(batch)):
+            self._keep(batch)
+        self._complete_finished()
+
+    def _keep(self, batch: _Batch) -> None:
+        found = self._keeper.put_many(self._contents(batch))
+        for (here, at), digest in zip(batch, found, strict=True):
+            self._take(here, at, digest)
+
+    def _hand_over(self, batch: _Batch) -> bool:
+        """Whether somebody else keeps these files."""
+        hired = next((one for one in self._hands if not one.batch or one.hand.ready()), None) or self._hire()
+        if hired is None:
+            return False
+        self._take_back(hired)
+        hired.hand.give([(here.path_of(at), here.files[at][1]) for here, at in batch])
+        hired.batch = batch
+        return True
+
+    def _hire(self) -> _Hired | None:
+        if not self._hires or not isinstance(self._keeper, Helped):
+            return None
+        hand = self._keeper.hand(self._root, len(self._hands))
+        if hand is None:
+            self._hires = False
+            return None
+        self._hands.append(_Hired(hand))
+        return self._hands[-1]
+
+    def _take_back(self, hired: _Hired) -> None:
+        """Enter what somebody else has kept; what he could not keep is kept here."""
+        batch, hired.batch = hired.batch, []
+        if not batch:
+            return
+        found = hired.hand.take()
+        if found is None:
+            self._keep(batch)
+            return
+        for (here, at), (digest, stat) in zip(batch, found, strict=True):
+            here.files[at] = (here.files[at][0], stat)
+            self._take(here, at, digest)
+            self._bytes += stat.size
+        self._progress(self._files, self._bytes)
+
+    def _complete_finished(self) -> None:
         finished, self._finished = self._finished, []
         for here in finished:
             if here.waiting or not all(below.done for _, below in here.folders):
@@ -278,11 +371,11 @@ class Builder:
             else:
                 self._complete(here)
 
-    def _contents(self, batch: list[tuple[_Folder, int]]) -> Iterator[bytes]:
+    def _contents(self, batch: _Batch) -> Iterator[bytes]:
         root, progress, last = self._root, self._progress, len(batch) - 1
         for number, (here, at) in enumerate(batch):
             name, stat = here.files[at]
-            data, after = scanning.read_small(root, f"{here.path}/{name}" if here.path else name, stat)
+            data, after = scanning.read_small(root, here.path_of(at), stat)
             if after is not stat:
                 here.files[at] = (name, after)
             self._bytes += len(data)

@@ -13,7 +13,6 @@ import stat as modes
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from stellwerk.core import failpoints
@@ -85,7 +84,7 @@ class Checkout:
         folder = scanning.open_root(target.parent)
         try:
             began = self._writer.now()
-            stat = self._replace(folder, target.name, replace(entry, name=target.name))
+            stat = self._replace(folder, target.name, entry._replace(name=target.name))
         finally:
             os.close(folder)
         self._remember("", [(target.name, settled(stat, began), entry.digest)], [], tree, 1, entry.size)

@@ -166,7 +166,7 @@ class _Cache:
         names = self._known(list(wanted))
         fresh: list[ForeignDigest] = []
         for digest, entry in wanted.items():
-            plain = replace(entry, executable=False)
+            plain = entry._replace(executable=False)
             if digest in names:
                 self._place(names[digest], plain)
             else:

@@ -10,14 +10,16 @@ import errno
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from heapq import merge
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stellwerk.core import failpoints
-from stellwerk.core.digest import Digest, hex_of, of_bytes, parse
+from stellwerk.core.digest import Digest, hex_of, of_bytes, parse, raw
 from stellwerk.core.errors import Conflict, Corrupt
 from stellwerk.store import packing
 from stellwerk.store.adapters.local import chunking, disk, packs
@@ -30,9 +32,13 @@ from stellwerk.store.adapters.local.removal import Removal
 from stellwerk.store.packing import BLOB, CHUNK, Piece
 from stellwerk.store.rules import checked_range
 
+if TYPE_CHECKING:
+    from stellwerk.store.adapters.local.hand import SecondProcess
+
 failpoints.declare("blob.open", "blob.write", "blob.fsync", "blob.link", "blob.dirsync", "chunks.link")
 
 _PORTION = 5 << 19  # measured: larger ones cost page faults, smaller ones turns of threads
+_MOST_HANDS = 4
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK)
 
 
@@ -127,6 +133,23 @@ class LocalFolder:
                     f"{path.name!r} changed while it was read", code="file-changed", hint="add it again when it rests"
                 )
         return digest
+
+    def hand(self, folder: int, hired: int) -> SecondProcess | None:
+        """A process that keeps small files of an open folder here, if this machine has a processor for one more."""
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # Each, and whoever asks, has a processor of its own.
+        if (
+            processors < 2
+            or hired >= min(processors, _MOST_HANDS)
+            or not Path(sys.executable).name.startswith("python")
+        ):
+            return None
+        from stellwerk.store.adapters.local.hand import SecondProcess
+
+        try:
+            return SecondProcess(self._root, folder)
+        except OSError:
+            return None
 
     def _put_one(self, data: bytes) -> Digest:
         if len(data) > self.large:
@@ -396,7 +419,7 @@ class LocalFolder:
 
     def lengths(self, digests: Collection[Digest]) -> dict[Digest, int]:
         """Those that are here, with their lengths; asked of the index at once. Marks of collection are taken away."""
-        names = {bytes.fromhex(hex_of(parse(digest))): digest for digest in digests}
+        names = dict(zip(raw(digests), digests, strict=True))
         with self._gate.writing():
             found = {names[name]: size for name, size in self._index.sizes(names, BLOB).items()}
             for digest in digests:
@@ -407,7 +430,7 @@ class LocalFolder:
 
     def get_many(self, digests: Collection[Digest]) -> Iterator[bytes]:
         """The bytes of many small blobs in order, each verified; their places are looked up at once."""
-        places = self._index.known([bytes.fromhex(hex_of(parse(digest))) for digest in digests], BLOB)
+        places = self._index.known(raw(digests), BLOB)
         for digest in digests:
             place = places.get(bytes.fromhex(hex_of(digest)))
             try:

@@ -53,6 +53,13 @@ def write_all(descriptor: int, chunk: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def write_parts(descriptor: int, parts: list[bytes]) -> None:
+    """Write parts one after the other, without joining them first."""
+    written = os.writev(descriptor, parts)
+    if written < sum(map(len, parts)):
+        write_all(descriptor, memoryview(b"".join(parts))[written:])
+
+
 def finish(descriptor: int) -> None:
     """Make a file read-only and durable. An error means that the file must be thrown away, never synced again."""
     os.fchmod(descriptor, 0o444 | (os.fstat(descriptor).st_mode & 0o111))

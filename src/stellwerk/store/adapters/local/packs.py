@@ -8,7 +8,7 @@ import sys
 import threading
 import zlib
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +29,10 @@ failpoints.declare("pack.open", "pack.write", "pack.fsync", "pack.link")
 FOLDER = "packs"
 TARGET_BYTES = 256 << 20
 """A pack is closed when it has reached this size."""
-_BUFFER = 4 << 20
+_HELD_BYTES, _HELD_PARTS = 4 << 20, 1000
+"""How much is handed to the disk at once; the system takes no more than 1024 parts."""
+_AHEAD = 2
+"""How many portions may wait for the disk."""
 _SAMPLE = 4 << 10
 _WORTH = 0.9
 """A frame is kept when it needs at most this share of the content's bytes."""
@@ -46,8 +49,9 @@ class PackWriter:
         self.size = len(packing.PACK_HEAD)
         self._compressor = Compressor()
         self._disk = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
-        self._buffer = bytearray(packing.PACK_HEAD)
+        self._writing: deque[Future[None]] = deque()
+        self._parts: list[bytes] = [packing.PACK_HEAD]
+        self._held = 0
         with disk.disk():
             failpoints.hit("pack.open")
             self._descriptor = disk.create(self._temporary)
@@ -62,14 +66,15 @@ class PackWriter:
         """Append a record as it lies in another pack."""
         self.records.append(record if record.offset == self.size else record._replace(offset=self.size))
         self.size += len(stored)
-        self._buffer += stored
-        if len(self._buffer) >= _BUFFER:
+        self._parts.append(stored if isinstance(stored, bytes) else bytes(stored))
+        self._held += len(stored)
+        if self._held >= _HELD_BYTES or len(self._parts) >= _HELD_PARTS:
             self._flush()
 
     def close(self) -> str:
         """Make it durable under its name, and return that name. The pack is not in any index yet."""
         end, name = packing.pack_end(self.records, self.size)
-        self._buffer += end
+        self._parts.append(end)
         self._flush()
         self._settle()
         target = self._folder / f"{name.hex()}.pack"
@@ -98,20 +103,20 @@ class PackWriter:
             return disk.holds(target, mine)
 
     def _flush(self) -> None:
-        """Hand the buffer to the disk while the next one is filled."""
-        self._settle()
-        self._writing = self._disk.submit(self._write, self._buffer)
-        self._buffer = bytearray()
+        """Hand to the disk what is held, while more is gathered."""
+        self._settle(_AHEAD)
+        self._writing.append(self._disk.submit(self._write, self._parts))
+        self._parts, self._held = [], 0
 
-    def _settle(self) -> None:
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
+    def _settle(self, most: int = 0) -> None:
+        """Wait until at most so many portions are still to be written."""
+        while len(self._writing) > most:
+            self._writing.popleft().result()
 
-    def _write(self, data: bytearray) -> None:
+    def _write(self, parts: list[bytes]) -> None:
         with disk.disk():
             failpoints.hit("pack.write")
-            disk.write_all(self._descriptor, memoryview(data))
+            disk.write_parts(self._descriptor, parts)
 
 
 class Compressor:
