@@ -73,6 +73,7 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.said = Acknowledged()
         self.lives = 0
         create_key(folder / "key")
@@ -163,13 +164,20 @@ def test_killed_at_every_failpoint(ground: Ground) -> None:
     ground.check()
 
 
+LIVES = 40
+"""After so many a new ground is begun, because all of it is read after each."""
+
+
 def test_killed_at_random(ground: Ground) -> None:
     """A writer killed at any moment loses nothing it acknowledged; the next one goes on where it was."""
     seed = int(os.environ.get("STELLWERK_SEED", random.SystemRandom().getrandbits(32)))
     print(f"STELLWERK_SEED={seed}")
     chance = random.Random(seed)
 
-    for _ in range(int(os.environ.get("STELLWERK_KILLS", "8"))):
+    for number in range(int(os.environ.get("STELLWERK_KILLS", "8"))):
+        if number and number % LIVES == 0:
+            assert ground.said.entries
+            ground = Ground(ground.folder.with_name(f"ground-{number}"))
         child = ground.start(rounds=10_000)
         assert child.stdout is not None
         heard = [child.stdout.readline() for _ in range(chance.randrange(1, 40))]
