@@ -6,6 +6,7 @@ nobody else writes SQL.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -289,7 +290,7 @@ class Writing:
             actor=self.actor,
             kind=kind,
             subject=subject,
-            body=canonical.loads(inner),
+            body=json.loads(inner),
         )
 
     def record_many(self, items: Iterable[Item]) -> range:

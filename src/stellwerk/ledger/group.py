@@ -6,7 +6,6 @@ full, commits for all; the others wait for that. Each block is a unit of its own
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,7 +16,7 @@ from stellwerk.ledger.dialects.port import Dialect, Session
 from stellwerk.ledger.failures import failpoint, unusable
 from stellwerk.ledger.growing import Edge, grown
 from stellwerk.ledger.rules import leaf_hash
-from stellwerk.ledger.turns import Turn
+from stellwerk.ledger.turns import Latch, Turn
 
 failpoints.declare("ledger.commit", "ledger.committed")
 
@@ -42,7 +41,7 @@ class Group:
     def __init__(self) -> None:
         self.blocks = 0
         self.began = monotonic()
-        self.settled = threading.Event()
+        self.settled = Latch()
         self.failure: Exception | None = None
 
     @property
@@ -209,7 +208,7 @@ class Committer:
             if group.failure is not None or not self._dialect.in_transaction(change.session):
                 group.failure = group.failure or unusable("a transaction was lost")
                 self._abandon()
-                group.settled.set()
+                group.settled.open()
 
     def _pass_on(self) -> None:
         """End this thread's turn: the next in line goes on in the same transaction, or it is committed now."""
@@ -243,7 +242,7 @@ class Committer:
             if not isinstance(cause, Exception):
                 raise
         finally:
-            group.settled.set()
+            group.settled.open()
         if interrupt is not None:
             raise interrupt
 

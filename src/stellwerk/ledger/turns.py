@@ -69,6 +69,27 @@ class Turn:
                 self._taken = False
 
 
+class Latch:
+    """Closed until it is opened, once and for all. Who waits goes through one after the other, not all at once."""
+
+    def __init__(self) -> None:
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._opened = False
+
+    def wait(self) -> None:
+        """Wait until it is open."""
+        # Each lets the next one through: waking all would have them fight for the interpreter.
+        with self._gate:
+            pass
+
+    def open(self) -> None:
+        """Let everybody through. For one thread at a time."""
+        if not self._opened:
+            self._opened = True
+            self._gate.release()
+
+
 class Queue:
     """One place before a lock that several processes want: only who holds the place may try for the lock.
 
