@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from stellwerk.core import canonical, failpoints
+from stellwerk.core import failpoints
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Bug, Conflict, Corrupt, NotFound, Unavailable
 from stellwerk.ledger import migrations, rules
