@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stellwerk.core.clock import Clock, format_instant, parse_instant
 from stellwerk.core.digest import Digest
@@ -17,7 +17,7 @@ from stellwerk.data.shelves import CONTRACTS, DATASETS
 from stellwerk.data.sources import rules as pins
 from stellwerk.data.sources.model import Pinned
 from stellwerk.ledger import documents
-from stellwerk.ledger.ports import Book
+from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store import service as trees
 from stellwerk.store import sync
@@ -90,29 +90,17 @@ class Datasets:
                 return None
             if latest is not None and latest.digest == tree:
                 return latest
-            version = DatasetVersion(
-                workspace=tx.workspace,
-                name=name,
-                version=latest.version + 1 if latest else 1,
+            return self._next(
+                tx,
+                name,
+                latest,
+                {"files": files, "bytes": size},
                 digest=tree,
-                partitions=(),
-                columns=(),
-                rows=0,
                 source=source,
-                parent=latest.digest if latest else None,
-                created_at=self._clock.now(),
-                created_by=tx.actor,
                 kind="files",
                 files=files,
                 bytes=size,
             )
-            DATASETS.insert(tx, version)
-            tx.record(
-                "data.added",
-                f"dataset:{name}@{version.version}",
-                {"digest": tree, "files": version.files, "bytes": version.bytes, "source": source},
-            )
-        return version
 
     def _measure(self, latest: DatasetVersion | None, tree: Digest) -> tuple[int, int]:
         """Files and bytes of a tree; makes sure that the store holds what the version before had not."""
@@ -181,29 +169,19 @@ class Datasets:
                 raise _not_a_table(name)
             if latest is not None and latest.digest == digest:
                 return latest
-            version = DatasetVersion(
-                workspace=tx.workspace,
-                name=name,
-                version=latest.version + 1 if latest else 1,
+            return self._next(
+                tx,
+                name,
+                latest,
+                {"rows": pinned.rows, "partition": "elsewhere"},
                 digest=digest,
-                partitions=(),
-                columns=pinned.columns,
-                rows=pinned.rows,
                 source=pinned.source,
-                parent=latest.digest if latest else None,
-                created_at=self._clock.now(),
-                created_by=tx.actor,
+                rows=pinned.rows,
+                columns=pinned.columns,
                 kind="reference",
                 files=len(pinned.parts),
                 bytes=sum(part.size for part in pinned.parts),
             )
-            DATASETS.insert(tx, version)
-            tx.record(
-                "data.added",
-                f"dataset:{name}@{version.version}",
-                {"digest": digest, "rows": version.rows, "partition": "elsewhere", "source": version.source},
-            )
-        return version
 
     def pinned(self, version: DatasetVersion) -> Pinned:
         """What a reference was pinned to."""
@@ -420,25 +398,54 @@ class Datasets:
                 return None
             if latest is not None and latest.digest == tree:
                 return latest
-            version = DatasetVersion(
-                workspace=tx.workspace,
-                name=name,
-                version=latest.version + 1 if latest else 1,
+            rows = sum(p.rows for p in partitions)
+            return self._next(
+                tx,
+                name,
+                latest,
+                {"rows": rows, "partition": part.name},
                 digest=tree,
-                partitions=partitions,
-                columns=columns,
-                rows=sum(p.rows for p in partitions),
                 source=source,
-                parent=latest.digest if latest else None,
-                created_at=self._clock.now(),
-                created_by=tx.actor,
+                rows=rows,
+                columns=columns,
+                partitions=partitions,
             )
-            DATASETS.insert(tx, version)
-            tx.record(
-                "data.added",
-                f"dataset:{name}@{version.version}",
-                {"digest": tree, "rows": version.rows, "partition": part.name, "source": source},
-            )
+
+    def _next(
+        self,
+        tx: Transaction,
+        name: str,
+        latest: DatasetVersion | None,
+        said: Mapping[str, Any],
+        *,
+        digest: Digest,
+        source: str,
+        rows: int = 0,
+        columns: tuple[tuple[str, str], ...] = (),
+        partitions: tuple[Partition, ...] = (),
+        kind: Literal["table", "files", "reference"] = "table",
+        files: int = 0,
+        bytes: int = 0,  # noqa: A002 - as in `DatasetVersion`
+    ) -> DatasetVersion:
+        """Make the version that follows the latest; `said` is what else the ledger is told of it."""
+        version = DatasetVersion(
+            workspace=tx.workspace,
+            name=name,
+            version=latest.version + 1 if latest else 1,
+            digest=digest,
+            partitions=partitions,
+            columns=columns,
+            rows=rows,
+            source=source,
+            parent=latest.digest if latest else None,
+            created_at=self._clock.now(),
+            created_by=tx.actor,
+            kind=kind,
+            files=files,
+            bytes=bytes,
+        )
+        DATASETS.insert(tx, version)
+        tx.record("data.added", f"dataset:{name}@{version.version}", {"digest": digest, "source": source, **said})
         return version
 
     def _differs(self, name: str, frame: pl.DataFrame) -> bool:
