@@ -23,8 +23,8 @@ from stellwerk.store.working.cache import Cache, Section, Stat, Writer, pack_sta
 from stellwerk.store.working.ignoring import IGNORE_FILE, Ignoring, read
 from stellwerk.store.working.model import SMALL, Built, Progress, Special, silent
 
-BATCH_BYTES = 32 << 20
-BATCH_FILES = 10_000
+BATCH_BYTES = 64 << 20
+BATCH_FILES = 20_000
 TREE_BATCH = 8 << 20
 _REPORT = 500
 _NONE = Digest("")
