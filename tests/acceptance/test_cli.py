@@ -231,6 +231,9 @@ def test_a_failing_step_shows_the_users_own_lines(home: Path) -> None:
     failed = stellwerk(home, "run", "bad")
     newest = stellwerk(home, "runs", "--json", "--experiment", "bad", "--steps").data
     step = next(run for run in newest if run["name"] == "broken")
+    asked = ("--where", "status = 'FAILED' AND run_name = 'broken'", "--order", "start_time DESC", "--json")
+    assert [step["id"]] == [run["id"] for run in stellwerk(home, "runs", "--steps", *asked).data][:1]
+    assert [] == stellwerk(home, "runs", *asked).data  # a step, and steps were not asked for
     page = stellwerk(home, "runs", step["id"])
 
     assert (2, "") == (failed.code, failed.out)

@@ -91,18 +91,33 @@ def _summary(ran: Ran) -> Table:
 
 @click.command(cls=Command)
 @click.argument("run_id", metavar="[RUN]", required=False, default="")
+@click.option(
+    "--where", default="", metavar="CONDITIONS", help='Only runs that meet them, such as "metrics.auc > 0.9".'
+)
+@click.option("--order", multiple=True, metavar="NAME [DESC]", help='Such as "metrics.auc DESC"; may be repeated.')
 @click.option("--experiment", help="Only runs of this experiment (a pipeline's name).")
 @click.option("--steps", is_flag=True, help="The steps of pipelines as well.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
 @click.pass_obj
-def runs(session: Session, run_id: str, experiment: str | None, steps: bool, limit: int) -> None:
+def runs(
+    session: Session,
+    run_id: str,
+    where: str,
+    order: tuple[str, ...],
+    experiment: str | None,
+    steps: bool,
+    limit: int,
+) -> None:
     """List what was executed, newest first, or show one run.
 
-    With RUN: its parameters, inputs, outputs, steps, error and log.
+    With RUN: its parameters, inputs, outputs, steps, error and log. Conditions are those of MLflow's search: metrics,
+    params, tags and attributes (run_name, status, kind, user_id, start_time and end_time in milliseconds), joined by
+    AND.
 
     \b
     Example:
       stellwerk runs --experiment delay --limit 5
+      stellwerk runs --where "metrics.auc > 0.7 AND params.depth = '6'" --order "metrics.auc DESC"
       stellwerk runs 01kc4v3n0w5x8y2z6q7r9s1t3v
     """
     with session.workspace() as workspace:
@@ -110,10 +125,11 @@ def runs(session: Session, run_id: str, experiment: str | None, steps: bool, lim
             page = workspace.run_page(run_id)
             session.screen.show(page, *_page(page))
             return
-        # Steps are runs too, and cannot be left out where they are looked up.
-        found = workspace.runs(experiment=experiment, limit=limit if steps else 10_000)
-    shown = found[:limit] if steps else tuple(one for one in found if one.parent is None)[:limit]
-    session.screen.show(shown, _runs(shown) if shown else dim("no run yet"))
+        asked = [where] if where.strip() else []
+        if not steps:
+            asked.append("parent IS NULL")  # steps are runs too
+        shown = workspace.runs(" AND ".join(asked), order=order, experiment=experiment, limit=limit)
+    session.screen.show(shown, _runs(shown) if shown else dim("no such run" if where or experiment else "no run yet"))
 
 
 def _runs(found: tuple[Run, ...]) -> Table:

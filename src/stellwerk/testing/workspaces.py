@@ -216,6 +216,20 @@ class WorkspaceContract:
         assert page.graph.edges
         assert dict(page.outputs)["model"] == life.first.model.digest
 
+    def test_runs_are_found_by_what_they_logged(self, life: Life, data: Workspace) -> None:
+        """By conditions and in an order, in pages; a wrong condition says what was expected."""
+        auroc = life.first.evaluation["metrics"]["auroc"]
+        asked = f"metrics.auroc >= {auroc!r} AND parent IS NULL AND experiment = '{ENDPOINT}' AND status = 'FINISHED'"
+        found = [run.id for run in data.runs(asked, order=["start_time"])]
+
+        assert [life.first.run.id, life.second.run.id] == found
+        assert found[1:] == [run.id for run in data.runs(asked, order=["start_time"], limit=1, offset=1)]
+        assert () == data.runs(f"metrics.auroc > {auroc!r} AND parent IS NULL")
+        assert {"train"} == {run.kind for run in data.runs("attributes.kind = 'train'")}
+        with pytest.raises(Invalid) as caught:
+            data.runs("metrics.auroc >")
+        assert "invalid-filter" == caught.value.code
+
     def test_models_are_named(self, life: Life, data: Workspace) -> None:
         """By name, version, alias and digest; an alias moves."""
         alias = data.models.alias(ENDPOINT, "champion", 1)

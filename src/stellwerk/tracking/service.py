@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
@@ -14,6 +14,8 @@ from stellwerk.core.names import new_id
 from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.tracking.model import Cost, Link, Run, Status, StepMemory
+from stellwerk.tracking.ports import Finder
+from stellwerk.tracking.search import Clause, Subject, parse_filter, parse_order
 from stellwerk.tracking.shelves import LINKS, RUNS, STEPS
 
 PIPELINE = "pipeline"
@@ -23,8 +25,8 @@ PIPELINE = "pipeline"
 class Runs:
     """Use cases of the tracking room for one workspace and actor."""
 
-    def __init__(self, book: Book, clock: Clock) -> None:
-        self._book, self._clock = book, clock
+    def __init__(self, book: Book, clock: Clock, finder: Finder) -> None:
+        self._book, self._clock, self._finder = book, clock, finder
 
     def start(self, *, experiment: str, name: str, kind: str, process: str | None = None, **facts: Any) -> Run:
         """Begin a run; it is in the ledger before anything is executed."""
@@ -41,7 +43,7 @@ class Runs:
             **facts,
         )
         with self._book.write() as tx:
-            RUNS.insert(tx, run)
+            self._keep(tx, run)
             _link(tx, run.id, "used", run.inputs)
             tx.record("run.started", f"run:{run.id}", {"name": name, "kind": kind, "parent": run.parent})
         return run
@@ -75,6 +77,7 @@ class Runs:
                 process=None,
             )
             RUNS.put(tx, ended)
+            self._finder.enter(tx, ended)
             if run.kind != PIPELINE:
                 _link(tx, run_id, "made", ended.outputs)
             if memory is not None and STEPS.find(tx, memory.step_key) is None:
@@ -97,7 +100,7 @@ class Runs:
             **facts,
         )
         with self._book.write() as tx:
-            RUNS.insert(tx, run)
+            self._keep(tx, run)
             _link(tx, run.id, "used", run.inputs)
             _link(tx, run.id, "made", run.outputs)
             tx.record("run.finished", f"run:{run.id}", _facts(run))
@@ -108,12 +111,39 @@ class Runs:
         with self._book.read() as reader:
             return RUNS.get(reader, run_id)
 
-    def search(self, *, experiment: str | None = None, parent: str | None = None, limit: int = 100) -> list[Run]:
-        """Runs, newest first."""
+    def search(
+        self,
+        *,
+        where: str = "",
+        order: Sequence[str] = (),
+        experiment: str | None = None,
+        parent: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[Run]:
+        """Runs that meet all conditions, in the order asked for, and then newest first.
+
+        Args:
+            where: A filter (`tracking.search`), such as `metrics.auc > 0.9 AND parent IS NULL`.
+            order: Such as `metrics.auc DESC`, the most important first.
+
+        Raises:
+            Invalid: `invalid-filter` or `invalid-order`, with what was expected.
+        """
         asked = {"experiment": experiment, "parent": parent}
-        equal: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
+        clauses = [
+            *parse_filter(where),
+            *(Clause(Subject("attribute", key), "=", value) for key, value in asked.items() if value is not None),
+        ]
+        criteria = parse_order(order)
         with self._book.read() as reader:
-            return RUNS.select(reader, order="-id", limit=limit, **equal)
+            ids = self._finder.find(reader, where=clauses, order=criteria, limit=limit, offset=offset)
+            found = {run.id: run for run in RUNS.among(reader, "id", ids)}
+        return [found[one] for one in ids]
+
+    def _keep(self, tx: Transaction, run: Run) -> None:
+        RUNS.insert(tx, run)
+        self._finder.enter(tx, run)
 
     def makers(self, digest: Digest) -> list[Run]:
         """Runs that made an artifact, oldest first; a cached run made nothing new but is listed too."""

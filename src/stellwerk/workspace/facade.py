@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -338,9 +338,30 @@ class Workspace:
 
         return run(self._caller, plan, watch)
 
-    def runs(self, *, experiment: str | None = None, parent: str | None = None, limit: int = 100) -> tuple[Run, ...]:
-        """Runs, newest first."""
-        return _call(self._caller, ops.search_runs, experiment=experiment, parent=parent, limit=limit)
+    def runs(
+        self,
+        where: str = "",
+        *,
+        order: Sequence[str] = (),
+        experiment: str | None = None,
+        parent: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[Run, ...]:
+        """Runs that meet all conditions, in the order asked for, and then newest first.
+
+        Args:
+            where: Conditions on metrics, params, tags and attributes, joined by AND, in the language of MLflow's
+                search: `metrics.auc > 0.9 AND params.depth = '6' AND status = 'finished' AND parent IS NULL`.
+            order: Such as `metrics.auc DESC`, the most important first; what a run does not have comes last.
+            experiment: The name of a pipeline.
+            parent: The run whose steps are asked for.
+
+        Raises:
+            Invalid: `invalid-filter` or `invalid-order`, with what was expected.
+        """
+        asked = {"where": where, "order": tuple(order), "experiment": experiment, "parent": parent}
+        return _call(self._caller, ops.search_runs, **asked, limit=limit, offset=offset)
 
     def declare(self, endpoint: EndpointSpec) -> EndpointSpec:
         """Make an endpoint's declaration known."""

@@ -35,6 +35,7 @@ from stellwerk.releases.service import Interlocking
 from stellwerk.reviews.service import Inbox
 from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
+from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
@@ -81,7 +82,7 @@ class Rooms:
             self.blobs.sweep()
         self.verifier = Ed25519Verifier()
         self.ring = KeyRing(self.book, layout.identity, self.verifier)
-        self.runs = Runs(self.book, self.clock)
+        self.runs = Runs(self.book, self.clock, SqlFinder())
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock)

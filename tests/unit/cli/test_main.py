@@ -150,6 +150,8 @@ def test_a_new_version_shows_what_changed(here: Path, capsys: pytest.CaptureFixt
         (4, ["stop", "nope", "--why", "x"]),
         (2, ["stop", "nope"]),
         (4, ["runs", "01nope"]),
+        (2, ["runs", "--where", "metrics.auc >"]),
+        (2, ["runs", "--order", "auc DOWN"]),
         (4, ["inbox", "decide", "01nope", "yes"]),
         (4, ["compare", "a", "b"]),
         (4, ["dossier", "nope"]),

@@ -27,6 +27,7 @@ from stellwerk.ledger.verify import verify_book
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.testing.old import unpack
 from stellwerk.testing.postgres import Server
+from stellwerk.tracking.adapters.finder import SqlFinder, values
 from stellwerk.workspace import migrating
 from stellwerk.workspace.facade import connect
 from stellwerk.workspace.layout import Layout, find
@@ -94,6 +95,25 @@ def test_everything_is_there_afterwards(place: Path, layout: Layout) -> None:
         assert 300 == live.data.frame("parcels").height
         assert () == live.verify().findings
         assert () == live.fsck()
+
+
+def test_runs_are_found_by_what_they_logged_then(place: Path, layout: Layout) -> None:
+    """What the step writes for an old run is what is written for a new one."""
+    migrating.migrate(layout, Settings(actor="anna"))
+
+    with connect(place, actor="anna") as live:
+        rooms = live._caller.rooms  # type: ignore[attr-defined]
+        runs = live.runs(limit=1000)
+        asked = sa.select(values).order_by(values.c.run, values.c.entity, values.c.key)
+        with rooms.book.write() as tx:
+            migrated = tx.execute(asked).all()
+            for run in runs:
+                SqlFinder().enter(tx, run)
+            assert migrated == tx.execute(asked).all()
+            tx.record("thing.made", "thing:a")
+        measured = next(run for run in runs if run.metrics and run.params)
+        name, number = next(iter(measured.metrics.items()))
+        assert measured.id in {run.id for run in live.runs(f"metrics.`{name}` = {number!r} AND end_time > 0")}
 
 
 def test_the_copy_is_the_database_as_it_was(layout: Layout) -> None:
@@ -243,7 +263,7 @@ def test_steps_work_on_postgresql_too(postgres: Server, monkeypatch: pytest.Monk
     with psycopg.connect(url) as connection:
         notes = connection.execute("SELECT note FROM meta ORDER BY note").fetchall()
         copied = connection.execute(f"SELECT count(*) FROM {done.copy}.ledger_entries").fetchone()
-    assert [("was 2",), ("was example.com/book",)] == notes
+    assert [(f"was {migrations.CURRENT}",), ("was example.com/book",)] == notes
     assert (1,) == copied
     assert 0 == len(database.migrate(LATER).steps)
     with pytest.raises(Unavailable):

@@ -31,6 +31,11 @@ STEPS = (
         summary="the nodes of the Merkle tree lie in the order in which they are read; the file is a tenth smaller",
         module="stellwerk.ledger.migrations.nodes_in_order",
     ),
+    Step(
+        to="3",
+        summary="runs are found by their metrics, parameters and tags",
+        module="stellwerk.ledger.migrations.values_of_runs",
+    ),
 )
 """Append-only, in order. The first step leads from schema 1."""
 

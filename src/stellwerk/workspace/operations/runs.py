@@ -93,10 +93,18 @@ def close_runs(rooms: Rooms) -> tuple[Run, ...]:
 
 @operation("runs.search", "runs:read")
 def search_runs(
-    rooms: Rooms, experiment: str | None = None, parent: str | None = None, limit: int = 100
+    rooms: Rooms,
+    where: str = "",
+    order: tuple[str, ...] = (),
+    experiment: str | None = None,
+    parent: str | None = None,
+    limit: int = 100,
+    offset: int = 0,
 ) -> tuple[Run, ...]:
-    """Runs, newest first."""
-    return tuple(rooms.runs.search(experiment=experiment, parent=parent, limit=limit))
+    """Runs that meet all conditions, in the order asked for, and then newest first."""
+    return tuple(
+        rooms.runs.search(where=where, order=order, experiment=experiment, parent=parent, limit=limit, offset=offset)
+    )
 
 
 @operation("runs.get", "runs:read")

@@ -1,0 +1,1 @@
+"""Finding runs by what they logged, in SQL."""

@@ -1,0 +1,201 @@
+"""Runs by what they logged: a row per metric, parameter and tag, and conditions compiled to looks into its indexes."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from stellwerk.ledger.parameters import plain, position
+from stellwerk.ledger.ports import Reader, Transaction
+from stellwerk.ledger.tables import REAL, TEXT, metadata
+from stellwerk.tracking.model import Run
+from stellwerk.tracking.search import Clause, Order, Subject
+from stellwerk.tracking.shelves import RUNS
+
+HEAD = 200
+"""Characters of a text that are in an index. PostgreSQL takes no row of more than 2,700 bytes into one."""
+LONGEST_KEY = 500
+"""What has a longer name is shown with its run, and cannot be sought."""
+
+values = sa.Table(
+    "run_values",
+    metadata,
+    sa.Column("workspace", TEXT, primary_key=True),
+    sa.Column("run", TEXT, primary_key=True),
+    sa.Column("entity", TEXT, primary_key=True),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("number", REAL),
+    sa.Column("head", TEXT),
+    sa.Column("text", TEXT),
+    sa.Index("run_values_by_number", "workspace", "entity", "key", "number", "run"),
+    sa.Index("run_values_by_text", "workspace", "entity", "key", "head", "run"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+_COLUMNS = {"run_id": "id", "status": "status", "experiment": "experiment", "parent": "parent"}
+"""Attributes that are columns of the shelf itself."""
+
+
+class SqlFinder:
+    """The index in the one database, on SQLite and PostgreSQL alike."""
+
+    def enter(self, tx: Transaction, run: Run) -> None:
+        rows = [
+            {"workspace": tx.workspace, "run": run.id, "entity": entity, "key": key, **_row(value)}
+            for (entity, key), value in _values_of(run)
+            if len(key) <= LONGEST_KEY
+        ]
+        tx.execute(values.delete().where(values.c.workspace == tx.workspace, values.c.run == plain(run.id)))
+        tx.execute(values.insert(), rows)
+
+    def find(
+        self, reader: Reader, *, where: Sequence[Clause], order: Sequence[Order], limit: int, offset: int
+    ) -> list[str]:
+        runs = RUNS.table
+        query = sa.select(runs.c.id).where(runs.c.workspace == reader.workspace)
+        for clause in where:
+            query = query.where(_condition(clause, reader.workspace))
+        for criterion in order:
+            measure = _measure(criterion.subject)
+            # Neither database agrees with the other where what is missing stands, so that is asked first.
+            query = query.order_by(measure.is_(None), measure.desc() if criterion.descending else measure.asc())
+        query = query.order_by(runs.c.started_at.desc(), runs.c.id.desc())
+        found = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
+        return [str(row.id) for row in found]
+
+
+def _values_of(run: Run) -> Iterator[tuple[tuple[str, str], float | str]]:
+    for key, number in run.metrics.items():
+        yield ("metric", key), float(number)
+    for key, value in run.params.items():
+        yield ("param", key), _spelled(value)
+    for key, text in run.tags.items():
+        yield ("tag", key), text
+    yield ("attribute", "run_name"), run.name
+    yield ("attribute", "user_id"), run.started_by
+    yield ("attribute", "kind"), run.kind
+    yield ("attribute", "start_time"), float(_milliseconds(run.started_at))
+    if run.ended_at is not None:
+        yield ("attribute", "end_time"), float(_milliseconds(run.ended_at))
+
+
+def _milliseconds(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def _spelled(value: Any) -> str:
+    """A parameter as it was typed in Python, which is how MLflow keeps it."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else str(value)
+
+
+def _row(value: float | str) -> dict[str, Any]:
+    if isinstance(value, str):
+        text = value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+        return {"number": None, "head": text[:HEAD], "text": text}
+    # What no number is found by, and the largest number there is, for infinity: no database keeps those alike.
+    number = None if math.isnan(value) else max(-sys.float_info.max, min(value, sys.float_info.max))
+    return {"number": number, "head": None, "text": None}
+
+
+def _condition(clause: Clause, workspace: str) -> Any:
+    subject = clause.subject
+    column = _column(subject)
+    if column is not None:
+        return _compared(column, clause)
+    rows = sa.select(values.c.run).where(
+        values.c.workspace == workspace,
+        values.c.entity == subject.entity,
+        values.c.key == plain(subject.key),
+    )
+    run = RUNS.table.c.id
+    if clause.comparator == "IS NULL":
+        return run.not_in(rows)
+    if clause.comparator == "IS NOT NULL":
+        return run.in_(rows)
+    if subject.numeric:
+        return run.in_(rows.where(_compared(values.c.number, clause)))
+    if clause.comparator == "=":
+        rows = rows.where(values.c.head == plain(str(clause.value))[:HEAD])
+    return run.in_(rows.where(_compared(values.c.text, clause)))
+
+
+def _column(subject: Subject) -> Any:
+    name = _COLUMNS.get(subject.key) if subject.entity == "attribute" else None
+    return None if name is None else RUNS.table.c[name]
+
+
+def _measure(subject: Subject) -> Any:
+    column = _column(subject)
+    if column is not None:
+        return column
+    runs = RUNS.table
+    return (
+        sa.select(values.c.number if subject.numeric else values.c.text)
+        .where(
+            values.c.workspace == runs.c.workspace,
+            values.c.run == runs.c.id,
+            values.c.entity == subject.entity,
+            values.c.key == plain(subject.key),
+        )
+        .scalar_subquery()
+    )
+
+
+def _compared(column: Any, clause: Clause) -> Any:
+    wanted = [plain(text) for text in clause.value] if isinstance(clause.value, tuple) else plain(clause.value)
+    match clause.comparator:
+        case "=":
+            return column == wanted
+        case "!=":
+            return column != wanted
+        case ">":
+            return column > wanted
+        case ">=":
+            return column >= wanted
+        case "<":
+            return column < wanted
+        case "<=":
+            return column <= wanted
+        case "LIKE":
+            return _Like(column, sa.literal(wanted))
+        case "ILIKE":
+            return _Like(sa.func.lower(column), sa.func.lower(sa.literal(wanted)))
+        case "IN":
+            return column.in_(wanted)
+        case "NOT IN":
+            return column.not_in(wanted)
+        case "IS NULL":
+            return column.is_(None)
+        case "IS NOT NULL":
+            return column.is_not(None)
+
+
+class _Like(FunctionElement[bool]):
+    """`%` for any characters and `_` for one, in the case that is written, and nothing that escapes them."""
+
+    inherit_cache = True
+    type = sa.Boolean()
+
+
+@compiles(_Like, "postgresql")
+def _like_of_postgresql(element: _Like, compiler: Any, **options: Any) -> str:
+    text, pattern = (compiler.process(part, **options) for part in element.clauses)
+    return f"{text} LIKE {pattern} ESCAPE ''"
+
+
+@compiles(_Like, "sqlite")
+def _like_of_sqlite(element: _Like, compiler: Any, **options: Any) -> str:
+    # SQLite's own LIKE takes upper and lower case for the same.
+    text, pattern = (compiler.process(part, **options) for part in element.clauses)
+    for written, meant in (("[", "[[]"), ("*", "[*]"), ("?", "[?]"), ("%", "*"), ("_", "?")):
+        pattern = f"replace({pattern}, '{written}', '{meant}')"
+    return f"{text} GLOB {pattern}"
