@@ -311,6 +311,21 @@ def test_a_full_disk_is_said_plainly(home: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [("runs >&-", 0), ("runs nosuch >&-", 4), ("nosuch 2>&-", 2), ("nosuch 2>/dev/full", 2), ("--version >&-", 0)],
+)
+def test_closed_streams_change_no_exit_code(home: Path, typed: str, code: int) -> None:
+    """Whoever closes what we would print to still learns how it ended, without a trace."""
+    done = subprocess.run(
+        f"{sys.executable} -m stellwerk {typed}",
+        cwd=home, env=environment(), shell=True, capture_output=True, text=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+
+    assert code == done.returncode, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(("coloured", "changes"), [(True, {}), (False, {"NO_COLOR": "1"})])
 def test_colour_is_for_terminals(home: Path, coloured: bool, changes: dict[str, str]) -> None:
     """Where somebody watches it is coloured, unless they mind; a pipe never is."""

@@ -35,7 +35,8 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "remote": Entry("stellwerk.cli.remotes:remote", "names for other places that keep blobs"),
         "run": Entry("stellwerk.cli.running:run", "execute a pipeline"),
         "runs": Entry("stellwerk.cli.running:runs", "list what was executed, newest first, or show one run"),
-        "models": Entry("stellwerk.cli.models:models", "list registered model versions"),
+        "models": Entry("stellwerk.cli.models:models", "list registered model versions, or show one model"),
+        "alias": Entry("stellwerk.cli.models:alias", "point an alias at a model version, or take it away"),
         "compare": Entry("stellwerk.cli.models:compare", "show what two model versions share and where they differ"),
     },
     "From proof to signal": {

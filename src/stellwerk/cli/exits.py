@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 import click
 
@@ -75,20 +76,27 @@ def described(error: BaseException) -> StellwerkError:
 
 def report(error: BaseException, *, as_json: bool) -> int:
     """Show an error on stderr, and answer the exit code. The trace is shown only with `STELLWERK_DEBUG=1`."""
+    shown = described(error)
+    # Where nobody can be told (stderr is closed, or its disk is full), the code still says it.
+    if sys.stderr is not None:
+        with suppress(OSError):
+            _tell(error, shown, as_json=as_json)
+    return code_of(shown)
+
+
+def _tell(error: BaseException, shown: StellwerkError, *, as_json: bool) -> None:
     from stellwerk.cli.output import paint, visible
 
-    shown = described(error)
     if os.environ.get("STELLWERK_DEBUG", "") == "1":
         traceback.print_exception(error)
     if as_json:
         document = {"error": shown.message, "code": shown.code, "hint": shown.hint}
         print(json.dumps(document, ensure_ascii=False), file=sys.stderr)
-        return code_of(shown)
+        return
     lines = [paint("error:", "bad", sys.stderr) + f" {visible(shown.message)}"]
     lines += [paint("hint:", "strong", sys.stderr) + f" {visible(shown.hint)}"] if shown.hint else []
     lines.append(paint(f"code: {shown.code}", "dim", sys.stderr))
     print("\n".join(lines), file=sys.stderr)
-    return code_of(shown)
 
 
 def _message(error: click.UsageError) -> str:

@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     session = Session()
     try:
         code = _perform(arguments, session)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where whoever started us closed it
+            sys.stdout.flush()
         return code
     except (PipeClosed, BrokenPipeError):
         return _leave_pipe()
@@ -91,7 +92,8 @@ def _let_go(errors: type[BaseException] | tuple[type[BaseException], ...]) -> No
     """Give what cannot be written to nobody, so that Python does not complain when it flushes at its end."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            if stream is not None:
+                stream.flush()
         except errors:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())

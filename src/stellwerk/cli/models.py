@@ -1,6 +1,10 @@
-"""`models` and `compare`: registered model versions, alone and side by side."""
+"""`models`, `alias` and `compare`: registered model versions, by name, by alias and side by side."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,28 +12,63 @@ from stellwerk.cli import words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Span, Table, dim, strong
 from stellwerk.cli.session import Session
+from stellwerk.cli.times import as_of
 from stellwerk.core.digest import short
+from stellwerk.core.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from stellwerk.models.model import Alias, AliasMove, ModelVersion
 
 
 @click.command(cls=Command)
+@click.argument("model", required=False, default="")
+@as_of
 @click.pass_obj
-def models(session: Session) -> None:
-    """List registered model versions.
+def models(session: Session, model: str, as_of: datetime | None) -> None:
+    """List registered model versions, or show one model.
+
+    MODEL is a name, which shows its versions and who moved which alias when; or name@3, name@alias or a digest, which
+    shows that version. With --as-of: what it meant then.
 
     \b
     Example:
-      stellwerk models --json
+      stellwerk models delay
+      stellwerk models delay@champion --as-of 2026-05-01
     """
     with session.workspace() as workspace:
-        found = workspace.models.list()
-    table = Table(
-        header=("model", "task", "target", "inputs", "seed", "made", "run", "digest"),
-        right=(3, 4),
-        firm=(0, 5, 6, 7),
-        spare=(4, 5, 7, 1, 3),
+        if model and ("@" in model or ":" in model or as_of is not None):
+            found = workspace.models.get(model, as_of=as_of)
+            session.screen.show(found, _one(found))
+            return
+        aliases = workspace.models.aliases(model or None)
+        versions = tuple(one for one in workspace.models.list() if model in ("", one.name))
+        moves = workspace.models.history(model) if model else ()
+    if model and not versions:
+        raise NotFound(f"no model {model!r}", hint="`stellwerk models` lists them")
+    if not model:
+        session.screen.show(versions, _versions(versions, aliases) if versions else dim("no model yet"))
+        if not versions:
+            session.screen.suggest("stellwerk run")
+        return
+    blocks: list[Block] = [_versions(versions, aliases)]
+    if moves:
+        blocks += ["", strong("Aliases"), _moves(moves)]
+    session.screen.show({"versions": versions, "aliases": aliases, "history": moves}, *blocks)
+
+
+def _versions(found: Sequence[ModelVersion], aliases: Sequence[Alias]) -> Table:
+    named: dict[tuple[str, int], list[str]] = {}
+    for one in aliases:
+        named.setdefault((one.name, one.version), []).append(one.alias)
+    return Table(
+        header=("model", "aliases", "task", "target", "inputs", "seed", "made", "run", "digest"),
+        right=(4, 5),
+        firm=(0, 1, 6, 7, 8),
+        spare=(5, 6, 8, 2, 4),
         rows=tuple(
             (
                 strong(f"{model.name}@{model.version}"),
+                " ".join(named.get((model.name, model.version), [])),
                 model.signature.task,
                 model.signature.target,
                 str(len(model.signature.inputs)),
@@ -41,9 +80,67 @@ def models(session: Session) -> None:
             for model in found
         ),
     )
-    session.screen.show(found, table if found else dim("no model yet"))
-    if not found:
-        session.screen.suggest("stellwerk run")
+
+
+def _moves(found: Sequence[AliasMove]) -> Table:
+    return Table(
+        header=("when", "alias", "from", "to", "who"),
+        rows=tuple(
+            (
+                words.moment(move.at),
+                strong(move.alias),
+                "–" if move.before is None else str(move.before),
+                "–" if move.version is None else str(move.version),
+                move.by,
+            )
+            for move in reversed(found)
+        ),
+    )
+
+
+def _one(model: ModelVersion) -> Table:
+    facts = {
+        "model": f"{model.name}@{model.version}",
+        "made": words.moment(model.created_at),
+        "task": f"{model.signature.task} of {model.signature.target}",
+        "inputs": ", ".join(column.name for column in model.signature.inputs),
+        "format": model.format,
+        "run": model.run_id,
+        "digest": model.digest,
+    }
+    return Table(rows=tuple((dim(what), value) for what, value in facts.items()))
+
+
+@click.command(cls=Command)
+@click.argument("model")
+@click.argument("alias", required=False, default="")
+@click.option("--remove", is_flag=True, help="Take an alias away instead.")
+@click.pass_obj
+def alias(session: Session, model: str, alias: str, remove: bool) -> None:
+    """Point an alias at a model version, or take it away.
+
+    MODEL is name@3, name@alias or a name, which means its newest version. With --remove: name@alias, and no ALIAS.
+
+    \b
+    Example:
+      stellwerk alias delay@2 champion
+      stellwerk alias delay@champion --remove
+    """
+    name, _, which = model.partition("@")
+    if remove and (alias or not which):
+        raise Invalid(
+            "--remove needs one alias, as name@alias", code="usage", hint=f"stellwerk alias {name}@champion --remove"
+        )
+    if not remove and not alias:
+        raise Invalid("which alias is missing", code="usage", hint=f"stellwerk alias {model} champion")
+    with session.workspace() as workspace:
+        if remove:
+            moved = workspace.models.unalias(name, which)
+        else:
+            found = workspace.models.get(model)
+            moved = workspace.models.alias(found.name, alias, found.version)
+    said = f"no longer means {moved.name}@{moved.version}" if remove else f"means {moved.name}@{moved.version}"
+    session.screen.show(moved, (strong(f"{moved.name}@{moved.alias}"), f"  {said}"))
 
 
 @click.command(cls=Command)

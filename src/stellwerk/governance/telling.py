@@ -23,6 +23,7 @@ _SAYINGS: dict[str, tuple[str, Tone]] = {
     "run.interrupted": ("{kind} {name} was interrupted", "warn"),
     "model.registered": ("model {name}@{version} registered", "neutral"),
     "model.alias-moved": ("alias {alias} now points at version {version}", "neutral"),
+    "model.alias-removed": ("alias {alias} no longer points at version {version}", "neutral"),
     "gate.sealed": ("gate set sealed with {rows} cases", "neutral"),
     "plan.frozen": ("plan frozen for {endpoint}", "neutral"),
     "gate.opened": ("gate set opened, attempt {attempt}", "warn"),

@@ -201,8 +201,10 @@ class Committer:
                 return
             group.failure = cause if isinstance(cause, Exception) else None
         except BaseException as lost:
-            group.failure = lost if isinstance(lost, Exception) else None
-            if group.failure is None:
+            group.failure = (
+                lost if isinstance(lost, Exception) else unusable("interrupted while taking back a change")
+            )
+            if not isinstance(lost, Exception):
                 raise
         finally:
             if group.failure is not None or not self._dialect.in_transaction(change.session):

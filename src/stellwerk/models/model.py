@@ -55,3 +55,20 @@ class Alias:
     name: str
     alias: str
     version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AliasMove:
+    """That somebody moved an alias, as the ledger tells it.
+
+    Attributes:
+        version: Where it pointed afterwards; None if it was taken away.
+        before: Where it pointed until then; None if it was new.
+    """
+
+    name: str
+    alias: str
+    version: int | None
+    before: int | None
+    at: datetime
+    by: str

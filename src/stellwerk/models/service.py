@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from stellwerk.core.clock import Clock
+from collections.abc import Sequence
+from datetime import datetime
+
+from stellwerk.core.clock import Clock, format_instant
 from stellwerk.core.digest import Digest, short
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.core.names import name as checked_name
 from stellwerk.ledger.ports import Book
-from stellwerk.models.model import Alias, ModelVersion, Signature
+from stellwerk.models.model import Alias, AliasMove, ModelVersion, Signature
 from stellwerk.models.shelves import ALIASES, VERSIONS
 
 
@@ -46,27 +49,38 @@ class Registry:
             )
         return version
 
-    def get(self, name: str, version: int | None = None) -> ModelVersion:
-        """A version of a model; the newest by default. Raises `NotFound`."""
+    def get(self, name: str, version: int | None = None, *, as_of: datetime | None = None) -> ModelVersion:
+        """A version of a model; by default the newest, or that of a time. Raises `NotFound`."""
         with self._book.read() as reader:
-            if version is not None:
-                return VERSIONS.get(reader, name, version)
-            versions = VERSIONS.select(reader, name=name, order="-version", limit=1)
+            versions = VERSIONS.select(reader, name=name, order="-version")
         if not versions:
             raise NotFound(f"no model {name!r}", hint="`stellwerk run` trains and registers one")
-        return versions[0]
+        made = [one for one in versions if as_of is None or one.created_at <= as_of]
+        wanted = made[:1] if version is None else [one for one in made if one.version == version]
+        if not wanted:
+            raise NotFound(
+                f"no model version {name}@{'latest' if version is None else version}{_then(as_of)}",
+                hint="`stellwerk models` lists them",
+            )
+        return wanted[0]
 
-    def find(self, text: str) -> ModelVersion:
-        """The version that `name`, `name@3`, `name@alias` or a digest means. Raises `NotFound`."""
+    def find(self, text: str, *, as_of: datetime | None = None) -> ModelVersion:
+        """The version that `name`, `name@3`, `name@alias` or a digest means, or meant at a time. Raises `NotFound`."""
         if text.startswith("sha256:"):
             return self.by_digest(Digest(text))
         name, _, which = text.partition("@")
         if not which or which == "latest":
-            return self.get(name)
+            return self.get(name, as_of=as_of)
         if which.isascii() and which.isdigit():
-            return self.get(name, int(which))
-        with self._book.read() as reader:
-            return VERSIONS.get(reader, name, ALIASES.get(reader, name, which).version)
+            return self.get(name, int(which), as_of=as_of)
+        if as_of is None:
+            with self._book.read() as reader:
+                return VERSIONS.get(reader, name, ALIASES.get(reader, name, which).version)
+        # Order comes from the ledger, times are labels: of the moves made by then, it is the last in the book.
+        moves = [move for move in self.history(name, which) if move.at <= as_of]
+        if not moves or moves[-1].version is None:
+            raise NotFound(f"{name!r} had no alias {which!r}{_then(as_of)}")
+        return self.get(name, moves[-1].version)
 
     def by_digest(self, digest: Digest) -> ModelVersion:
         """The first version with these bytes. Raises `NotFound`."""
@@ -91,3 +105,38 @@ class Registry:
             ALIASES.put(tx, moved)
             tx.record("model.alias-moved", f"model:{name}", {"alias": alias, "version": version})
         return moved
+
+    def unalias(self, name: str, alias: str) -> Alias:
+        """Take an alias away; the ledger keeps where it pointed. Raises `NotFound`."""
+        with self._book.write() as tx:
+            gone = ALIASES.get(tx, name, alias)
+            ALIASES.remove(tx, name, alias)
+            tx.record("model.alias-removed", f"model:{name}", {"alias": alias, "version": gone.version})
+        return gone
+
+    def aliases(self, name: str | None = None) -> Sequence[Alias]:
+        """Where aliases point now, of one model or of all."""
+        with self._book.read() as reader:
+            return ALIASES.select(reader) if name is None else ALIASES.select(reader, name=name)
+
+    def history(self, name: str, alias: str | None = None) -> tuple[AliasMove, ...]:
+        """Who moved which alias when, oldest first."""
+        moves, here = [], dict[str, int]()
+        for entry in self._book.entries(kinds=_MOVES, subject=f"model:{name}"):
+            which = str(entry.body["alias"])
+            version = int(entry.body["version"]) if entry.kind == "model.alias-moved" else None
+            before = here.pop(which, None)
+            if version is not None:
+                here[which] = version
+            if alias in (None, which):
+                moves.append(
+                    AliasMove(name=name, alias=which, version=version, before=before, at=entry.at, by=entry.actor)
+                )
+        return tuple(moves)
+
+
+_MOVES = ("model.alias-moved", "model.alias-removed")
+
+
+def _then(as_of: datetime | None) -> str:
+    return f" at {format_instant(as_of)}" if as_of else ""

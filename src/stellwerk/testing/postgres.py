@@ -65,14 +65,14 @@ class Server:
         self.stop(mode)
         self.start()
 
-    def new_database(self) -> str:
+    def new_database(self, locale: str = "C") -> str:
         """The address of a fresh, empty database."""
         import psycopg
 
         self._count += 1
         name = f"test{self._count}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE '{locale}'")
         return self.url(name)
 
     def url(self, database: str) -> str:

@@ -220,10 +220,10 @@ class WorkspaceContract:
         """By conditions and in an order, in pages; a wrong condition says what was expected."""
         auroc = life.first.evaluation["metrics"]["auroc"]
         asked = f"metrics.auroc >= {auroc!r} AND parent IS NULL AND experiment = '{ENDPOINT}' AND status = 'FINISHED'"
-        found = [run.id for run in data.runs(asked, order=["start_time"])]
+        found = [run.id for run in data.runs(asked, order=["start_time", "run_id"])]
 
         assert [life.first.run.id, life.second.run.id] == found
-        assert found[1:] == [run.id for run in data.runs(asked, order=["start_time"], limit=1, offset=1)]
+        assert found[1:] == [run.id for run in data.runs(asked, order=["start_time", "run_id"], limit=1, offset=1)]
         assert () == data.runs(f"metrics.auroc > {auroc!r} AND parent IS NULL")
         assert {"train"} == {run.kind for run in data.runs("attributes.kind = 'train'")}
         with pytest.raises(Invalid) as caught:
@@ -239,6 +239,34 @@ class WorkspaceContract:
         assert {life.first.model.digest} == {data.models.get(name).digest for name in names}
         assert [life.first.model] == [item for item in data.models.list() if item.name == ENDPOINT]
         assert ("distance", "weight", "depot") == tuple(c.name for c in life.first.model.signature.inputs)
+
+    def test_who_moved_which_alias_when(self, life: Life, data: Workspace, place: Path) -> None:
+        """Moves are told in order, what an alias meant is found by time, and what was taken away is gone."""
+        clock, second = worlds.clock(place), timedelta(seconds=1)
+        before = data.now()
+        clock.set(before + second)
+        data.models.alias(ENDPOINT, "canary", 1)
+        clock.set(before + 3 * second)
+        gone = data.models.unalias(ENDPOINT, "canary")
+        moves = data.models.history(ENDPOINT, "canary")
+
+        assert ("canary", 1) == (gone.alias, gone.version)
+        assert [(None, 1, before + second), (1, None, before + 3 * second)] == [
+            (move.before, move.version, move.at) for move in moves
+        ]
+        assert 1 == len({move.by for move in moves})
+        assert "canary" not in {alias.alias for alias in data.models.aliases(ENDPOINT)}
+        for at in (1, 2):
+            assert life.first.model == data.models.get(f"{ENDPOINT}@canary", as_of=before + at * second)
+        for name, at in (("canary", 0), ("canary", 3), ("never", 2), ("99", 2)):
+            with pytest.raises(NotFound):
+                data.models.get(f"{ENDPOINT}@{name}", as_of=before + at * second)
+        with pytest.raises(NotFound):
+            data.models.get(f"{ENDPOINT}@canary")
+        made = life.first.model.created_at
+        assert 1 == data.models.get(ENDPOINT, as_of=made).version
+        with pytest.raises(NotFound):
+            data.models.get(ENDPOINT, as_of=made - second)
 
     def test_another_strength_is_another_model(self, life: Life, data: Workspace, place: Path) -> None:
         """Only what depends on the changed parameter runs again; a comparison names the parameter."""
@@ -422,6 +450,8 @@ class WorkspaceContract:
             (NotFound, "not-found", lambda w: w.data.frame("nothing")),
             (NotFound, "not-found", lambda w: w.models.get("nothing")),
             (NotFound, "not-found", lambda w: w.models.alias(ENDPOINT, "x", 99)),
+            (NotFound, "not-found", lambda w: w.models.unalias(ENDPOINT, "nobody")),
+            (NotFound, "not-found", lambda w: w.models.get(f"{ENDPOINT}@99")),
             (NotFound, "not-found", lambda w: w.signal("nothing")),
             (NotFound, "not-found", lambda w: w.prove("nothing")),
             (NotFound, "no-verdict", lambda w: w.release("nothing")),

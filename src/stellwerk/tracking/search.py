@@ -55,6 +55,7 @@ MAX_LENGTH = 20_000
 MAX_CLAUSES = 100
 """Each is a look into an index; nobody types more."""
 MAX_LISTED = 1000
+MAX_PATTERN = 5000
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -158,6 +159,8 @@ def _clause(tokens: _Tokens) -> Clause:
         return Clause(subject, comparator, float(value))
     if kind != "text":
         raise _invalid(f"{_named(subject)} is compared with {value[:40]!r} (expected a text in quotes)")
+    if comparator in ("LIKE", "ILIKE") and len(value) > MAX_PATTERN:
+        raise _invalid(f"a pattern has {len(value):,} characters (expected at most {MAX_PATTERN:,})")
     return Clause(subject, comparator, _meant(subject, _unquoted(value)))
 
 

@@ -17,7 +17,7 @@ from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
 from stellwerk.governance.story import StoryLine
 from stellwerk.ledger.model import Head, KeyLink
-from stellwerk.models.model import Alias, ModelVersion
+from stellwerk.models.model import Alias, AliasMove, ModelVersion
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
 from stellwerk.reviews.model import Case
@@ -265,13 +265,25 @@ class Models:
         """All versions, by name."""
         return _call(self._caller, ops.list_models)
 
-    def get(self, model: str) -> ModelVersion:
-        """What `name`, `name@3`, `name@alias` or a digest means."""
-        return _call(self._caller, ops.get_model, model=model)
+    def get(self, model: str, *, as_of: datetime | None = None) -> ModelVersion:
+        """What `name`, `name@3`, `name@alias` or a digest means, or meant at a time."""
+        return _call(self._caller, ops.get_model, model=model, as_of=as_of)
 
     def alias(self, name: str, alias: str, version: int) -> Alias:
         """Point an alias at a version."""
         return _call(self._caller, ops.alias_model, name=name, alias=alias, version=version)
+
+    def unalias(self, name: str, alias: str) -> Alias:
+        """Take an alias away; the ledger keeps where it pointed."""
+        return _call(self._caller, ops.unalias_model, name=name, alias=alias)
+
+    def aliases(self, name: str | None = None) -> tuple[Alias, ...]:
+        """Where aliases point now, of one model or of all."""
+        return _call(self._caller, ops.list_aliases, name=name)
+
+    def history(self, name: str, alias: str | None = None) -> tuple[AliasMove, ...]:
+        """Who moved which alias when, oldest first."""
+        return _call(self._caller, ops.history_of_model, name=name, alias=alias)
 
     def compare(self, first: str, second: str) -> Comparison:
         """What two versions share and where they differ."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from stellwerk.cli.data.sources import Instant
+from stellwerk.cli.times import Instant
 from stellwerk.core.errors import Invalid
 from stellwerk.testing import worlds
 

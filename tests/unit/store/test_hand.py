@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -137,6 +139,38 @@ def test_a_file_that_changed_before_it_was_read_is_kept_as_it_is_now(copy: Worki
     assert changed <= set(blobs.given)
     assert found == {path: (copy.path / path).read_bytes() for path in FILES}
     assert built.bytes == sum(map(len, found.values()))
+
+
+def test_what_a_python_prints_when_it_starts_is_no_answer(
+    copy: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some installations greet."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('welcome to this machine ' * 10, flush=True)\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))
+    blobs = Helped(tmp_path / "blobs")
+
+    built = copy.keep(blobs)
+
+    assert FILES == contents(blobs, built.tree)
+    assert blobs.kept == len(blobs.given) > 0
+
+
+def test_many_open_files_are_no_hindrance(copy: WorkingCopy, tmp_path: Path) -> None:
+    """Descriptors beyond what `select` knows."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most < 1300:
+        pytest.skip(f"only {most} files may be open here")
+    blobs = Helped(tmp_path / "blobs")
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        built = copy.keep(blobs)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+    assert FILES == contents(blobs, built.tree)
+    assert blobs.kept == len(blobs.given) > 0
 
 
 def test_modules_are_not_taken_from_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -399,3 +399,53 @@ def test_a_pack_whose_own_index_is_damaged_loses_nothing(tmp_path: Path) -> None
     assert MANY == [blobs.get(digest) for digest in digests]
     assert MANY == [LocalFolder(tmp_path).get(digest) for digest in digests]
     assert [] == check_blobs(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["replaced", "written to"])
+def test_a_file_that_changes_while_it_is_adopted_is_not_kept(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither another file that took its place after it was hashed, nor bytes that were written then."""
+    blobs, path, other = LocalFolder(tmp_path / "blobs"), tmp_path / "model.bin", tmp_path / "other.bin"
+    path.write_bytes(LARGE)
+    other.write_bytes(LARGE[::-1])
+    link = os.link
+
+    def changed(source: Path, target: Path) -> None:
+        if source == path:
+            if how == "replaced":
+                other.replace(path)
+            else:
+                path.chmod(0o600)
+                path.write_bytes(LARGE[::-1])
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", changed)
+    with pytest.raises(Conflict) as caught:
+        blobs.put_file(path, adopt=True)
+    monkeypatch.undo()
+
+    assert "file-changed" == caught.value.code
+    assert [] == list(blobs)
+    assert [] == check_blobs(tmp_path / "blobs")
+    assert LARGE == blobs.get(blobs.put(LARGE))
+    assert LARGE[::-1] == path.read_bytes()
+
+
+def test_the_true_bytes_heal_an_adopted_file(tmp_path: Path) -> None:
+    """Whoever writes into an adopted file in spite of everything damages a blob; putting it again mends that."""
+    blobs, path = LocalFolder(tmp_path / "blobs"), tmp_path / "model.bin"
+    path.write_bytes(LARGE)
+    digest = blobs.put_file(path, adopt=True)
+    path.chmod(0o600)
+    path.write_bytes(LARGE[::-1])
+    with pytest.raises(Corrupt):
+        blobs.get(digest)
+
+    assert digest == blobs.put_stream([LARGE])
+
+    assert LARGE == blobs.get(digest)
+    assert LARGE[::-1] == path.read_bytes()
+    path.write_bytes(LARGE)
+    assert digest == blobs.put_file(path, adopt=True)
+    assert [] == [one for one in check_blobs(tmp_path / "blobs") if one.severity == "error"]

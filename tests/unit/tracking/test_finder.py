@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def clock() -> StandingClock:
     return StandingClock()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "postgresql in C.UTF-8"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, clock: StandingClock) -> Iterator[Database]:
     if request.param == "sqlite":
         made = Database(tmp_path / "ledger.db", clock)
@@ -37,7 +37,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, clock: StandingCloc
         pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
         from stellwerk.ledger.dialects.postgresql import PostgreSQL
 
-        made = Database(PostgreSQL(request.getfixturevalue("postgres").new_database()), clock)
+        url = request.getfixturevalue("postgres").new_database(*request.param.split()[2:])
+        made = Database(PostgreSQL(url), clock)
     made.create("example.com/runs")
     yield made
     made.close()
@@ -69,7 +70,7 @@ def three(runs: Runs, clock: StandingClock) -> Runs:
         "one",
         metrics={"auc": 0.7, "loss": 3.0},
         params={"depth": 6, "note": "100% [sic]"},
-        tags={"team": "Risk"},
+        tags={"team": "Risk", "fruit": "ÄPFEL"},
     )
     log(
         runs,
@@ -108,6 +109,8 @@ def three(runs: Runs, clock: StandingClock) -> Runs:
         ("tags.team ILIKE 'RISK'", "two one"),
         ("tags.\"o'hara\" = 'x'", "two"),
         ("tags.`' OR 1=1 --` IS NULL", "three two one"),
+        ("tags.fruit ILIKE 'ÄPFEL'", "one"),
+        ("tags.fruit ILIKE 'Äpf%'", "one"),
         ("run_name IN ('one', 'three')", "three one"),
         ("run_name NOT IN ('one', 'three')", "two"),
         ("run_name LIKE 't%'", "three two"),
@@ -139,6 +142,24 @@ def test_conditions(three: Runs, where: str, found: str) -> None:
 def test_order(three: Runs, order: tuple[str, ...], found: str) -> None:
     """What is missing comes last in both directions; equals are newest first."""
     assert found.split() == names(three, "", *order)
+
+
+def test_what_a_run_can_keep_can_be_entered(runs: Runs, clock: StandingClock) -> None:
+    """Values that JSON does not know, names that no database takes or that would burst an index."""
+    odd = {
+        "day": [date(2013, 4, 1)],
+        "mixed": {1: 2, "a": 3},
+        "pair": (1, 2),
+        "a\0b": "nul",
+        "\U0001f600" * 500: "long",
+    }
+    run = runs.start(experiment="delay", name="odd", kind="train", params={**odd, "k" * 500: "\U0001f600" * 300})
+    before = names(runs, "params.pair = '[1, 2]' AND params.day = '[\"2013-04-01\"]' AND params.mixed IS NOT NULL")
+
+    runs.finish(run.id)
+
+    assert ["odd"] == before == names(runs, "params.pair = '[1, 2]' AND params.day LIKE '%2013%'")
+    assert ["odd"] == names(runs, f"params.{'k' * 500} LIKE '\U0001f600%'")
 
 
 def test_pages_do_not_overlap(three: Runs) -> None:

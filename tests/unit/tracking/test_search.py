@@ -81,6 +81,7 @@ def test_nothing_asks_for_everything() -> None:
         ("params.x = 'open", "cannot be read"),
         ("metrics.a > 1; DROP TABLE runs", "cannot be read from '; DROP TABLE runs' on"),
         ("(metrics.a > 1)", "expected a name"),
+        (f"params.x LIKE '{'[' * 5000}'", "has 5,002 characters"),
         ("a" * 20_001, "has 20,001 characters"),
         (" AND ".join(["metrics.a > 1"] * 101), "more than 100 conditions"),
     ],

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from stellwerk.cli.command import Command
-from stellwerk.cli.data import sources
 from stellwerk.cli.data.standing import SHOWN, changes
 from stellwerk.cli.output import Block, Line, Span, Table, dim, strong
 from stellwerk.cli.session import Session
+from stellwerk.cli.times import as_of
 from stellwerk.core.errors import Invalid
 from stellwerk.data.model import TableDiff
 from stellwerk.workspace.files import FilesDiff, parse_reference
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.argument("old", required=False)
 @click.argument("new", required=False)
-@sources.as_of
+@as_of
 @click.option("--no-rows", is_flag=True, help="Compare tables in folders as files only.")
 @click.pass_obj
 def diff(

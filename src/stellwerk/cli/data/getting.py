@@ -12,6 +12,7 @@ from stellwerk.cli.command import Command
 from stellwerk.cli.data import sources
 from stellwerk.cli.output import strong
 from stellwerk.cli.session import Session
+from stellwerk.cli.times import as_of
 
 
 @click.command(cls=Command)
@@ -19,7 +20,7 @@ from stellwerk.cli.session import Session
 @click.argument("path")
 @click.argument("to", required=False, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Replace what is there.")
-@sources.as_of
+@as_of
 @click.pass_obj
 def get(session: Session, dataset: str, path: str, to: Path | None, force: bool, as_of: datetime | None) -> None:
     """Fetch one file or folder of a version, without tracking it.
@@ -44,7 +45,7 @@ def get(session: Session, dataset: str, path: str, to: Path | None, force: bool,
 @click.command(cls=Command)
 @click.argument("dataset")
 @click.argument("to", type=click.Path(path_type=Path))
-@sources.as_of
+@as_of
 @click.pass_obj
 def export(session: Session, dataset: str, to: Path, as_of: datetime | None) -> None:
     """Write a version as plain files that need no Stellwerk.

@@ -12,6 +12,7 @@ from stellwerk.cli.command import Command
 from stellwerk.cli.data import sources
 from stellwerk.cli.output import Line, Table, dim, strong
 from stellwerk.cli.session import Session
+from stellwerk.cli.times import as_of
 from stellwerk.core.digest import short
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("path", default="")
 @click.option("--all", "every", is_flag=True, help="Every version, not only the newest.")
 @click.option("-r", "--recursive", is_flag=True, help="All files below, not only what is directly in a folder.")
-@sources.as_of
+@as_of
 @click.pass_obj
 def list_versions(
     session: Session, dataset: str | None, path: str, every: bool, recursive: bool, as_of: datetime | None

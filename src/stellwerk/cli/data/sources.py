@@ -1,10 +1,9 @@
-"""`data refer`, `data verify`, `data import`: datasets whose rows live elsewhere. And times as options."""
+"""`data refer`, `data verify`, `data import`: datasets whose rows live elsewhere."""
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,30 +11,13 @@ from stellwerk.cli import exits, words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Line, Span, Table, dim, strong
 from stellwerk.cli.session import Session
-from stellwerk.core.clock import parse_instant
+from stellwerk.cli.times import as_of
 from stellwerk.core.digest import short
 from stellwerk.core.errors import Invalid
 
 if TYPE_CHECKING:
     from stellwerk.data.model import DatasetVersion
     from stellwerk.workspace.facade import Workspace
-
-
-class Instant(click.ParamType[datetime]):
-    """A time as RFC 3339, or a day, which means its beginning in UTC."""
-
-    name = "time"
-
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        text = str(value)
-        return parse_instant(f"{text}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text)
-
-
-as_of = click.option(
-    "--as-of", type=Instant(), help="As it was at a time: 2026-05-01 (its beginning, UTC) or 2026-05-01T12:00:00Z."
-)
 
 
 def at(workspace: Workspace, dataset: str, as_of: datetime | None) -> str:

@@ -42,10 +42,17 @@ def upgrade(op: Operations) -> None:
             {"workspace": run.workspace, "run": run.id, "entity": entity, "key": key, **_row(value)}
             for run in runs[start : start + _AT_ONCE]
             for entity, key, value in _values_of(json.loads(run.document))
-            if len(key) <= 500
+            if _can_be_sought(key)
         ]
         if rows:
             connection.execute(values.insert(), rows)
+
+
+def _can_be_sought(key: str) -> bool:
+    try:
+        return "\x00" not in key and len(key.encode()) <= 500
+    except UnicodeEncodeError:
+        return False
 
 
 def _values_of(run: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import string
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from stellwerk.ledger import documents
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import REAL, TEXT, metadata
@@ -23,7 +25,7 @@ from stellwerk.tracking.shelves import RUNS
 HEAD = 200
 """Characters of a text that are in an index. PostgreSQL takes no row of more than 2,700 bytes into one."""
 LONGEST_KEY = 500
-"""What has a longer name is shown with its run, and cannot be sought."""
+"""In bytes of UTF-8. What has a longer name is shown with its run, and cannot be sought."""
 
 values = sa.Table(
     "run_values",
@@ -52,7 +54,7 @@ class SqlFinder:
         rows = [
             {"workspace": tx.workspace, "run": run.id, "entity": entity, "key": key, **_row(value)}
             for (entity, key), value in _values_of(run)
-            if len(key) <= LONGEST_KEY
+            if _can_be_sought(key)
         ]
         tx.execute(values.delete().where(values.c.workspace == tx.workspace, values.c.run == plain(run.id)))
         tx.execute(values.insert(), rows)
@@ -71,6 +73,13 @@ class SqlFinder:
         query = query.order_by(runs.c.started_at.desc(), runs.c.id.desc())
         found = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
         return [str(row.id) for row in found]
+
+
+def _can_be_sought(key: str) -> bool:
+    try:
+        return "\x00" not in key and len(key.encode()) <= LONGEST_KEY
+    except UnicodeEncodeError:  # a lone surrogate, which no database takes
+        return False
 
 
 def _values_of(run: Run) -> Iterator[tuple[tuple[str, str], float | str]]:
@@ -93,7 +102,8 @@ def _milliseconds(instant: datetime) -> int:
 
 
 def _spelled(value: Any) -> str:
-    """A parameter as it was typed in Python, which is how MLflow keeps it."""
+    """A parameter as it was typed in Python, which is how MLflow keeps it; of what the document of the run keeps."""
+    value = documents.dump(value)
     return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else str(value)
 
 
@@ -168,7 +178,8 @@ def _compared(column: Any, clause: Clause) -> Any:
         case "LIKE":
             return _Like(column, sa.literal(wanted))
         case "ILIKE":
-            return _Like(sa.func.lower(column), sa.func.lower(sa.literal(wanted)))
+            # As both databases lower a column: letters of ASCII alone. They disagree about a text of their own.
+            return _Like(sa.func.lower(column), sa.literal(str(wanted).translate(_LOWER)))
         case "IN":
             return column.in_(wanted)
         case "NOT IN":
@@ -177,6 +188,9 @@ def _compared(column: Any, clause: Clause) -> Any:
             return column.is_(None)
         case "IS NOT NULL":
             return column.is_not(None)
+
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class _Like(FunctionElement[bool]):

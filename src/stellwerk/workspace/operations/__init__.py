@@ -30,9 +30,12 @@ from stellwerk.workspace.operations.models import (
     alias_model,
     compare,
     get_model,
+    history_of_model,
+    list_aliases,
     list_models,
     register_model,
     seal_gate,
+    unalias_model,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
 from stellwerk.workspace.operations.releases import (
@@ -86,9 +89,11 @@ __all__ = [
     "get_data",
     "get_model",
     "get_run",
+    "history_of_model",
     "import_data",
     "join_blobs",
     "lease_token",
+    "list_aliases",
     "list_cases",
     "list_data",
     "list_endpoints",
@@ -122,6 +127,7 @@ __all__ = [
     "story",
     "table_of_data",
     "trace",
+    "unalias_model",
     "untrack_data",
     "verify",
     "verify_data",

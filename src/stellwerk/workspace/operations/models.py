@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from typing import Literal
 
 from stellwerk.core import canonical
@@ -13,7 +14,7 @@ from stellwerk.evidence.shelves import GATES
 from stellwerk.governance.comparing import Comparison
 from stellwerk.governance.comparing import compare as compare_models
 from stellwerk.ledger import documents
-from stellwerk.models.model import Alias, ModelVersion, Signature
+from stellwerk.models.model import Alias, AliasMove, ModelVersion, Signature
 from stellwerk.store import service as trees
 from stellwerk.workspace import frames
 from stellwerk.workspace.calls import operation
@@ -52,15 +53,33 @@ def list_models(rooms: Rooms) -> tuple[ModelVersion, ...]:
 
 
 @operation("models.get", "models:read")
-def get_model(rooms: Rooms, model: str) -> ModelVersion:
-    """The model version that `name`, `name@3`, `name@alias` or a digest means."""
-    return rooms.registry.find(model)
+def get_model(rooms: Rooms, model: str, as_of: datetime | None = None) -> ModelVersion:
+    """The model version that `name`, `name@3`, `name@alias` or a digest means, or meant at a time."""
+    return rooms.registry.find(model, as_of=as_of)
 
 
 @operation("models.alias", "models:write", changes=True)
 def alias_model(rooms: Rooms, name: str, alias: str, version: int) -> Alias:
     """Point an alias at a version."""
     return rooms.registry.alias(name, alias, version)
+
+
+@operation("models.unalias", "models:write", changes=True)
+def unalias_model(rooms: Rooms, name: str, alias: str) -> Alias:
+    """Take an alias away."""
+    return rooms.registry.unalias(name, alias)
+
+
+@operation("models.aliases", "models:read")
+def list_aliases(rooms: Rooms, name: str | None = None) -> tuple[Alias, ...]:
+    """Where aliases point now."""
+    return tuple(rooms.registry.aliases(name))
+
+
+@operation("models.history", "models:read")
+def history_of_model(rooms: Rooms, name: str, alias: str | None = None) -> tuple[AliasMove, ...]:
+    """Who moved which alias when, oldest first."""
+    return rooms.registry.history(name, alias)
 
 
 @operation("models.compare", "models:read")

@@ -122,16 +122,14 @@ class LocalFolder:
             before = os.fstat(file.fileno())
             if adopt:
                 with self._gate.writing():
-                    digest = self._adopt(path, file)
+                    digest = self._adopt(path, file, before)
             elif before.st_size > self.large:
                 with self._gate.writing():
                     digest = self._put_chunked(file.readinto)
             else:
                 digest = self.put_stream(iter(lambda: file.read(_PORTION), b""))
             if _version(before) != _version(os.fstat(file.fileno())):
-                raise Conflict(
-                    f"{path.name!r} changed while it was read", code="file-changed", hint="add it again when it rests"
-                )
+                raise _changed(path)
         return digest
 
     def hand(self, folder: int, hired: int) -> SecondProcess | None:
@@ -226,7 +224,7 @@ class LocalFolder:
                 os.close(descriptor)
         return Digest("sha256:" + hasher.hexdigest())
 
-    def _publish(self, source: Path, target: Path, *, keep: bool = False) -> None:
+    def _publish(self, source: Path, target: Path) -> None:
         self._make_durable(target.parent)
         failpoints.hit("blob.link")
         try:
@@ -236,11 +234,7 @@ class LocalFolder:
                 intact = disk.holds(target, file)
             if not intact:
                 # The copy on disk is damaged and the caller just proved what it should be: heal it.
-                if keep:
-                    target.unlink()
-                    os.link(source, target)
-                else:
-                    source.replace(target)
+                source.replace(target)
         failpoints.hit("blob.dirsync")
         disk.sync(target.parent)
 
@@ -254,6 +248,11 @@ class LocalFolder:
                     writing.add(piece.digest, CHUNK, data)
         digest = Digest("sha256:" + whole.hexdigest())
         self._publish_list(digest, pieces)
+        target = self._target(digest)
+        with disk.disk():
+            if target.is_file() and not _intact(target):  # it would be read before the chunks
+                target.unlink()
+                disk.sync(target.parent)
         self._index.revive([digest])
         return digest
 
@@ -283,7 +282,7 @@ class LocalFolder:
             with disk.disk():
                 temporary.unlink(missing_ok=True)
 
-    def _adopt(self, path: Path, file: io.BufferedReader) -> Digest:
+    def _adopt(self, path: Path, file: io.BufferedReader, before: os.stat_result) -> Digest:
         whole = hashlib.sha256()
         pieces: list[Piece] = []
         if os.fstat(file.fileno()).st_size > self.large:
@@ -297,7 +296,7 @@ class LocalFolder:
         disk.finish(file.fileno())
         if not target.is_file() or not path.samefile(target):
             try:
-                self._publish(path, target, keep=True)
+                self._link(path, file, target, before)
             except OSError as cause:
                 if cause.errno not in _CANNOT_LINK:
                     raise
@@ -308,6 +307,21 @@ class LocalFolder:
             self._enter_adopted(digest, pieces)
         self._index.revive([digest])
         return digest
+
+    def _link(self, path: Path, file: io.BufferedReader, target: Path, before: os.stat_result) -> None:
+        """Give the file that was hashed its name in here: not one that took its place, nor one written to since."""
+        if target.is_file():
+            if _intact(target):
+                return
+            target.unlink()
+        failpoints.hit("blob.link")
+        os.link(path, target)
+        found, hashed = target.lstat(), os.fstat(file.fileno())
+        if not os.path.samestat(found, hashed) or _version(before) != _version(hashed):
+            target.unlink()
+            raise _changed(path)
+        failpoints.hit("blob.dirsync")
+        disk.sync(target.parent)
 
     @contextmanager
     def _pack_writing(self) -> Iterator[PackFilling]:
@@ -638,6 +652,21 @@ class LocalFolder:
     def _list(self, digest: Digest) -> Path:
         name = hex_of(parse(digest))
         return self._chunked / name[:2] / name
+
+
+def _changed(path: Path) -> Conflict:
+    return Conflict(
+        f"{path.name!r} changed while it was read", code="file-changed", hint="add it again when it rests"
+    )
+
+
+def _intact(target: Path) -> bool:
+    """Whether a file holds the bytes that its name says."""
+    hasher = hashlib.sha256()
+    with disk.open_file(target) as file:
+        while chunk := file.read(disk.CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest() == target.name
 
 
 def _version(found: os.stat_result) -> tuple[int, int]:

@@ -7,6 +7,7 @@ lengths and two parts: the names of files or their digests, and their stats.
 from __future__ import annotations
 
 import gc
+import os
 import select
 import signal
 import struct
@@ -31,17 +32,26 @@ class SecondProcess:
     """One process that takes one batch at a time. Raises `OSError` where there cannot be one."""
 
     def __init__(self, blobs: Path, folder: int) -> None:
-        self._process = subprocess.Popen(
-            # Not the folder we happen to be in, whose files could stand for modules (-P).
-            [sys.executable, "-P", "-m", __name__, str(blobs.absolute()), str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(folder,),
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._into, self._out = self._process.stdin, self._process.stdout
+        # Pipes of its own: whatever this Python prints when it starts is no answer.
+        theirs, ours = os.pipe()
+        answers, told = os.pipe()
+        self._into, self._out = os.fdopen(ours, "wb"), os.fdopen(answers, "rb")
+        try:
+            self._process = subprocess.Popen(
+                # Not the folder we happen to be in, whose files could stand for modules (-P).
+                [sys.executable, "-P", "-m", __name__, str(blobs.absolute()), *map(str, (folder, theirs, told))],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(folder, theirs, told),
+            )
+        except OSError:
+            self._into.close()
+            self._out.close()
+            raise
+        finally:
+            os.close(theirs)
+            os.close(told)
 
     def give(self, files: Sequence[tuple[str, Stat]]) -> None:
         """Hand over files, by their paths in the folder and with the stats that they had."""
@@ -50,7 +60,9 @@ class SecondProcess:
 
     def ready(self) -> bool:
         """Whether `take` would not wait."""
-        return bool(select.select([self._out], [], [], 0)[0])
+        asked = select.poll()  # `select` knows no descriptor beyond 1023
+        asked.register(self._out, select.POLLIN)
+        return bool(asked.poll(0))
 
     def take(self) -> list[tuple[Digest, Stat]] | None:
         """What became of them: digests, and stats as they are now. None if somebody else must keep them."""
@@ -124,4 +136,6 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked decides when this ends
     gc.set_threshold(50_000)  # as the command line does
-    serve(LocalFolder(Path(sys.argv[1])), int(sys.argv[2]), sys.stdin.buffer, sys.stdout.buffer)
+    _, root, below, asked, told = sys.argv
+    with os.fdopen(int(asked), "rb") as orders, os.fdopen(int(told), "wb") as answers:
+        serve(LocalFolder(Path(root)), int(below), orders, answers)
