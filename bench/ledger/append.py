@@ -1,10 +1,11 @@
 """How fast the book grows: one writer, many, and in bulk, beside what SQLite itself does on the same disk; proof times.
 
     python bench/ledger/append.py [--seconds 3] [--writers 32] [--bulk 200000] [--entries 1000000] [--folder DIR]
-                                  [--postgresql URL]
+                                  [--postgresql URL] [--slower MS]
 
 Prints one JSON object. Every figure is taken in this run; rates of single commits alternate, so that a disk that
-becomes slower does so for all of them.
+becomes slower does so for all of them. `--slower 2` waits two milliseconds before each commit of SQLite, as a disk does
+whose syncs take that much longer: how far shared commits carry depends on that alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from typing import Any
 
 from stellwerk.core.clock import SystemClock
 from stellwerk.ledger.database import Database
-from stellwerk.ledger.dialects.port import Dialect
+from stellwerk.ledger.dialects.port import Dialect, Session
+from stellwerk.ledger.dialects.sqlite import SQLite
 
 ROUNDS = 3
 
@@ -87,6 +89,18 @@ def milliseconds(act: Callable[[], Any], times: int = 300) -> dict[str, float]:
     return {"median": round(statistics.median(taken), 3), "p99": round(sorted(taken)[int(times * 0.99)], 3)}
 
 
+class Slower(SQLite):
+    """SQLite on a disk whose syncs take longer."""
+
+    def __init__(self, path: Path, milliseconds: float) -> None:
+        super().__init__(path)
+        self._seconds = milliseconds / 1000
+
+    def commit(self, session: Session) -> None:
+        time.sleep(self._seconds)
+        super().commit(session)
+
+
 def server(url: str) -> Dialect | None:
     """The database at an address, where there is one."""
     if not url:
@@ -105,11 +119,14 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--postgresql", default="", help="address of an empty database: the book lies there")
+    parser.add_argument("--slower", type=float, default=0.0, help="milliseconds that each sync takes longer")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory(dir=options.folder) as place:
-        folder = Path(place)
-        database = Database(server(options.postgresql) or folder / "ledger.db", SystemClock())
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        folder = Path(temporary)
+        file = folder / "ledger.db"
+        place = server(options.postgresql) or (Slower(file, options.slower) if options.slower else file)
+        database = Database(place, SystemClock())
         database.create("example.com/bench")
         rates: dict[str, list[float]] = {"sqlite_limit": [], "one_writer": [], "many_writers": []}
         for _ in range(ROUNDS):

@@ -77,10 +77,8 @@ def described(error: BaseException) -> StellwerkError:
 def report(error: BaseException, *, as_json: bool) -> int:
     """Show an error on stderr, and answer the exit code. The trace is shown only with `STELLWERK_DEBUG=1`."""
     shown = described(error)
-    # Where nobody can be told (stderr is closed, or its disk is full), the code still says it.
-    if sys.stderr is not None:
-        with suppress(OSError):
-            _tell(error, shown, as_json=as_json)
+    with suppress(OSError):  # where nobody can be told, because the disk is full, the code still says it
+        _tell(error, shown, as_json=as_json)
     return code_of(shown)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,12 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Trees of many files are many tuples and no cycles: looking for those every 700 objects is a tenth of the time.
     gc.set_threshold(50_000)
+    _open_what_is_closed()
     arguments = list(sys.argv[1:] if argv is None else argv)
     session = Session()
     try:
         code = _perform(arguments, session)
-        if sys.stdout is not None:  # it is None where whoever started us closed it
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code
     except (PipeClosed, BrokenPipeError):
         return _leave_pipe()
@@ -92,12 +93,18 @@ def _let_go(errors: type[BaseException] | tuple[type[BaseException], ...]) -> No
     """Give what cannot be written to nobody, so that Python does not complain when it flushes at its end."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except errors:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
+
+
+def _open_what_is_closed() -> None:
+    """Whoever started us may have closed our streams (`>&-`). Then the next file would get their number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _wants_json(arguments: list[str]) -> bool:
