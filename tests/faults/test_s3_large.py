@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stellwerk.core.digest import of_chunks
+from stellwerk.store.adapters.s3 import AHEAD
 from stellwerk.testing import buckets
 from stellwerk.testing.faulty_http import Proxy, faulty
 
@@ -72,7 +73,9 @@ def test_a_killed_upload_goes_on(endpoint: str, nth: int) -> None:
 
     assert -signal.SIGKILL == code
     assert 0 == again
-    assert (10 - arrived, 10) == (sent, len(buckets.objects(store).list("chunks")))
+    # What was on its way when its sender was killed may have come after it was counted, and is then not sent again.
+    assert 10 == len(buckets.objects(store).list("chunks"))
+    assert 10 - arrived - AHEAD <= sent <= 10 - arrived
     assert said["digest"] == of_chunks(store.stream(said["digest"]))
     assert said["digest"] in list(store)
     store.close()
