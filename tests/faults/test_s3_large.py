@@ -45,9 +45,10 @@ def write(
     return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 
-def chunks(proxy: Proxy) -> int:
-    """How many chunks were written."""
-    return sum(request.method == "PUT" and "/chunks/" in request.path for request in proxy.seen)
+def chunks(proxy: Proxy) -> list[str]:
+    """Names of the chunks that were written, in the order of writing."""
+    written = [request.path for request in proxy.seen if request.method == "PUT" and "/chunks/" in request.path]
+    return [path.partition("?")[0].rpartition("/")[2] for path in written]
 
 
 def test_memory_stays_flat(endpoint: str) -> None:
@@ -66,7 +67,7 @@ def test_a_killed_upload_goes_on(endpoint: str, nth: int) -> None:
     prefix, size = f"killed-{nth}", 80
     code, _ = write(endpoint, prefix, size, environment={"STELLWERK_FAIL": f"s3.chunk:kill:{nth}"})
     store = buckets.blobs(endpoint, prefix)
-    arrived = len(buckets.objects(store).list("chunks"))
+    arrived = buckets.objects(store).list("chunks")
     with faulty(endpoint) as (url, proxy):
         again, said = write(url, prefix, size)
         sent = chunks(proxy)
@@ -74,8 +75,12 @@ def test_a_killed_upload_goes_on(endpoint: str, nth: int) -> None:
     assert -signal.SIGKILL == code
     assert 0 == again
     # What was on its way when its sender was killed may have come after it was counted, and is then not sent again.
-    assert 10 == len(buckets.objects(store).list("chunks"))
-    assert 10 - arrived - AHEAD <= sent <= 10 - arrived
+    kept = [name for name, _ in buckets.objects(store).list("chunks")]
+    assert 10 == len(kept)
+    assert set(sent) <= {name.rpartition("/")[2] for name in kept}
+    assert 10 - len(arrived) - AHEAD <= len(sent) <= 10 - len(arrived)
+    assert len(set(sent)) == len(sent), "a chunk was sent twice"
+    assert not set(sent) & {name.rpartition("/")[2] for name, _ in arrived}, "what had arrived was sent again"
     assert said["digest"] == of_chunks(store.stream(said["digest"]))
     assert said["digest"] in list(store)
     store.close()
@@ -88,7 +93,7 @@ def test_killed_before_its_list_there_is_no_blob(endpoint: str) -> None:
     before = list(store)
     with faulty(endpoint) as (url, proxy):
         again, said = write(url, "unlisted", 40)
-        sent = chunks(proxy)
+        sent = len(chunks(proxy))
 
     assert (-signal.SIGKILL, 0, 0) == (code, again, sent)
     assert said["digest"] not in before

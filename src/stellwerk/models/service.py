@@ -52,17 +52,19 @@ class Registry:
     def get(self, name: str, version: int | None = None, *, as_of: datetime | None = None) -> ModelVersion:
         """A version of a model; by default the newest, or that of a time. Raises `NotFound`."""
         with self._book.read() as reader:
-            versions = VERSIONS.select(reader, name=name, order="-version")
-        if not versions:
+            if version is not None:
+                versions = VERSIONS.select(reader, name=name, version=version)
+            else:
+                versions = VERSIONS.select(reader, name=name, order="-version", limit=None if as_of else 1)
+        if not versions and version is None:
             raise NotFound(f"no model {name!r}", hint="`stellwerk run` trains and registers one")
         made = [one for one in versions if as_of is None or one.created_at <= as_of]
-        wanted = made[:1] if version is None else [one for one in made if one.version == version]
-        if not wanted:
+        if not made:
             raise NotFound(
                 f"no model version {name}@{'latest' if version is None else version}{_then(as_of)}",
                 hint="`stellwerk models` lists them",
             )
-        return wanted[0]
+        return made[0]
 
     def find(self, text: str, *, as_of: datetime | None = None) -> ModelVersion:
         """The version that `name`, `name@3`, `name@alias` or a digest means, or meant at a time. Raises `NotFound`."""

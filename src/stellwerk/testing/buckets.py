@@ -68,7 +68,7 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
             try:
                 pool.request("GET", url + "/moto-api/")
             except HTTPError:
-                time.sleep(0.05)
+                time.sleep(0.05)  # a server that starts tells nobody when it listens
             else:
                 return
     raise RuntimeError("moto does not answer")

@@ -208,6 +208,6 @@ def _use_wal(connection: Any) -> None:
         except sqlite3.OperationalError as cause:
             if _code(cause) != sqlite3.SQLITE_BUSY or monotonic() > deadline:
                 raise
-            time.sleep(0.005)
+            time.sleep(0.005)  # as above: a lock that can only be asked for again
     if mode != "wal":
         raise unusable(f"its file system does not carry a write-ahead log (journal mode {mode!r})")
