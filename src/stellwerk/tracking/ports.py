@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from stellwerk.core.search import Clause, Order
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.tracking.model import Run
-from stellwerk.tracking.search import Clause, Order
 
 
 class Finder(Protocol):

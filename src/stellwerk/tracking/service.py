@@ -11,11 +11,11 @@ from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict
 from stellwerk.core.names import new_id
+from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
 from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.tracking.model import Cost, Link, Run, Status, StepMemory
 from stellwerk.tracking.ports import Finder
-from stellwerk.tracking.search import Clause, Subject, parse_filter, parse_order
 from stellwerk.tracking.shelves import LINKS, RUNS, STEPS
 
 PIPELINE = "pipeline"
@@ -124,7 +124,7 @@ class Runs:
         """Runs that meet all conditions, in the order asked for, and then newest first.
 
         Args:
-            where: A filter (`tracking.search`), such as `metrics.auc > 0.9 AND parent IS NULL`.
+            where: A filter (`core.search`), such as `metrics.auc > 0.9 AND parent IS NULL`.
             order: Such as `metrics.auc DESC`, the most important first.
 
         Raises:

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stellwerk.core.errors import StellwerkError
+from stellwerk.core.search import Clause, Subject, parse_filter
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.model import Run
-from stellwerk.tracking.search import Clause, Subject, parse_filter
 from stellwerk.tracking.service import Runs
 
 LIMIT = 10_000

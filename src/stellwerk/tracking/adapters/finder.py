@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger import documents
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import REAL, TEXT, metadata
 from stellwerk.tracking.model import Run
-from stellwerk.tracking.search import Clause, Order, Subject
 from stellwerk.tracking.shelves import RUNS
 
 HEAD = 200

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stellwerk.core.errors import Invalid
-from stellwerk.tracking.search import Clause, Order, Subject, parse_filter, parse_order
+from stellwerk.core.search import Clause, Order, Subject, parse_filter, parse_order
 
 
 def attribute(key: str) -> Subject:

@@ -1,4 +1,6 @@
-"""The language in which runs are sought: MLflow's filter and order clauses, read into values. What finds is an adapter.
+"""The language in which things are sought: MLflow's filter and order clauses, read into values.
+
+What finds is an adapter, or `matches` where there are few. What may be asked for is a `Grammar`; that of runs is here.
 
     metrics.auc > 0.9 AND params.depth = '6' AND tags.`my team` ILIKE 'risk%' AND status = 'FINISHED'
 
@@ -9,43 +11,75 @@ comes last, whichever the direction.
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
 
 from stellwerk.core.errors import Invalid
 
-Entity = Literal["metric", "param", "tag", "attribute"]
+Entity = Literal["metric", "param", "tag", "attribute", "dataset"]
 Comparator = Literal["=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"]
 
-ENTITIES: dict[str, Entity] = {
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grammar:
+    """What can be asked of one kind of thing.
+
+    Attributes:
+        of: The kind, with its article, for people.
+        entities: How its parts are spelled.
+        texts: Attributes that are texts.
+        numbers: Attributes that are numbers; times are in milliseconds since 1970.
+        listed: Attributes that are asked with IN.
+        missing: Attributes that a thing may lack.
+        spellings: Other spellings of attributes.
+        words: Other words for the values of attributes; a value of such an attribute has no upper case.
+    """
+
+    of: str
+    entities: Mapping[str, Entity]
+    texts: tuple[str, ...]
+    numbers: tuple[str, ...]
+    listed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+TAGS: Mapping[str, Entity] = {"tag": "tag", "tags": "tag"}
+ATTRIBUTES: Mapping[str, Entity] = {"attribute": "attribute", "attributes": "attribute", "attr": "attribute"}
+LOGGED: Mapping[str, Entity] = {
     "metric": "metric",
     "metrics": "metric",
     "param": "param",
     "params": "param",
     "parameter": "param",
     "parameters": "param",
-    "tag": "tag",
-    "tags": "tag",
-    "attribute": "attribute",
-    "attributes": "attribute",
-    "attr": "attribute",
-    "run": "attribute",
 }
-TEXTS = ("run_id", "run_name", "status", "user_id", "kind", "experiment", "parent")
-NUMBERS = ("start_time", "end_time")
-"""In milliseconds since 1970."""
-_ALIASES = {
-    "id": "run_id",
-    "name": "run_name",
-    "run name": "run_name",
-    "user": "user_id",
-    "created": "start_time",
-    "experiment_name": "experiment",
-}
-_STATUS = {"killed": "interrupted", "scheduled": "running"}
-"""Words of MLflow for what is called otherwise here."""
+OF_DATASETS = ("name", "digest", "context")
+"""What is asked of the datasets that a run used."""
+
+RUNS = Grammar(
+    of="a run",
+    entities={**LOGGED, **TAGS, **ATTRIBUTES, "run": "attribute", "dataset": "dataset", "datasets": "dataset"},
+    texts=("run_id", "run_name", "status", "user_id", "artifact_uri", "kind", "experiment", "parent"),
+    numbers=("start_time", "end_time"),
+    listed=("run_id", "run_name", "status", "experiment"),
+    missing=("parent", "end_time"),
+    spellings={
+        "id": "run_id",
+        "name": "run_name",
+        "run name": "run_name",
+        "user": "user_id",
+        "created": "start_time",
+        "experiment_name": "experiment",
+        "experiment_id": "experiment",
+    },
+    words={"status": {"killed": "interrupted"}},
+)
 
 _MEASURES: tuple[Comparator, ...] = ("=", "!=", ">", ">=", "<", "<=")
 _MATCHES: tuple[Comparator, ...] = ("=", "!=", "LIKE", "ILIKE")
@@ -75,11 +109,8 @@ class Subject:
 
     entity: Entity
     key: str
-
-    @property
-    def numeric(self) -> bool:
-        """Whether its values are numbers."""
-        return self.entity == "metric" or (self.entity == "attribute" and self.key in NUMBERS)
+    numeric: bool = field(default=False, compare=False)
+    """Whether its values are numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,37 +130,43 @@ class Order:
     descending: bool
 
 
-def parse_filter(text: str) -> tuple[Clause, ...]:
+T = TypeVar("T")
+Value = float | str | None
+Read = Callable[[T, Subject], Value | tuple[Value, ...]]
+"""What something has under a subject: a value, none, or several of which one is enough."""
+
+
+def parse_filter(text: str, grammar: Grammar = RUNS) -> tuple[Clause, ...]:
     """The clauses of a filter; none for an empty one. Raises `Invalid` (`invalid-filter`)."""
     if len(text) > MAX_LENGTH:
         raise _invalid(f"it has {len(text):,} characters (expected at most {MAX_LENGTH:,})")
     if not text.strip():
         return ()
     tokens = _Tokens(text)
-    clauses = [_clause(tokens)]
+    clauses = [_clause(tokens, grammar)]
     while tokens.more:
         joined = tokens.word("AND")
         if not joined:
             raise _invalid(f"got {tokens.shown()} (expected AND, and then another condition)")
-        clauses.append(_clause(tokens))
+        clauses.append(_clause(tokens, grammar))
         if len(clauses) > MAX_CLAUSES:
             raise _invalid(f"it has more than {MAX_CLAUSES} conditions")
     return tuple(clauses)
 
 
-def parse_order(clauses: Sequence[str]) -> tuple[Order, ...]:
+def parse_order(clauses: Sequence[str], grammar: Grammar = RUNS) -> tuple[Order, ...]:
     """The criteria of an order, the most important first. Raises `Invalid` (`invalid-order`)."""
     if len(clauses) > MAX_CLAUSES:
         raise Invalid(f"an order has at most {MAX_CLAUSES} criteria", code="invalid-order")
-    return tuple(map(_order, clauses))
+    return tuple(_order(text, grammar) for text in clauses)
 
 
-def _order(text: str) -> Order:
+def _order(text: str, grammar: Grammar) -> Order:
     try:
         if len(text) > MAX_LENGTH:
             raise _invalid("it is too long")
         tokens = _Tokens(text)
-        subject = _subject(tokens)
+        subject = _subject(tokens, grammar)
         descending = tokens.word("DESC")
         if not descending:
             tokens.word("ASC")
@@ -144,14 +181,76 @@ def _order(text: str) -> Order:
     return Order(subject, descending)
 
 
-def _clause(tokens: _Tokens) -> Clause:
-    subject = _subject(tokens)
+def matches(thing: T, clauses: Iterable[Clause], read: Read[T]) -> bool:
+    """Whether something meets all conditions; what it does not have meets none but IS NULL."""
+    return all(_holds(clause, read(thing, clause.subject)) for clause in clauses)
+
+
+def arranged(things: Iterable[T], order: Sequence[Order], read: Read[T]) -> list[T]:
+    """Things in an order, and where that says nothing as they come; what is missing is last."""
+    result = list(things)
+    for criterion in reversed(order):
+        there = [thing for thing in result if read(thing, criterion.subject) is not None]
+        rest = [thing for thing in result if read(thing, criterion.subject) is None]
+
+        def measure(thing: T, subject: Subject = criterion.subject) -> Value:
+            found = read(thing, subject)
+            return found[0] if isinstance(found, tuple) else found
+
+        result = sorted(there, key=measure, reverse=criterion.descending) + rest  # type: ignore[arg-type]
+    return result
+
+
+def _holds(clause: Clause, found: Value | tuple[Value, ...]) -> bool:
+    if isinstance(found, tuple):
+        return any(_holds(clause, one) for one in found)
+    wanted = clause.value
+    if clause.comparator in _ABSENCE:
+        return (found is None) == (clause.comparator == "IS NULL")
+    if found is None:
+        return False
+    match clause.comparator:
+        case "IN":
+            return found in wanted  # type: ignore[operator]
+        case "NOT IN":
+            return found not in wanted  # type: ignore[operator]
+        case "LIKE" | "ILIKE":
+            return _pattern(str(wanted), clause.comparator == "ILIKE").fullmatch(str(found)) is not None
+        case _:
+            return bool(_COMPARED[clause.comparator](found, wanted))
+
+
+_COMPARED: Mapping[str, Callable[[Any, Any], object]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+@lru_cache(maxsize=64)
+def _pattern(text: str, any_case: bool) -> re.Pattern[str]:
+    """`%` for any characters and `_` for one; runs of `%` are one, so that no pattern takes long."""
+    parts = (
+        ".*" if part == "%" else "." if part == "_" else re.escape(part)
+        for part in re.split(r"(%|_)", _RUNS.sub("%", text))
+    )
+    return re.compile("".join(parts), re.DOTALL | (re.IGNORECASE | re.ASCII if any_case else 0))
+
+
+_RUNS = re.compile("%+")
+
+
+def _clause(tokens: _Tokens, grammar: Grammar) -> Clause:
+    subject = _subject(tokens, grammar)
     comparator = _comparator(tokens)
-    _check(subject, comparator)
+    _check(subject, comparator, grammar)
     if comparator in _ABSENCE:
         return Clause(subject, comparator, None)
     if comparator in _LISTS:
-        return Clause(subject, comparator, tuple(_meant(subject, text) for text in _listed(tokens)))
+        return Clause(subject, comparator, tuple(_meant(subject, text, grammar) for text in _listed(tokens)))
     kind, value = tokens.take()
     if subject.numeric:
         if kind != "number":
@@ -161,28 +260,31 @@ def _clause(tokens: _Tokens) -> Clause:
         raise _invalid(f"{_named(subject)} is compared with {value[:40]!r} (expected a text in quotes)")
     if comparator in ("LIKE", "ILIKE") and len(value) > MAX_PATTERN:
         raise _invalid(f"a pattern has {len(value):,} characters (expected at most {MAX_PATTERN:,})")
-    return Clause(subject, comparator, _meant(subject, _unquoted(value)))
+    return Clause(subject, comparator, _meant(subject, _unquoted(value), grammar))
 
 
-def _subject(tokens: _Tokens) -> Subject:
+def _subject(tokens: _Tokens, grammar: Grammar) -> Subject:
     kind, name = tokens.take()
     if kind not in ("name", "word", "text") or name.startswith("'"):
         raise _invalid(f"got {name[:40]!r} (expected a name such as metrics.auc, params.depth, tags.team or status)")
     if kind == "text":
         name = _unquoted(name)
     head, dot, rest = name.partition(".")
-    entity = ENTITIES.get(head.lower()) if dot and kind != "text" else None
+    entity = grammar.entities.get(head.lower()) if dot and kind != "text" else None
     if entity is None:
         if dot and kind != "text":
-            raise _invalid(f"there is no {head[:40]!r} to ask for (expected metrics, params, tags or attributes)")
+            raise _invalid(f"there is no {head[:40]!r} to ask for (expected one of {', '.join(grammar.entities)})")
         entity, rest = "attribute", name
     key = rest[1:-1] if rest[:1] in ('"', "`") else rest
+    if entity == "dataset" and key not in OF_DATASETS:
+        raise _invalid(f"a dataset has no {key[:40]!r} (expected one of {', '.join(OF_DATASETS)})")
     if entity != "attribute":
-        return Subject(entity, key)
-    key = _ALIASES.get(key.lower(), key)
-    if key not in TEXTS + NUMBERS:
-        raise _invalid(f"a run has no attribute {key[:40]!r} (expected one of {', '.join(TEXTS + NUMBERS)})")
-    return Subject(entity, key)
+        return Subject(entity, key, numeric=entity == "metric")
+    key = grammar.spellings.get(key.lower(), key)
+    if key not in grammar.texts + grammar.numbers:
+        known = ", ".join(grammar.texts + grammar.numbers)
+        raise _invalid(f"{grammar.of} has no attribute {key[:40]!r} (expected one of {known})")
+    return Subject(entity, key, numeric=key in grammar.numbers)
 
 
 def _comparator(tokens: _Tokens) -> Comparator:
@@ -204,14 +306,13 @@ def _comparator(tokens: _Tokens) -> Comparator:
     return sign
 
 
-def _check(subject: Subject, comparator: Comparator) -> None:
+def _check(subject: Subject, comparator: Comparator, grammar: Grammar) -> None:
     allowed = _MEASURES if subject.numeric else _MATCHES
-    if subject.entity != "attribute":
-        allowed = (*allowed, *_ABSENCE)
-    elif subject.key in ("run_id", "run_name", "status", "experiment"):
-        allowed = (*allowed, *_LISTS)
-    elif subject.key in ("parent", "end_time"):
-        allowed = (*allowed, *_ABSENCE)
+    if subject.entity == "attribute":
+        allowed += _LISTS if subject.key in grammar.listed else ()
+        allowed += _ABSENCE if subject.key in grammar.missing else ()
+    else:
+        allowed += _LISTS if subject.entity == "dataset" else _ABSENCE
     if comparator not in allowed:
         raise _invalid(f"{_named(subject)} cannot be asked with {comparator} (expected one of {', '.join(allowed)})")
 
@@ -230,10 +331,9 @@ def _listed(tokens: _Tokens) -> Iterator[str]:
             raise _invalid(f"a list has more than {MAX_LISTED} texts")
 
 
-def _meant(subject: Subject, text: str) -> str:
-    if subject == Subject("attribute", "status"):
-        return _STATUS.get(text.lower(), text.lower())
-    return text
+def _meant(subject: Subject, text: str, grammar: Grammar) -> str:
+    words = grammar.words.get(subject.key) if subject.entity == "attribute" else None
+    return text if words is None else words.get(text.lower(), text.lower())
 
 
 def _unquoted(text: str) -> str:
