@@ -20,6 +20,7 @@ from stellwerk.governance.dossier import Dossier
 from stellwerk.serving.service import EndpointServer
 from stellwerk.web import blobs, errors, inference, openapi
 from stellwerk.web.bodies import read_json
+from stellwerk.web.doors import mlflow
 from stellwerk.web.routing import OPEN, GuardedRoute, matrix, route
 from stellwerk.web.ui import render
 from stellwerk.web.wall import LOOPBACK, Wall
@@ -38,6 +39,7 @@ def application(rooms: Rooms, servers: Mapping[str, EndpointServer], hosts: tupl
         *inference.build(servers, guard=desk.guard),
         *desk.operations(),
         *blobs.routes(rooms, API, desk.guard),
+        *mlflow.routes(rooms, desk.guard),
         *desk.pages(),
     ]
     matrix(routes)

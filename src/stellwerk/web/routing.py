@@ -27,13 +27,20 @@ class GuardedRoute(Route):
 
 
 def route(
-    path: str, endpoint: Endpoint, methods: Sequence[str], *, permission: str, guard: Guard | None = None
+    path: str,
+    endpoint: Endpoint,
+    methods: Sequence[str],
+    *,
+    permission: str,
+    guard: Guard | None = None,
+    respond: Callable[[BaseException], Response] = errors.respond,
 ) -> GuardedRoute:
     """Make a route whose guard is asked before its endpoint, and whose errors become answers.
 
     Args:
         permission: One of the workspace's permissions, or `none`.
         guard: Required for every permission but `none`.
+        respond: How errors are spelled: doors of other protocols have their own way.
     """
     if permission != OPEN and permission not in PERMISSIONS:
         raise Bug(f"route {path} requires {permission!r}, which is no permission", code="unguarded-route")
@@ -46,7 +53,7 @@ def route(
                 await guard(request, permission)
             return await endpoint(request)
         except Exception as error:  # noqa: BLE001 - the rim: every error becomes an answer here
-            return errors.respond(error)
+            return respond(error)
 
     result = GuardedRoute(path, guarded, methods=list(methods), name=getattr(endpoint, "__name__", path))
     result.requires = permission

@@ -1,0 +1,19 @@
+"""The door of MLflow: its unmodified client finds experiments, runs, models and artifacts here.
+
+Written from MLflow's public client and REST reference (versions 2.22 to 3.17). `wire` reads and spells, `calls` makes
+routes of functions, and each other module holds the calls of one noun.
+"""
+
+from __future__ import annotations
+
+from stellwerk.web.doors.mlflow import calls, server
+from stellwerk.web.routing import Guard, GuardedRoute
+from stellwerk.workspace.rooms import Rooms
+
+TABLES: tuple[calls.Calls, ...] = ()
+"""Every call with a JSON answer."""
+
+
+def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
+    """All routes of the door."""
+    return [*calls.routes(TABLES, rooms, guard), *server.routes()]

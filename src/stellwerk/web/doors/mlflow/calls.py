@@ -1,0 +1,101 @@
+"""The calls of the door: a function each, with its place, its permission and the fields that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stellwerk.access.model import Permission
+from stellwerk.core.errors import Bug
+from stellwerk.web.bodies import read_json
+from stellwerk.web.doors.mlflow import errors, wire
+from stellwerk.web.doors.mlflow.wire import Ask, Field
+from stellwerk.web.routing import Guard, GuardedRoute, route
+from stellwerk.workspace.rooms import Rooms
+
+MAX_BODY = 32 << 20
+"""Bytes of a JSON body. The largest thing that the client puts into one is the profile of a dataset, of 16 MB."""
+ROOTS = ("/api", "/ajax-api")
+"""Everything is answered under both: programs use one, MLflow's own page the other."""
+
+Answer = Mapping[str, Any] | None
+Work = Callable[[Rooms, Ask], Answer]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One thing that the client may ask."""
+
+    method: str
+    path: str
+    permission: Permission
+    fields: Mapping[str, Field]
+    work: Work
+    limit: int
+
+
+class Calls:
+    """A table of calls under one prefix, such as `/2.0/mlflow`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.table: list[Call] = []
+
+    def add(
+        self, method: str, path: str, permission: Permission, *, limit: int = MAX_BODY, **fields: Field
+    ) -> Callable[[Work], Work]:
+        """Enter a function. A GET takes its fields from the query, everything else from a JSON body."""
+
+        def enter(work: Work) -> Work:
+            if any((known.method, known.path) == (method, path) for known in self.table):
+                raise Bug(f"two calls are {method} {path}")
+            self.table.append(Call(method, path, permission, fields, work, limit))
+            return work
+
+        return enter
+
+
+def routes(tables: Iterable[Calls], rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
+    """A route for each call, under each root."""
+    return [
+        route(
+            f"{root}{table.prefix}/{call.path}",
+            endpoint(rooms, call),
+            [call.method],
+            permission=call.permission,
+            guard=guard,
+            respond=errors.respond,
+        )
+        for root in ROOTS
+        for table in tables
+        for call in table.table
+    ]
+
+
+def endpoint(rooms: Rooms, call: Call) -> Endpoint:
+    """What answers a call: read here, done in a thread."""
+
+    async def perform(request: Request) -> Response:
+        query = request.query_params if call.method == "GET" else None
+        # A GET without a query may carry a body, as MLflow's older clients send it.
+        body = b"" if query else await _body(request, call)
+
+        def work() -> bytes:
+            fields = wire.read_query(query, call.fields) if query else wire.read_body(body, call.fields)
+            return wire.write(call.work(rooms, Ask(fields, request.path_params)))
+
+        return Response(await run_in_threadpool(work), media_type="application/json")
+
+    perform.__name__ = f"mlflow {call.path}"
+    return perform
+
+
+async def _body(request: Request, call: Call) -> bytes:
+    empty = request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+    return b"" if empty else await read_json(request, call.limit)
