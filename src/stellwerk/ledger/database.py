@@ -31,7 +31,7 @@ from stellwerk.ledger.model import Checkpoint, Entry
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Signer
 from stellwerk.ledger.spelling import Spelling
-from stellwerk.ledger.tables import entries, meta, metadata
+from stellwerk.ledger.tables import POURS, entries, meta, metadata
 
 failpoints.declare("ledger.record")
 
@@ -277,7 +277,9 @@ class Writing:
         self._changed = self._recorded = False
 
     def execute(self, statement: Any, parameters: Any = None) -> Any:
-        self._changed = self._changed or not isinstance(statement, sa.Select)
+        # What pours in is sealed by the entry that ends it, and not by one entry each (docs/decisions/0022).
+        pours = isinstance(statement, sa.Select) or statement.get_execution_options().get(POURS, False)
+        self._changed = self._changed or not pours
         return self._change.session.connection.execute(statement, parameters)
 
     def record(self, kind: str, subject: str, body: Mapping[str, Any] | None = None) -> Entry:

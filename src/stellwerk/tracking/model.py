@@ -1,14 +1,77 @@
-"""Runs and their facts."""
+"""Experiments, runs and their facts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from stellwerk.core.digest import Digest
 
-Status = Literal["running", "finished", "failed", "interrupted"]
+Status = Literal["scheduled", "running", "finished", "failed", "interrupted"]
+OPEN: tuple[Status, ...] = ("scheduled", "running")
+"""What a run is before it has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """What holds runs together. Its name may change, its id does not."""
+
+    id: str
+    name: str
+    created_at: datetime
+    changed_at: datetime
+    tags: dict[str, str] = field(default_factory=dict)
+    location: str = ""
+    """Where its runs keep their artifacts, if not here: a URI."""
+    deleted_at: datetime | None = None
+
+
+class Point(NamedTuple):
+    """One value of a metric."""
+
+    key: str
+    value: float
+    """Any 64-bit float: NaN and infinities are values."""
+    at: int
+    """Milliseconds since 1970, as the one who measured says."""
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latest:
+    """A metric of a run as it stands: the value of the largest (step, time), and the bounds of all values."""
+
+    key: str
+    value: float
+    at: int
+    step: int
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetUse:
+    """That a run used data which it describes itself; what Stellwerk keeps is in `inputs` of the run."""
+
+    name: str
+    digest: str
+    """As the one who logged it computes it; no digest of ours."""
+    source_type: str = ""
+    source: str = ""
+    schema: str = ""
+    profile: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    """`mlflow.data.context` says what for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUse:
+    """That a run used or made a logged model."""
+
+    model: str
+    role: Literal["used", "made"]
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +112,16 @@ class Run:
     cost: Cost = field(default_factory=Cost)
     error: str = ""
     log: Digest | None = None
+    user: str = ""
+    """Who ran it, by what the machine that ran it says; `started_by` is who may be held to it."""
+    location: str = ""
+    """Where its artifacts are, if not here: a URI."""
+    datasets: tuple[DatasetUse, ...] = ()
+    models: tuple[ModelUse, ...] = ()
+    points: tuple[Digest, ...] = ()
+    """Segments that hold the points of its metrics since it ended (docs/formats/points.md)."""
+    deleted_at: datetime | None = None
+    """When it was put into the bin; it can be restored until the bin is emptied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,11 @@ from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict
 from stellwerk.core.names import new_id
 from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
-from stellwerk.ledger.ports import Book, Transaction
+from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
-from stellwerk.tracking.model import Cost, Link, Run, Status, StepMemory
-from stellwerk.tracking.ports import Finder
+from stellwerk.tracking import experiments, rules
+from stellwerk.tracking.model import OPEN, Cost, Link, Point, Run, Status, StepMemory
+from stellwerk.tracking.ports import Finder, Points
 from stellwerk.tracking.shelves import LINKS, RUNS, STEPS
 
 PIPELINE = "pipeline"
@@ -25,11 +26,15 @@ PIPELINE = "pipeline"
 class Runs:
     """Use cases of the tracking room for one workspace and actor."""
 
-    def __init__(self, book: Book, clock: Clock, finder: Finder) -> None:
-        self._book, self._clock, self._finder = book, clock, finder
+    def __init__(self, book: Book, clock: Clock, finder: Finder, points: Points) -> None:
+        self._book, self._clock, self._finder, self._points = book, clock, finder, points
 
     def start(self, *, experiment: str, name: str, kind: str, process: str | None = None, **facts: Any) -> Run:
-        """Begin a run; it is in the ledger before anything is executed."""
+        """Begin a run; it is in the ledger before anything is executed.
+
+        Args:
+            experiment: Its name; one that is not there yet is made.
+        """
         now = self._clock.now()
         run = Run(
             id=new_id(now),
@@ -43,7 +48,7 @@ class Runs:
             **facts,
         )
         with self._book.write() as tx:
-            self._keep(tx, run)
+            run = self._keep(tx, run)
             _link(tx, run.id, "used", run.inputs)
             tx.record("run.started", f"run:{run.id}", {"name": name, "kind": kind, "parent": run.parent})
         return run
@@ -63,7 +68,7 @@ class Runs:
         """End a run once; with `memory`, remember its result under the step key in the same transaction."""
         with self._book.write() as tx:
             run = RUNS.get(tx, run_id)
-            if run.status != "running":
+            if run.status not in OPEN:
                 raise Conflict(f"run {run_id} has already ended as {run.status}", code="run-ended")
             ended = evolve(
                 run,
@@ -78,6 +83,7 @@ class Runs:
             )
             RUNS.put(tx, ended)
             self._finder.enter(tx, ended)
+            self._points.add(tx, ended.id, _measured(ended))
             if run.kind != PIPELINE:
                 _link(tx, run_id, "made", ended.outputs)
             if memory is not None and STEPS.find(tx, memory.step_key) is None:
@@ -100,7 +106,7 @@ class Runs:
             **facts,
         )
         with self._book.write() as tx:
-            self._keep(tx, run)
+            run = self._keep(tx, run)
             _link(tx, run.id, "used", run.inputs)
             _link(tx, run.id, "made", run.outputs)
             tx.record("run.finished", f"run:{run.id}", _facts(run))
@@ -130,20 +136,22 @@ class Runs:
         Raises:
             Invalid: `invalid-filter` or `invalid-order`, with what was expected.
         """
-        asked = {"experiment": experiment, "parent": parent}
-        clauses = [
-            *parse_filter(where),
-            *(Clause(Subject("attribute", key), "=", value) for key, value in asked.items() if value is not None),
-        ]
-        criteria = parse_order(order)
+        clauses, criteria = list(parse_filter(where)), parse_order(order)
         with self._book.read() as reader:
+            asked = {"experiment": experiment and _identity(reader, experiment), "parent": parent}
+            clauses += [
+                Clause(Subject("attribute", key), "=", value) for key, value in asked.items() if value is not None
+            ]
             ids = self._finder.find(reader, where=clauses, order=criteria, limit=limit, offset=offset)
             found = {run.id: run for run in RUNS.among(reader, "id", ids)}
         return [found[one] for one in ids]
 
-    def _keep(self, tx: Transaction, run: Run) -> None:
+    def _keep(self, tx: Transaction, run: Run) -> Run:
+        run = evolve(run, experiment=experiments.enter(tx, run.experiment, self._clock))
         RUNS.insert(tx, run)
         self._finder.enter(tx, run)
+        self._points.add(tx, run.id, _measured(run))
+        return run
 
     def makers(self, digest: Digest) -> list[Run]:
         """Runs that made an artifact, oldest first; a cached run made nothing new but is listed too."""
@@ -166,7 +174,7 @@ class Runs:
     def close_interrupted(self, alive: Callable[[str], bool]) -> list[Run]:
         """Mark running runs of this machine whose process is gone as interrupted."""
         with self._book.read() as reader:
-            running = RUNS.select(reader, status="running")
+            running = [run for status in OPEN for run in RUNS.select(reader, status=status)]
         closed = []
         for run in running:
             if run.process is None or alive(run.process):
@@ -176,6 +184,18 @@ class Runs:
                     self.finish(run.id, status="interrupted", error="the process ended without finishing the run")
                 )
         return closed
+
+
+def _identity(reader: Reader, experiment: str) -> str:
+    """The id of an experiment that is given by name or id."""
+    known = experiments.by_name(reader, experiment)
+    return experiment if known is None else known.id
+
+
+def _measured(run: Run) -> list[Point]:
+    """What a run that ended has measured, as points."""
+    at = rules.milliseconds(run.ended_at or run.started_at)
+    return [Point(key, float(value), at) for key, value in run.metrics.items()]
 
 
 def _link(tx: Transaction, run: str, role: Literal["used", "made"], artifacts: Mapping[str, Digest]) -> None:

@@ -36,6 +36,9 @@ from stellwerk.reviews.service import Inbox
 from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.finder import SqlFinder
+from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.experiments import Experiments
+from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
@@ -82,7 +85,10 @@ class Rooms:
             self.blobs.sweep()
         self.verifier = Ed25519Verifier()
         self.ring = KeyRing(self.book, layout.identity, self.verifier)
-        self.runs = Runs(self.book, self.clock, SqlFinder())
+        finder, points = SqlFinder(), SqlPoints()
+        self.runs = Runs(self.book, self.clock, finder, points)
+        self.experiments = Experiments(self.book, self.clock)
+        self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock)

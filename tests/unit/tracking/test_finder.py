@@ -18,7 +18,8 @@ from stellwerk.core.search import Clause, Subject, parse_filter
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.tracking.adapters.finder import SqlFinder
-from stellwerk.tracking.model import Run
+from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.model import Point, Run
 from stellwerk.tracking.service import Runs
 
 LIMIT = 10_000
@@ -50,7 +51,7 @@ def runs(database: Database, clock: StandingClock) -> Runs:
 
 
 def of(database: Database, clock: StandingClock, workspace: str = "default") -> Runs:
-    return Runs(WorkspaceBook(database, workspace, "anna"), clock, SqlFinder())
+    return Runs(WorkspaceBook(database, workspace, "anna"), clock, SqlFinder(), SqlPoints())
 
 
 def log(runs: Runs, clock: StandingClock, name: str = "fit", **facts: Any) -> Run:
@@ -265,13 +266,12 @@ def meets(run: Run, clause: Clause) -> bool:
 
 def test_numbers_that_no_database_keeps_alike(database: Database, clock: StandingClock) -> None:
     """Infinity is the largest number there is; what is no number is found by nothing but its presence, and comes last."""
-    finder, runs = SqlFinder(), of(database, clock)
+    runs = of(database, clock)
     made = {name: log(runs, clock, name) for name in ("nan", "infinite", "less", "plain")}
     numbers = {"nan": math.nan, "infinite": math.inf, "less": -math.inf, "plain": 1.0}
     with WorkspaceBook(database, "default", "anna").write() as tx:
         for name, run in made.items():
-            finder.enter(tx, Run(**{**{f: getattr(run, f) for f in Run.__slots__}, "metrics": {"m": numbers[name]}}))
-        tx.record("thing.made", "thing:1")
+            SqlPoints().add(tx, run.id, [Point("m", numbers[name], at=0)])
 
     assert ["infinite"] == names(runs, "metrics.m > 1e300")
     assert ["less"] == names(runs, "metrics.m < -1e300")

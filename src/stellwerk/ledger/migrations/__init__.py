@@ -36,6 +36,11 @@ STEPS = (
         summary="runs are found by their metrics, parameters and tags",
         module="stellwerk.ledger.migrations.values_of_runs",
     ),
+    Step(
+        to="4",
+        summary="experiments are things of their own; metrics have steps, times and bounds",
+        module="stellwerk.ledger.migrations.experiments",
+    ),
 )
 """Append-only, in order. The first step leads from schema 1."""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import string
 import sys
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,14 +16,24 @@ from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger import documents
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Reader, Transaction
-from stellwerk.ledger.tables import REAL, TEXT, metadata
+from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
+from stellwerk.tracking import rules
 from stellwerk.tracking.model import Run
 from stellwerk.tracking.shelves import RUNS
 
 HEAD = 200
 """Characters of a text that are in an index. PostgreSQL takes no row of more than 2,700 bytes into one."""
+CONTEXT = "mlflow.data.context"
+"""The tag of a dataset that says what it was used for."""
 LONGEST_KEY = 500
 """In bytes of UTF-8. What has a longer name is shown with its run, and cannot be sought."""
+
+
+def _where(column: str) -> dict[str, Any]:
+    """Only rows that have it: each row is then in one index."""
+    there = sa.text(f"{column} IS NOT NULL")
+    return {"sqlite_where": there, "postgresql_where": there}
+
 
 values = sa.Table(
     "run_values",
@@ -37,8 +45,13 @@ values = sa.Table(
     sa.Column("number", REAL),
     sa.Column("head", TEXT),
     sa.Column("text", TEXT),
-    sa.Index("run_values_by_number", "workspace", "entity", "key", "number", "run"),
-    sa.Index("run_values_by_text", "workspace", "entity", "key", "head", "run"),
+    # Of metrics: where the number stands, and the bounds of all that there were.
+    sa.Column("step", INTEGER),
+    sa.Column("at", INTEGER),
+    sa.Column("low", REAL),
+    sa.Column("high", REAL),
+    sa.Index("run_values_by_number", "workspace", "entity", "key", "number", "run", **_where("number")),
+    sa.Index("run_values_by_text", "workspace", "entity", "key", "head", "run", **_where("head")),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
@@ -54,16 +67,39 @@ class SqlFinder:
         rows = [
             {"workspace": tx.workspace, "run": run.id, "entity": entity, "key": key, **_row(value)}
             for (entity, key), value in _values_of(run)
-            if _can_be_sought(key)
+            if can_be_sought(key)
         ]
-        tx.execute(values.delete().where(values.c.workspace == tx.workspace, values.c.run == plain(run.id)))
+        mine = (values.c.workspace == tx.workspace, values.c.run == plain(run.id))
+        tx.execute(values.delete().where(*mine, values.c.entity != "metric"))
         tx.execute(values.insert(), rows)
 
+    def leave(self, tx: Transaction, run: str) -> None:
+        tx.execute(values.delete().where(values.c.workspace == tx.workspace, values.c.run == plain(run)))
+
     def find(
-        self, reader: Reader, *, where: Sequence[Clause], order: Sequence[Order], limit: int, offset: int
+        self,
+        reader: Reader,
+        *,
+        where: Sequence[Clause],
+        order: Sequence[Order],
+        limit: int,
+        offset: int,
+        deleted: bool | None = False,
+        without: Collection[str] = (),
     ) -> list[str]:
         runs = RUNS.table
         query = sa.select(runs.c.id).where(runs.c.workspace == reader.workspace)
+        if deleted is not None:
+            binned = sa.select(values.c.run).where(
+                values.c.workspace == reader.workspace, values.c.entity == "state", values.c.key == "deleted",
+                values.c.head == "yes",
+            )  # fmt: skip
+            gone = (
+                sa.or_(runs.c.id.in_(binned), runs.c.experiment.in_(list(without)))
+                if without
+                else runs.c.id.in_(binned)
+            )
+            query = query.where(gone if deleted else sa.not_(gone))
         for clause in where:
             query = query.where(_condition(clause, reader.workspace))
         for criterion in order:
@@ -75,7 +111,8 @@ class SqlFinder:
         return [str(row.id) for row in found]
 
 
-def _can_be_sought(key: str) -> bool:
+def can_be_sought(key: str) -> bool:
+    """Whether something of this name can be in the index."""
     try:
         return "\x00" not in key and len(key.encode()) <= LONGEST_KEY
     except UnicodeEncodeError:  # a lone surrogate, which no database takes
@@ -83,28 +120,24 @@ def _can_be_sought(key: str) -> bool:
 
 
 def _values_of(run: Run) -> Iterator[tuple[tuple[str, str], float | str]]:
-    for key, number in run.metrics.items():
-        yield ("metric", key), float(number)
     for key, value in run.params.items():
-        yield ("param", key), _spelled(value)
+        yield ("param", key), rules.spelled(documents.dump(value))
     for key, text in run.tags.items():
         yield ("tag", key), text
     yield ("attribute", "run_name"), run.name
-    yield ("attribute", "user_id"), run.started_by
+    yield ("attribute", "user_id"), run.user or run.started_by
     yield ("attribute", "kind"), run.kind
-    yield ("attribute", "start_time"), float(_milliseconds(run.started_at))
+    yield ("attribute", "artifact_uri"), rules.artifacts_of(run)
+    yield ("attribute", "start_time"), float(rules.milliseconds(run.started_at))
     if run.ended_at is not None:
-        yield ("attribute", "end_time"), float(_milliseconds(run.ended_at))
-
-
-def _milliseconds(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-
-
-def _spelled(value: Any) -> str:
-    """A parameter as it was typed in Python, which is how MLflow keeps it; of what the document of the run keeps."""
-    value = documents.dump(value)
-    return json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else str(value)
+        yield ("attribute", "end_time"), float(rules.milliseconds(run.ended_at))
+    for index, dataset in enumerate(run.datasets):
+        yield ("dataset.name", str(index)), dataset.name
+        yield ("dataset.digest", str(index)), dataset.digest
+        if CONTEXT in dataset.tags:
+            yield ("dataset.context", str(index)), dataset.tags[CONTEXT]
+    if run.deleted_at is not None:
+        yield ("state", "deleted"), "yes"
 
 
 def _row(value: float | str) -> dict[str, Any]:
@@ -121,11 +154,11 @@ def _condition(clause: Clause, workspace: str) -> Any:
     column = _column(subject)
     if column is not None:
         return _compared(column, clause)
-    rows = sa.select(values.c.run).where(
-        values.c.workspace == workspace,
-        values.c.entity == subject.entity,
-        values.c.key == plain(subject.key),
-    )
+    rows = sa.select(values.c.run).where(values.c.workspace == workspace)
+    if subject.entity == "dataset":
+        rows = rows.where(values.c.entity == f"dataset.{subject.key}")  # of as many as the run used
+    else:
+        rows = rows.where(values.c.entity == subject.entity, values.c.key == plain(subject.key))
     run = RUNS.table.c.id
     if clause.comparator == "IS NULL":
         return run.not_in(rows)

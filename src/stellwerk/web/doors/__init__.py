@@ -1,1 +1,1 @@
-"""Doors: protocols of other tools, each a folder that translates to calls of the workspace; they do not see each other."""
+"""Doors: protocols of other tools, each a folder that translates to calls of the workspace. None sees another."""

@@ -48,7 +48,7 @@ class Calls:
         self.table: list[Call] = []
 
     def add(
-        self, method: str, path: str, permission: Permission, *, limit: int = MAX_BODY, **fields: Field
+        self, method: str, path: str, permission: Permission, limit: int = MAX_BODY, /, **fields: Field
     ) -> Callable[[Work], Work]:
         """Enter a function. A GET takes its fields from the query, everything else from a JSON body."""
 

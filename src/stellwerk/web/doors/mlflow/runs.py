@@ -1,0 +1,228 @@
+"""Calls about runs: what they are, log, use and make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stellwerk.tracking import rules
+from stellwerk.tracking.experiments import DEFAULT
+from stellwerk.tracking.model import DatasetUse, ModelUse, Point
+from stellwerk.web.doors.mlflow import shapes, wire
+from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow.wire import (
+    INTEGER,
+    PAIRS,
+    SOME_INTEGER,
+    SOME_NUMBER,
+    SOME_TEXT,
+    TEXT,
+    TEXTS,
+    Ask,
+    Field,
+    row,
+    rows,
+)
+from stellwerk.workspace.rooms import Rooms
+
+CALLS = Calls("/2.0/mlflow")
+MOST_RUNS = 50_000
+USUAL_RUNS = 1000
+MOST_POINTS = 25_000
+"""In one page of a history, as clients ask for them."""
+MAX_BATCH = 1_000_000
+"""Bytes of one batch, as MLflow's server takes them."""
+
+METRIC: Mapping[str, Field] = {
+    "key": SOME_TEXT,
+    "value": SOME_NUMBER,
+    "timestamp": SOME_INTEGER,
+    "step": INTEGER,
+    "model_id": TEXT,
+    "dataset_name": TEXT,
+    "dataset_digest": TEXT,
+}
+# Clients before 1.0 call it run_uuid.
+RUN: Mapping[str, Field] = {"run_id": TEXT, "run_uuid": TEXT}
+
+
+@CALLS.add(
+    "POST", "runs/create", "runs:write",
+    experiment_id=TEXT, user_id=TEXT, run_name=TEXT, start_time=INTEGER, tags=PAIRS,
+)  # fmt: skip
+def create(rooms: Rooms, ask: Ask) -> Answer:
+    """Begin a run."""
+    made = rooms.logbook.create(
+        ask.text("experiment_id") or DEFAULT,
+        name=ask.text("run_name"),
+        user=ask.text("user_id"),
+        start=ask.integer("start_time") if "start_time" in ask else None,
+        tags=ask.pairs("tags"),
+    )
+    return {"run": shapes.run(made)}
+
+
+@CALLS.add("GET", "runs/get", "runs:read", **RUN)
+def get(rooms: Rooms, ask: Ask) -> Answer:
+    """One run with all that it logged but the histories of its metrics."""
+    return {"run": shapes.run(rooms.logbook.get(_run(ask)))}
+
+
+@CALLS.add(
+    "POST", "runs/update", "runs:write",
+    **RUN, status=Field(names=shapes.STATUS_NAMES), end_time=INTEGER, run_name=TEXT,
+)  # fmt: skip
+def update(rooms: Rooms, ask: Ask) -> Answer:
+    """Change name, status or end of a run."""
+    changed = rooms.logbook.update(
+        _run(ask),
+        status=shapes.MEANT[ask.text("status")] if "status" in ask else None,
+        end=ask.integer("end_time") if "end_time" in ask else None,
+        name=ask.maybe("run_name"),
+    )
+    return {"run_info": shapes.info(changed.run, deleted=changed.deleted)}
+
+
+@CALLS.add("POST", "runs/delete", "runs:write", **RUN)
+def delete(rooms: Rooms, ask: Ask) -> Answer:
+    """Put a run into the bin."""
+    rooms.logbook.delete(_run(ask))
+    return None
+
+
+@CALLS.add("POST", "runs/restore", "runs:write", **RUN)
+def restore(rooms: Rooms, ask: Ask) -> Answer:
+    """Take a run out of the bin."""
+    rooms.logbook.restore(_run(ask))
+    return None
+
+
+@CALLS.add(
+    "POST", "runs/search", "runs:read",
+    experiment_ids=TEXTS, filter=TEXT, run_view_type=Field(names=shapes.VIEW_NAMES),
+    max_results=Field(kind="integer", most=MOST_RUNS), order_by=TEXTS, page_token=TEXT,
+)  # fmt: skip
+def search(rooms: Rooms, ask: Ask) -> Answer:
+    """Runs of some experiments that meet a filter."""
+    limit, offset = ask.integer("max_results", USUAL_RUNS), wire.offset_of(ask.text("page_token"))
+    if limit < 0:
+        raise wire.invalid("max_results", limit)
+    found = rooms.logbook.search(
+        ask.texts("experiment_ids"),
+        where=ask.text("filter"),
+        order=ask.texts("order_by"),
+        deleted=shapes.VIEWS[ask.text("run_view_type") or "ACTIVE_ONLY"],
+        limit=limit + 1 if limit else 0,
+        offset=offset,
+    )
+    shown, token = wire.page(found, limit, offset)
+    return {"runs": [shapes.run(one) for one in shown], **token}
+
+
+@CALLS.add("POST", "runs/log-metric", "runs:write", **{**METRIC, **RUN})
+def log_metric(rooms: Rooms, ask: Ask) -> Answer:
+    """One point of a metric."""
+    point = _point(ask)
+    run = _run(ask)
+    rules.check_points([point], path="")
+    rooms.logbook.log(run, points=[point])
+    return None
+
+
+@CALLS.add("POST", "runs/log-parameter", "runs:write", **RUN, key=SOME_TEXT, value=TEXT)
+def log_parameter(rooms: Rooms, ask: Ask) -> Answer:
+    """One parameter."""
+    params = [(ask.text("key"), ask.text("value"))]
+    run = _run(ask)
+    rules.check_params(params, path="")
+    rooms.logbook.log(run, params=params)
+    return None
+
+
+@CALLS.add("POST", "runs/set-tag", "runs:write", **RUN, key=SOME_TEXT, value=TEXT)
+def set_tag(rooms: Rooms, ask: Ask) -> Answer:
+    """One tag."""
+    tags = [(ask.text("key"), ask.text("value"))]
+    run = _run(ask)
+    rules.check_tags(tags, path="")
+    rooms.logbook.log(run, tags=tags)
+    return None
+
+
+@CALLS.add("POST", "runs/delete-tag", "runs:write", **RUN, key=SOME_TEXT)
+def delete_tag(rooms: Rooms, ask: Ask) -> Answer:
+    """Take a tag away."""
+    rooms.logbook.untag(_run(ask), ask.text("key"))
+    return None
+
+
+@CALLS.add("POST", "runs/log-batch", "runs:write", MAX_BATCH, **RUN, metrics=rows(**METRIC), params=PAIRS, tags=PAIRS)
+def log_batch(rooms: Rooms, ask: Ask) -> Answer:
+    """Many points, parameters and tags, all or none."""
+    points, params, tags = [_point(one) for one in ask.rows("metrics")], ask.pairs("params"), ask.pairs("tags")
+    run = _run(ask)
+    rules.check_batch(len(points), len(params), len(tags))
+    rules.check_points(points)
+    rules.check_params(params)
+    rules.check_tags(tags)
+    rooms.logbook.log(run, points=points, params=params, tags=tags)
+    return None
+
+
+_DATASET = row(
+    name=SOME_TEXT, digest=SOME_TEXT, source_type=SOME_TEXT, source=SOME_TEXT, schema=TEXT, profile=TEXT
+)  # fmt: skip
+
+
+@CALLS.add(
+    "POST", "runs/log-inputs", "runs:write",
+    **RUN, datasets=rows(tags=PAIRS, dataset=_DATASET), models=rows(model_id=SOME_TEXT),
+)  # fmt: skip
+def log_inputs(rooms: Rooms, ask: Ask) -> Answer:
+    """Data and models that a run used."""
+    datasets = []
+    for one in ask.rows("datasets"):
+        said = one.row("dataset")
+        fields = {name: said.text(name) for name in ("name", "digest", "source_type", "source", "schema", "profile")}
+        datasets.append(DatasetUse(**fields, tags=dict(one.pairs("tags"))))
+    models = [ModelUse(model=one.text("model_id"), role="used") for one in ask.rows("models")]
+    rooms.logbook.use(_run(ask), datasets=datasets, models=models)
+    return None
+
+
+@CALLS.add(
+    "POST", "runs/outputs", "runs:write",
+    **RUN, models=Field(kind="row", many=True, must=True, inner={"model_id": SOME_TEXT, "step": INTEGER}),
+)  # fmt: skip
+def log_outputs(rooms: Rooms, ask: Ask) -> Answer:
+    """Models that a run made."""
+    made = [ModelUse(model=one.text("model_id"), role="made", step=one.integer("step")) for one in ask.rows("models")]
+    rooms.logbook.use(_run(ask), models=made)
+    return None
+
+
+@CALLS.add(
+    "GET", "metrics/get-history", "runs:read",
+    **RUN, metric_key=SOME_TEXT, page_token=TEXT, max_results=INTEGER,
+)  # fmt: skip
+def get_history(rooms: Rooms, ask: Ask) -> Answer:
+    """The points of a metric, a page at a time where one asks for pages."""
+    run, key, offset = _run(ask), ask.text("metric_key"), wire.offset_of(ask.text("page_token"))
+    limit = ask.integer("max_results")
+    if limit < 0:
+        raise wire.invalid("max_results", limit)
+    if not limit:  # clients that know no pages read one answer
+        return {"metrics": shapes.points(rooms.logbook.history(run, key, offset=offset))}
+    limit = min(limit, MOST_POINTS)
+    shown, token = wire.page(rooms.logbook.history(run, key, limit=limit + 1, offset=offset), limit, offset)
+    return {"metrics": shapes.points(shown), **token}
+
+
+def _run(ask: Ask) -> str:
+    found = ask.text("run_id") or ask.text("run_uuid")
+    if not found:
+        raise wire.missing("run_id")
+    return found
+
+
+def _point(ask: Ask) -> Point:
+    return Point(ask.text("key"), ask.number("value"), ask.integer("timestamp"), ask.integer("step"))
