@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -12,8 +12,6 @@ from stellwerk.core.clock import monotonic
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused
 from stellwerk.evidence.scan import scan_files
-from stellwerk.models.adapters import skops_format
-from stellwerk.models.encoding import encode_columns
 from stellwerk.models.model import Signature
 from stellwerk.serving.service import EndpointServer
 from stellwerk.store import service as trees
@@ -60,6 +58,8 @@ class LoadedModel:
         return self.model.signature
 
     def predict(self, columns: Mapping[str, Sequence[Any]]) -> NDArray[np.float64]:
+        from stellwerk.models.encoding import encode_columns  # needs numpy, as every model that was loaded does
+
         rows = encode_columns(self.signature, columns)
         return self.model.values(rows) if self.signature.task == "regression" else self.model.probabilities(rows)
 
@@ -76,7 +76,14 @@ class StoreModels:
         report = scan_files(files)
         if not report.clean:
             raise Refused("the model's files are not plain data; they are not loaded", code="executable-format")
-        return LoadedModel(digest=digest, model=skops_format.load(files))
+        return LoadedModel(digest=digest, model=_reader()(files))
+
+
+def _reader() -> Callable[[dict[str, bytes]], TabularModel]:
+    """What reads models: 170 MB of libraries, which a server that only tracks does without."""
+    from stellwerk.models.adapters import skops_format
+
+    return skops_format.load
 
 
 class Servers(Mapping[str, EndpointServer]):
@@ -87,6 +94,8 @@ class Servers(Mapping[str, EndpointServer]):
         self._tokens, self._models = RoomTokens(rooms), StoreModels(rooms)
         self._servers: dict[str, EndpointServer] = {}
         self._lock = Lock()
+        if self._names():
+            _reader()  # now, and not while the first caller waits
 
     def __getitem__(self, endpoint: str) -> EndpointServer:
         with self._lock:
