@@ -109,8 +109,13 @@ class Subject:
 
     entity: Entity
     key: str
-    numeric: bool = field(default=False, compare=False)
-    """Whether its values are numbers."""
+    number: bool = field(default=False, compare=False)
+    """Whether it is an attribute that is a number."""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether its values are numbers."""
+        return self.entity == "metric" or self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +284,12 @@ def _subject(tokens: _Tokens, grammar: Grammar) -> Subject:
     if entity == "dataset" and key not in OF_DATASETS:
         raise _invalid(f"a dataset has no {key[:40]!r} (expected one of {', '.join(OF_DATASETS)})")
     if entity != "attribute":
-        return Subject(entity, key, numeric=entity == "metric")
+        return Subject(entity, key)
     key = grammar.spellings.get(key.lower(), key)
     if key not in grammar.texts + grammar.numbers:
         known = ", ".join(grammar.texts + grammar.numbers)
         raise _invalid(f"{grammar.of} has no attribute {key[:40]!r} (expected one of {known})")
-    return Subject(entity, key, numeric=key in grammar.numbers)
+    return Subject(entity, key, number=key in grammar.numbers)
 
 
 def _comparator(tokens: _Tokens) -> Comparator:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,26 +21,6 @@ from stellwerk.tracking.model import Point, Run
 from stellwerk.tracking.service import Runs
 
 LIMIT = 10_000
-
-
-@pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "postgresql in C.UTF-8"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, clock: StandingClock) -> Iterator[Database]:
-    if request.param == "sqlite":
-        made = Database(tmp_path / "ledger.db", clock)
-    else:
-        pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
-        from stellwerk.ledger.dialects.postgresql import PostgreSQL
-
-        url = request.getfixturevalue("postgres").new_database(*request.param.split()[2:])
-        made = Database(PostgreSQL(url), clock)
-    made.create("example.com/runs")
-    yield made
-    made.close()
 
 
 @pytest.fixture
