@@ -74,7 +74,7 @@ class Logbook:
         now = self._clock.now()
         with self._book.write() as tx:
             home = experiments.find(tx, experiment)
-            if home.deleted_at is not None:
+            if home.stage == "deleted":
                 raise Invalid(
                     f"The experiment {experiment} must be in the 'active' state. Current state is deleted.",
                     code="deleted-experiment",
@@ -91,7 +91,7 @@ class Logbook:
                 parent=labels.get(PARENT_TAG),
                 tags=labels,
                 user=user,
-                location=f"{home.location.rstrip('/')}/{identity}/artifacts" if home.location else "",
+                location=rules.below(home.location, f"{identity}/artifacts"),
             )
             RUNS.insert(tx, run)
             self._finder.enter(tx, run)

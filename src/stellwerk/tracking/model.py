@@ -24,7 +24,8 @@ class Experiment:
     tags: dict[str, str] = field(default_factory=dict)
     location: str = ""
     """Where its runs keep their artifacts, if not here: a URI."""
-    deleted_at: datetime | None = None
+    stage: Literal["active", "deleted"] = "active"
+    """Whether it is in the bin, and all of its runs with it. Its id is never given again."""
 
 
 class Point(NamedTuple):

@@ -106,7 +106,7 @@ class SqlFinder:
             measure = _measure(criterion.subject)
             # Neither database agrees with the other where what is missing stands, so that is asked first.
             query = query.order_by(measure.is_(None), measure.desc() if criterion.descending else measure.asc())
-        query = query.order_by(runs.c.started_at.desc(), runs.c.id.desc())
+        query = query.order_by(runs.c.started_at.desc(), runs.c.id)
         found = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
         return [str(row.id) for row in found]
 
