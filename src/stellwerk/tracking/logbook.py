@@ -50,6 +50,7 @@ class Logbook:
         self,
         experiment: str,
         *,
+        identity: str = "",
         name: str = "",
         user: str = "",
         start: int | None = None,
@@ -58,6 +59,7 @@ class Logbook:
         """Begin a run in an experiment, by its id.
 
         Args:
+            identity: Its id, if the caller made one; without, one is made. Raises `Conflict` where it is taken.
             name: Its name; without one, and without a tag that says it, one is made up.
             start: When it began, in milliseconds since 1970.
         """
@@ -79,7 +81,7 @@ class Logbook:
                     f"The experiment {experiment} must be in the 'active' state. Current state is deleted.",
                     code="deleted-experiment",
                 )
-            identity = new_id(now)
+            identity = identity or new_id(now)
             run = Run(
                 id=identity,
                 experiment=home.id,

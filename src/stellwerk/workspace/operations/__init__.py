@@ -26,6 +26,7 @@ from stellwerk.workspace.operations.ledger import (
     rotate_key,
     signed_checkpoints,
 )
+from stellwerk.workspace.operations.logging import begin_run, end_run, list_experiments, log_points, log_run
 from stellwerk.workspace.operations.models import (
     alias_model,
     compare,
@@ -66,6 +67,7 @@ __all__ = [
     "add_data",
     "alias_model",
     "assess",
+    "begin_run",
     "blob_lengths",
     "board",
     "close_runs",
@@ -77,6 +79,7 @@ __all__ = [
     "diff_data",
     "dossier",
     "duel",
+    "end_run",
     "entry_text",
     "entry_texts",
     "erase_subject",
@@ -97,10 +100,13 @@ __all__ = [
     "list_cases",
     "list_data",
     "list_endpoints",
+    "list_experiments",
     "list_keys",
     "list_models",
     "list_releases",
     "log_of_data",
+    "log_points",
+    "log_run",
     "name_foreign",
     "newest_checkpoint",
     "prove",
