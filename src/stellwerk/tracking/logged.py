@@ -314,7 +314,7 @@ def _value(model: LoggedModel, subject: Subject) -> Value:
 def _order(one: Criterion) -> Order:
     head, dot, rest = one.name.partition(".")
     if dot and head == "metrics":
-        return Order(Subject("metric", rest.strip("`"), numeric=True), one.descending)
+        return Order(Subject("metric", rest.strip("`")), one.descending)
     try:
         (found,) = parse_order([one.name], GRAMMAR)
     except Invalid as cause:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -86,25 +84,6 @@ PLAIN = [
     ),
     *("%00", "a" * 255, "/".join(["a"] * 900)),
 ]
-
-
-@pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, clock: StandingClock) -> Iterator[Database]:
-    if request.param == "sqlite":
-        made = Database(tmp_path / "ledger.db", clock)
-    else:
-        pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
-        from stellwerk.ledger.dialects.postgresql import PostgreSQL
-
-        made = Database(PostgreSQL(request.getfixturevalue("postgres").new_database()), clock)
-    made.create("example.com/artifacts")
-    yield made
-    made.close()
 
 
 @pytest.fixture
