@@ -272,7 +272,8 @@ class TestParts:
         refused(send(url, "POST", complete, json={**body, "parts": [one, {**two, "etag": of_bytes(b"never")}]}))
         refused(send(url, "POST", f"{TREE}/mpu/complete/mpu/other", json=body))
         refused(send(url, "POST", complete, json={**body, "path": "other.bin"}))
-        refused(send(url, "PUT", f"{TREE}/mpu/parts/{upload['upload_id']}/3", body=b"1"))
+        for number in ("0", "3", "01", "-1", "x", "9" * 5000):
+            refused(send(url, "PUT", f"{TREE}/mpu/parts/{upload['upload_id']}/{number}", body=b"1"))
         refused(send(url, "POST", f"{TREE}/mpu/create/mpu/wrong", json={"path": "x", "num_parts": 10_001}))
         assert 404 == send(url, "PUT", f"{TREE}/mpu/parts/{'0' * 32}/1", body=b"1").status
 

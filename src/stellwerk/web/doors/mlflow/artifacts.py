@@ -45,7 +45,7 @@ def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     both: list[tuple[str, str, Endpoint, str]] = [
         ("GET", f"{PREFIX}/artifacts/{{path:path}}", desk.get, "runs:read"),
         ("PUT", f"{PREFIX}/artifacts/{{path:path}}", desk.put, "runs:write"),
-        ("PUT", f"{PREFIX}/mpu/parts/{{upload}}/{{number:int}}", desk.put_part, "runs:write"),
+        ("PUT", f"{PREFIX}/mpu/parts/{{upload}}/{{number}}", desk.put_part, "runs:write"),
         ("POST", f"{PREFIX}/mpu/create/{{path:path}}", desk.begin, "runs:write"),
         ("GET", f"{PREFIX}/presigned/{{path:path}}", desk.address, "runs:read"),
         ("GET", "/2.0/mlflow/logged-models/{model_id}/artifacts/files", desk.get_of_model, "runs:read"),
@@ -226,10 +226,10 @@ class _Desk:
 
     async def put_part(self, request: Request) -> Response:
         """One part. It is kept under its digest, and belongs to nothing yet."""
-        number: int = request.path_params["number"]
+        number = request.path_params["number"]
         upload = await run_in_threadpool(self._rooms.artifacts.upload, request.path_params["upload"])
-        if not 1 <= number <= upload.parts:
-            raise Invalid(f"there is no part {number} of {upload.parts}", code="invalid-parts")
+        if number not in map(str, range(1, upload.parts + 1)):
+            raise Invalid(f"there is no part {number[:20]} of {upload.parts}", code="invalid-parts")
         digest = await streams.keep(request, self._rooms.blobs)
         return Response(headers={"ETag": f'"{digest}"'})
 
