@@ -153,7 +153,7 @@ class LoggedModels:
         identity, title, now = f"m-{secrets.token_hex(16)}", _checked(name or self._name_of()), self._clock.now()
         with self._book.write() as tx:
             home = experiments.find(tx, experiment)
-            if home.deleted_at is not None:
+            if home.stage == "deleted":
                 raise Invalid(
                     f"The experiment {experiment} must be in the 'active' state. Current state is deleted.",
                     code="deleted-experiment",
