@@ -37,8 +37,10 @@ from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.artifacts import Artifacts
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
+from stellwerk.tracking.logged import LoggedModels
 from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
@@ -89,6 +91,8 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
+        self.artifacts = Artifacts(self.book, self.blobs, self.clock)
+        self.logged_models = LoggedModels(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock)

@@ -1,5 +1,6 @@
 """Everything that can be asked of a workspace, one function each, by noun. The table itself is in `calls`."""
 
+from stellwerk.workspace.operations.artifacts import delete_artifacts, get_artifact, list_artifacts, log_artifact
 from stellwerk.workspace.operations.blobs import blob_lengths, join_blobs
 from stellwerk.workspace.operations.data import (
     add_data,
@@ -76,6 +77,7 @@ __all__ = [
     "confirm_contract",
     "decide_case",
     "declare_endpoint",
+    "delete_artifacts",
     "diff_data",
     "dossier",
     "duel",
@@ -88,6 +90,7 @@ __all__ = [
     "finish_run",
     "forget_data",
     "fsck",
+    "get_artifact",
     "get_contract",
     "get_data",
     "get_model",
@@ -97,6 +100,7 @@ __all__ = [
     "join_blobs",
     "lease_token",
     "list_aliases",
+    "list_artifacts",
     "list_cases",
     "list_data",
     "list_endpoints",
@@ -104,6 +108,7 @@ __all__ = [
     "list_keys",
     "list_models",
     "list_releases",
+    "log_artifact",
     "log_of_data",
     "log_points",
     "log_run",

@@ -6,14 +6,20 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
-from stellwerk.web.doors.mlflow import calls, experiments, runs, server
+from stellwerk.web.doors.mlflow import artifacts, calls, experiments, logged_models, runs, server
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
-TABLES: tuple[calls.Calls, ...] = (experiments.CALLS, runs.CALLS)
+TABLES: tuple[calls.Calls, ...] = (
+    experiments.CALLS,
+    runs.CALLS,
+    artifacts.TREE,
+    artifacts.OF_RUNS,
+    logged_models.CALLS,
+)
 """Every call with a JSON answer."""
 
 
 def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """All routes of the door."""
-    return [*calls.routes(TABLES, rooms, guard), *server.routes()]
+    return [*calls.routes(TABLES, rooms, guard), *artifacts.routes(rooms, guard), *server.routes()]
