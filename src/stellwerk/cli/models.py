@@ -69,17 +69,21 @@ def _versions(found: Sequence[ModelVersion], aliases: Sequence[Alias]) -> Table:
             (
                 strong(f"{model.name}@{model.version}"),
                 " ".join(named.get((model.name, model.version), [])),
-                model.signature.task,
-                model.signature.target,
-                str(len(model.signature.inputs)),
+                *_asked(model),
                 "–" if model.seed is None else str(model.seed),
                 words.moment(model.created_at),
                 dim(model.run_id),
-                dim(short(model.digest)),
+                dim(short(model.digest) if model.digest else "elsewhere"),
             )
             for model in found
         ),
     )
+
+
+def _asked(model: ModelVersion) -> tuple[str, str, str]:
+    """Task, target and number of inputs, where they are known."""
+    signature = model.signature
+    return (signature.task, signature.target, str(len(signature.inputs))) if signature else ("–", "–", "–")
 
 
 def _moves(found: Sequence[AliasMove]) -> Table:
@@ -99,16 +103,21 @@ def _moves(found: Sequence[AliasMove]) -> Table:
 
 
 def _one(model: ModelVersion) -> Table:
+    signature = model.signature
     facts = {
         "model": f"{model.name}@{model.version}",
         "made": words.moment(model.created_at),
-        "task": f"{model.signature.task} of {model.signature.target}",
-        "inputs": ", ".join(column.name for column in model.signature.inputs),
+        "task": f"{signature.task} of {signature.target}" if signature else "",
+        "inputs": ", ".join(column.name for column in signature.inputs) if signature else "",
         "format": model.format,
         "run": model.run_id,
-        "digest": model.digest,
+        "source": model.source,
+        "digest": model.digest or "its files are not in the store",
+        "stage": "" if model.stage == "None" else model.stage,
+        "about": model.description,
+        "tags": ", ".join(f"{key} = {value}" for key, value in sorted(model.tags.items())),
     }
-    return Table(rows=tuple((dim(what), value) for what, value in facts.items()))
+    return Table(rows=tuple((dim(what), value) for what, value in facts.items() if value))
 
 
 @click.command(cls=Command)
