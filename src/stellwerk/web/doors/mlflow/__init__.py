@@ -6,11 +6,11 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
-from stellwerk.web.doors.mlflow import calls, server
+from stellwerk.web.doors.mlflow import calls, registry, server
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
-TABLES: tuple[calls.Calls, ...] = ()
+TABLES: tuple[calls.Calls, ...] = (registry.CALLS,)
 """Every call with a JSON answer."""
 
 
