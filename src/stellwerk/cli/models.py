@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("model", required=False, default="")
 @as_of
+@click.option("--protect", metavar="ALIAS", default="", help="Let this alias move only to what is released.")
+@click.option("--unprotect", metavar="ALIAS", default="", help="Let this alias move freely again.")
 @click.pass_obj
-def models(session: Session, model: str, as_of: datetime | None) -> None:
+def models(session: Session, model: str, as_of: datetime | None, protect: str, unprotect: str) -> None:
     """List registered model versions, or show one model.
 
     MODEL is a name, which shows its versions and who moved which alias when; or name@3, name@alias or a digest, which
@@ -34,7 +36,11 @@ def models(session: Session, model: str, as_of: datetime | None) -> None:
     Example:
       stellwerk models delay
       stellwerk models delay@champion --as-of 2026-05-01
+      stellwerk models --protect production
     """
+    if protect or unprotect:
+        _protect(session, protect, unprotect, model)
+        return
     with session.workspace() as workspace:
         if model and ("@" in model or ":" in model or as_of is not None):
             found = workspace.models.get(model, as_of=as_of)
@@ -54,6 +60,19 @@ def models(session: Session, model: str, as_of: datetime | None) -> None:
     if moves:
         blocks += ["", strong("Aliases"), _moves(moves)]
     session.screen.show({"versions": versions, "aliases": aliases, "history": moves}, *blocks)
+
+
+def _protect(session: Session, protect: str, unprotect: str, model: str) -> None:
+    if model or (protect and unprotect):
+        raise Invalid(
+            "an alias is protected in all models, and one at a time",
+            code="usage",
+            hint=f"stellwerk models --protect {protect}",
+        )
+    with session.workspace() as workspace:
+        found = workspace.models.protect(protect) if protect else workspace.models.unprotect(unprotect)
+    said = "moves only to what is released" if protect else "moves freely"
+    session.screen.show(found, (strong(found.alias), f"  {said}"))
 
 
 def _versions(found: Sequence[ModelVersion], aliases: Sequence[Alias]) -> Table:

@@ -121,12 +121,17 @@ def watch(reader: Reader, releases: Releases, alias: str, to: ModelVersion | Non
         return
     if to is not None and to.digest is not None and releases.clear(to.digest):
         return
-    reason = "goes away only after its protection" if to is None else "moves only to what a release permits now"
+    if to is None:
+        raise Refused(
+            f"the alias {alias!r} is protected: it goes away only after its protection",
+            code="protected-alias",
+            hint=f"`stellwerk models --unprotect {alias}`",
+        )
     raise Refused(
-        f"the alias {alias!r} is protected: it {reason}"
-        + ("" if to is None else f", and that is not so for {to.name}@{to.version}"),
+        f"the alias {alias!r} is protected: it moves only to what a release permits now, and none permits "
+        f"{to.name}@{to.version}",
         code="protected-alias",
-        hint=f"`stellwerk models --unprotect {alias}`" if to is None else "`stellwerk prove` and `stellwerk release`",
+        hint="`stellwerk prove` and `stellwerk release`",
     )
 
 

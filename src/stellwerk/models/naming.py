@@ -150,4 +150,4 @@ def _name(problem: str) -> Invalid:
 
 
 def _tag(problem: str) -> Invalid:
-    return Invalid(problem, code="invalid-tag")
+    return Invalid(problem, code="invalid-tag", hint="keys such as `team` or `data/owner`")

@@ -27,15 +27,21 @@ from stellwerk.workspace.operations.ledger import (
     signed_checkpoints,
 )
 from stellwerk.workspace.operations.models import (
+    about_model,
     alias_model,
     compare,
+    delete_model,
+    describe_model,
     get_model,
     history_of_model,
     list_aliases,
     list_models,
+    list_protected,
+    protect_alias,
     register_model,
     seal_gate,
     unalias_model,
+    unprotect_alias,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
 from stellwerk.workspace.operations.releases import (
@@ -63,6 +69,7 @@ from stellwerk.workspace.operations.subjects import erase_subject, find_subject
 from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
 
 __all__ = [
+    "about_model",
     "add_data",
     "alias_model",
     "assess",
@@ -74,6 +81,8 @@ __all__ = [
     "confirm_contract",
     "decide_case",
     "declare_endpoint",
+    "delete_model",
+    "describe_model",
     "diff_data",
     "dossier",
     "duel",
@@ -99,10 +108,12 @@ __all__ = [
     "list_endpoints",
     "list_keys",
     "list_models",
+    "list_protected",
     "list_releases",
     "log_of_data",
     "name_foreign",
     "newest_checkpoint",
+    "protect_alias",
     "prove",
     "prove_consistency",
     "prove_inclusion",
@@ -128,6 +139,7 @@ __all__ = [
     "table_of_data",
     "trace",
     "unalias_model",
+    "unprotect_alias",
     "untrack_data",
     "verify",
     "verify_data",
