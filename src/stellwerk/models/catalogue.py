@@ -307,7 +307,7 @@ class Catalogue:
         return {key: sorted(found) for key, found in named.items()}
 
     def location(self, name: str, number: int) -> str:
-        """Where the files of a version can be fetched."""
+        """Where the files of a version can be fetched. What was kept is judged again: whoever reads trusts no writer."""
         version = self.version(name, number)
         found = version.location or version.source
         if not found:
@@ -316,7 +316,7 @@ class Catalogue:
                 code="no-location",
                 hint="workspace.models.get in Python",
             )
-        return found
+        return sources.read(found).text
 
     def search_models(
         self, where: str = "", order: Sequence[str] = (), *, limit: int = 100, offset: int = 0
@@ -397,11 +397,12 @@ class Catalogue:
         original = self._meant(tx, source)
         if (run_id or original.run_id) != original.run_id or (model_id or original.model_id) != original.model_id:
             raise sources.contradiction(source.text)
+        location = original.location or original.source
         return _Made(
             source=f"models:/{original.name}/{original.version}",
             run_id=original.run_id,
             model_id=original.model_id,
-            location=original.location or original.source,
+            location=sources.read(location).text if location else "",
             copied={
                 "digest": original.digest,
                 "signature": original.signature,

@@ -263,7 +263,7 @@ def _model(model: RegisteredModel) -> dict[str, Any]:
         "name": model.name,
         "creation_timestamp": milliseconds(model.created_at),
         "last_updated_timestamp": milliseconds(model.changed_at),
-    } | _there(description=model.description, tags=wire.pairs(model.tags))
+    } | _there(description=model.description, tags=_pairs(model.tags))
 
 
 def _version(version: ModelVersion, aliases: Sequence[str]) -> dict[str, Any]:
@@ -279,7 +279,11 @@ def _version(version: ModelVersion, aliases: Sequence[str]) -> dict[str, Any]:
         "run_id": version.run_id,
         "run_link": version.run_link,
         "status": "READY",
-    } | _there(user_id=version.user, model_id=version.model_id, tags=wire.pairs(version.tags), aliases=list(aliases))
+    } | _there(user_id=version.user, model_id=version.model_id, tags=_pairs(version.tags), aliases=list(aliases))
+
+
+def _pairs(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    return wire.pairs(dict(sorted(tags.items())))
 
 
 def _there(**fields: Any) -> dict[str, Any]:
