@@ -5,7 +5,7 @@ Versions whose files are in the store, aliases and their past are in `service`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from stellwerk.models.shelves import ALIASES, MODELS, VERSIONS
 from stellwerk.models.sources import Source
 
 T = TypeVar("T", RegisteredModel, ModelVersion)
+N = TypeVar("N", ModelVersion, Alias)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,15 +330,9 @@ class Catalogue:
             hidden = set() if prompts else _prompts(models.values(), versions)
             known = [model for _, model in sorted(models.items()) if model.name not in hidden]
             found = _found(known, clauses, criteria, search.of_model)[offset : offset + limit]
-            aliases = ALIASES.select(reader)
-        return [
-            _page(
-                model,
-                [version for version in versions if version.name == model.name],
-                [alias for alias in aliases if alias.name == model.name],
-            )
-            for model in found
-        ]
+            aliases = _by_name(ALIASES.among(reader, "name", [model.name for model in found]))
+        own = _by_name(versions)
+        return [_page(model, own.get(model.name, []), aliases.get(model.name, [])) for model in found]
 
     def search_versions(
         self, where: str = "", order: Sequence[str] = (), *, limit: int = 10_000, offset: int = 0
@@ -356,8 +351,9 @@ class Catalogue:
     def _all(self, reader: Reader) -> tuple[dict[str, RegisteredModel], list[ModelVersion]]:
         models = {model.name: model for model in MODELS.select(reader)}
         versions = VERSIONS.select(reader)
-        for name in {version.name for version in versions} - set(models):
-            models[name] = keeping.implied([version for version in versions if version.name == name])
+        for name, own in _by_name(versions).items():
+            if name not in models:
+                models[name] = keeping.implied(own)
         return models, versions
 
     def _follow(self, tx: Transaction, source: Source, run_id: str | None, model_id: str | None) -> _Made:
@@ -469,8 +465,16 @@ def _page(model: RegisteredModel, versions: Sequence[ModelVersion], aliases: Seq
     )
 
 
-def _prompts(models: Any, versions: Sequence[ModelVersion]) -> set[str]:
-    return {thing.name for thing in (*models, *versions) if naming.is_prompt(thing.tags)}
+def _by_name(things: Iterable[N]) -> dict[str, list[N]]:
+    found: dict[str, list[N]] = {}
+    for thing in things:
+        found.setdefault(thing.name, []).append(thing)
+    return found
+
+
+def _prompts(models: Iterable[RegisteredModel], versions: Sequence[ModelVersion]) -> set[str]:
+    said = {model.name for model in models if naming.is_prompt(model.tags)}
+    return said | {version.name for version in versions if naming.is_prompt(version.tags)}
 
 
 def _found(

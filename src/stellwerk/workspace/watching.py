@@ -45,8 +45,9 @@ def prove(rooms: Rooms, endpoint: str, model: str, reason: str) -> Verdict:
         )
     declared = rooms.interlocking.endpoint(endpoint)
     candidate = rooms.registry.find(model or endpoint)
+    digest = candidate.bytes()
     active = rooms.interlocking.active(endpoint)
-    champion = active.model if active is not None and active.model != candidate.bytes() else None
+    champion = active.model if active is not None and active.model != digest else None
     gate = rooms.gates.get(endpoint)
     plan = plan_for(declared, candidate, champion, gate, reason or ("improvement" if champion else "first"))
     verdict = rooms.prover.prove(plan)
