@@ -83,7 +83,7 @@ def _summary(ran: Ran) -> Table:
     ]  # fmt: skip
     if ran.model is not None:
         rows.append(
-            (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.digest))))
+            (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.bytes()))))
         )
     rows += [(dim(name), words.figure(number)) for name, number in sorted(ran.run.metrics.items())]
     return Table(rows=tuple(rows))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from stellwerk.access.model import Grant
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core.clock import ReplayClock, SystemClock
+from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError
 from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
@@ -28,6 +29,7 @@ from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.ledger.model import Head
 from stellwerk.ledger.vault import Vault
+from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.releases.ports import Progress
@@ -95,7 +97,8 @@ class Rooms:
         self.logged_models = LoggedModels(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
-        self.registry = Registry(self.book, self.clock)
+        self.registry = Registry(self.book, self.clock, _Releases(self))
+        self.catalogue = Catalogue(self.book, self.clock, releases=_Releases(self), knows_run=self._knows_run)
         self.inbox = Inbox(self.book, self.clock)
         self._signed = self.database.size()
         self._known = True
@@ -161,6 +164,13 @@ class Rooms:
         from stellwerk.monitoring.service import Monitoring
 
         return Monitoring(self.book, self.blobs, self.clock, self.predictions)
+
+    def _knows_run(self, run_id: str) -> bool:
+        try:
+            self.runs.get(run_id)
+        except NotFound:
+            return False
+        return True
 
     def token_keys(self) -> tuple[bytes, ...]:
         """The public keys whose lease tokens count at this moment."""
@@ -228,6 +238,19 @@ class Rooms:
             GRANTS.put(tx, grant)
             tx.record("access.granted", f"actor:{self.actor}", {"role": "owner", "by": "file-system"})
         return grant
+
+
+class _Releases:
+    """Releases as the registry asks about them: their room is only built where an alias is protected."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def clear(self, digest: Digest) -> bool:
+        return self._rooms.interlocking.clear(digest)
+
+    def named(self, digest: Digest) -> bool:
+        return self._rooms.interlocking.named(digest)
 
 
 def create(

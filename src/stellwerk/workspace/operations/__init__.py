@@ -29,15 +29,21 @@ from stellwerk.workspace.operations.ledger import (
 )
 from stellwerk.workspace.operations.logging import begin_run, end_run, list_experiments, log_points, log_run
 from stellwerk.workspace.operations.models import (
+    about_model,
     alias_model,
     compare,
+    delete_model,
+    describe_model,
     get_model,
     history_of_model,
     list_aliases,
     list_models,
+    list_protected,
+    protect_alias,
     register_model,
     seal_gate,
     unalias_model,
+    unprotect_alias,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
 from stellwerk.workspace.operations.releases import (
@@ -65,6 +71,7 @@ from stellwerk.workspace.operations.subjects import erase_subject, find_subject
 from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
 
 __all__ = [
+    "about_model",
     "add_data",
     "alias_model",
     "assess",
@@ -78,6 +85,8 @@ __all__ = [
     "decide_case",
     "declare_endpoint",
     "delete_artifacts",
+    "delete_model",
+    "describe_model",
     "diff_data",
     "dossier",
     "duel",
@@ -107,6 +116,7 @@ __all__ = [
     "list_experiments",
     "list_keys",
     "list_models",
+    "list_protected",
     "list_releases",
     "log_artifact",
     "log_of_data",
@@ -114,6 +124,7 @@ __all__ = [
     "log_run",
     "name_foreign",
     "newest_checkpoint",
+    "protect_alias",
     "prove",
     "prove_consistency",
     "prove_inclusion",
@@ -139,6 +150,7 @@ __all__ = [
     "table_of_data",
     "trace",
     "unalias_model",
+    "unprotect_alias",
     "untrack_data",
     "verify",
     "verify_data",

@@ -6,7 +6,7 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
-from stellwerk.web.doors.mlflow import artifacts, calls, experiments, logged_models, runs, server
+from stellwerk.web.doors.mlflow import artifacts, calls, experiments, logged_models, registry, runs, server
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
@@ -16,6 +16,7 @@ TABLES: tuple[calls.Calls, ...] = (
     artifacts.TREE,
     artifacts.OF_RUNS,
     logged_models.CALLS,
+    registry.CALLS,
 )
 """Every call with a JSON answer."""
 
