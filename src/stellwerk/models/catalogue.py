@@ -17,10 +17,12 @@ from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.models import keeping, naming, search, sources
 from stellwerk.models.model import Alias, ModelVersion, RegisteredModel, Stage
-from stellwerk.models.ports import KnownRuns, Logged, LoggedModels, Releases
+from stellwerk.models.ports import Files, KnownRuns, Logged, LoggedModels, Releases
 from stellwerk.models.shelves import ALIASES, MODELS, VERSIONS
 from stellwerk.models.sources import Source
 
+FOREIGN = "foreign"
+"""Format of files that something else wrote: kept, and never clear, because nothing here loads them."""
 T = TypeVar("T", RegisteredModel, ModelVersion)
 N = TypeVar("N", ModelVersion, Alias)
 
@@ -56,6 +58,7 @@ class Catalogue:
     Args:
         releases: What endpoints may run.
         knows_run: Whether a run exists; without it none is known.
+        files: What runs logged here; without, only copies have bytes.
         logged: Models that runs logged; without them ids are not looked up.
     """
 
@@ -67,11 +70,12 @@ class Catalogue:
         releases: Releases | None = None,
         knows_run: KnownRuns | None = None,
         logged: LoggedModels | None = None,
+        files: Files | None = None,
     ) -> None:
         self._book, self._clock = book, clock
         self._releases = releases or keeping.NoReleases()
         self._knows_run: Callable[[str], bool] = knows_run or (lambda run_id: False)
-        self.logged = logged
+        self.logged, self._files = logged, files
 
     def create(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> RegisteredModel:
         """Make a model without versions. Raises `Conflict` (`already-exists`) where the name is taken."""
@@ -191,6 +195,7 @@ class Catalogue:
         with self._book.write() as tx:
             model = keeping.get_model(tx, name)
             made = self._follow(tx, said, run_id, model_id)
+            copied = made.copied or self._bytes(made)
             version = ModelVersion(
                 workspace=tx.workspace,
                 name=name,
@@ -204,7 +209,7 @@ class Catalogue:
                 description=naming.description(description),
                 tags=version_tags,
                 user=tx.actor,
-                **{"digest": None, "signature": None, "format": "", "seed": None, **made.copied},
+                **{"digest": None, "signature": None, "format": "", "seed": None, **copied},
             )
             keeping.enter(tx, model, version)
             if self.logged is not None and made.model_id:
@@ -373,6 +378,11 @@ class Catalogue:
                     beside = self.logged.find(model_id)
                     run_id = beside.run_id if beside else ""
                 return _Made(source=source.text, run_id=run_id or "", model_id=model_id or "")
+
+    def _bytes(self, made: _Made) -> dict[str, Any]:
+        """The files as they are now: later changes of what was logged do not change a version."""
+        found = self._files.tree(made.location or made.source) if self._files is not None else None
+        return {"digest": found, "format": FOREIGN} if found else {}
 
     def _run(self, source: Source, run_id: str | None) -> str:
         known = self._knows_run(source.name)

@@ -58,7 +58,7 @@ class ModelVersion:
 
     Attributes:
         digest: Names the tree of its files; None where they are not in the store.
-        signature: None where they are not in the store.
+        signature: None where they are not in the store, or of a format that is not ours.
         source: Where the files are, in the words of whoever registered them. Nobody follows it here.
         location: What the source meant when it was registered; empty where it means itself.
         run_link: Where a person finds its run.
@@ -94,6 +94,13 @@ class ModelVersion:
     def interface(self) -> Signature:
         """What it asks for and answers. Raises `Refused` where its files are not in the store."""
         if self.signature is None:
+            if self.digest is not None:
+                raise Refused(
+                    f"the files of {self.name}@{self.version} are of a format that says nothing about inputs and answers "
+                    "that could be proven",
+                    code="no-interface",
+                    hint="train it in a pipeline, or with `stellwerk ship`",
+                )
             raise self._elsewhere()
         return self.signature
 

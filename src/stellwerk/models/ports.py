@@ -34,6 +34,14 @@ class LoggedModels(Protocol):
         ...
 
 
+class Files(Protocol):
+    """Files that runs logged into this workspace."""
+
+    def tree(self, source: str) -> Digest | None:
+        """The tree of the files that a source or location names as they are now, or None where they are elsewhere."""
+        ...
+
+
 class KnownRuns(Protocol):
     """The runs of the workspace."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from stellwerk.core.search import (
 from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import Shelf, evolve
 from stellwerk.tracking import experiments, rules
+from stellwerk.tracking.model import Score
 
 Status = Literal["pending", "ready", "failed"]
 MAX_NAME = 500
@@ -34,6 +36,7 @@ MAX_KEY = 250
 MAX_VALUE = 100_000
 MAX_PAIRS = 10_000
 """Tags of one model, and parameters of one model."""
+VERSIONS_TAG = "mlflow.modelVersions"
 _BAD = ("/", ":", ".", "%", '"', "'")
 GRAMMAR = Grammar(
     of="a logged model",
@@ -82,19 +85,6 @@ class LoggedModel:
         return self.location or f"mlflow-artifacts:/{self.experiment}/models/{self.id}/artifacts"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """A metric of a logged model, by the run that measured it and on which data."""
-
-    key: str
-    value: float
-    at_ms: int
-    step: int = 0
-    run: str = ""
-    dataset: str = ""
-    dataset_digest: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class OnData:
     """A dataset by name, and by digest where one is given."""
@@ -102,7 +92,7 @@ class OnData:
     name: str
     digest: str = ""
 
-    def fits(self, metric: Measured) -> bool:
+    def fits(self, metric: Score) -> bool:
         """Whether a metric was measured on it."""
         return (not self.name or metric.dataset == self.name) and self.digest in ("", metric.dataset_digest)
 
@@ -119,7 +109,7 @@ class Criterion:
 MODELS = Shelf("logged_models", LoggedModel, key=("id",), index=("experiment", "created_at"))
 
 
-def no_metrics(_model: str) -> Sequence[Measured]:
+def no_metrics(_model: str) -> Sequence[Score]:
     """Nobody measured anything."""
     return ()
 
@@ -131,7 +121,7 @@ class LoggedModels:
         self,
         book: Book,
         clock: Clock,
-        metrics_of: Callable[[str], Sequence[Measured]] = no_metrics,
+        metrics_of: Callable[[str], Sequence[Score]] = no_metrics,
         name_of: Callable[[], str] = rules.random_name,
     ) -> None:
         self._book, self._clock, self._name_of = book, clock, name_of
@@ -222,6 +212,14 @@ class LoggedModels:
                 return found
             return self._change(tx, changed, "described", {"params": len(changed.params) - len(found.params)})
 
+    def became(self, tx: Transaction, model: str, name: str, version: int) -> None:
+        """Note which version of which name a model became, within the change that registers it."""
+        known = MODELS.find(tx, model)
+        if known is not None:
+            said = json.loads(known.tags.get(VERSIONS_TAG) or "[]")
+            tags = {**known.tags, VERSIONS_TAG: json.dumps([*said, {"name": name, "version": version}])}
+            MODELS.put(tx, evolve(known, tags=tags, changed_at=self._clock.now()))
+
     def search(
         self,
         *,
@@ -265,11 +263,11 @@ class LoggedModels:
 class _Metrics:
     """Values of models, each asked for once."""
 
-    def __init__(self, of: Callable[[str], Sequence[Measured]]) -> None:
+    def __init__(self, of: Callable[[str], Sequence[Score]]) -> None:
         self._of = of
-        self._known: dict[str, Sequence[Measured]] = {}
+        self._known: dict[str, Sequence[Score]] = {}
 
-    def all(self, model: LoggedModel) -> Sequence[Measured]:
+    def all(self, model: LoggedModel) -> Sequence[Score]:
         if model.id not in self._known:
             self._known[model.id] = self._of(model.id)
         return self._known[model.id]
@@ -287,7 +285,7 @@ class _Metrics:
         if subject.entity != "metric":
             return _value(model, subject)
         found = [metric for metric in self.all(model) if metric.key == subject.key and on.fits(metric)]
-        return max(found, key=lambda metric: (metric.at_ms, metric.step)).value if found else None
+        return max(found, key=lambda metric: (metric.at, metric.step)).value if found else None
 
 
 def _meets(model: LoggedModel, clauses: Sequence[Clause], metrics: _Metrics, on: Sequence[OnData]) -> bool:

@@ -47,6 +47,7 @@ from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
+from stellwerk.workspace.registering import Beside
 from stellwerk.workspace.remembering import Memory
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.stores import check_address, open_bucket, open_store
@@ -94,11 +95,14 @@ class Rooms:
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
         self.artifacts = Artifacts(self.book, self.blobs, self.clock)
-        self.logged_models = LoggedModels(self.book, self.clock)
+        self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock, _Releases(self))
-        self.catalogue = Catalogue(self.book, self.clock, releases=_Releases(self), knows_run=self._knows_run)
+        beside = Beside(self)
+        self.catalogue = Catalogue(
+            self.book, self.clock, releases=_Releases(self), knows_run=self._knows_run, logged=beside, files=beside
+        )
         self.inbox = Inbox(self.book, self.clock)
         self._signed = self.database.size()
         self._known = True

@@ -12,7 +12,8 @@ from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.tracking.experiments import Experiments
-from stellwerk.tracking.logged import Criterion, LoggedModel, LoggedModels, Measured, OnData
+from stellwerk.tracking.logged import Criterion, LoggedModel, LoggedModels, OnData
+from stellwerk.tracking.model import Score
 
 
 @pytest.fixture
@@ -21,14 +22,14 @@ def book(database: Database) -> WorkspaceBook:
 
 
 @pytest.fixture
-def measured() -> dict[str, list[Measured]]:
+def measured() -> dict[str, list[Score]]:
     """Metrics by model."""
     return {}
 
 
 @pytest.fixture
-def models(book: WorkspaceBook, clock: StandingClock, measured: dict[str, list[Measured]]) -> LoggedModels:
-    def metrics_of(model: str) -> Sequence[Measured]:
+def models(book: WorkspaceBook, clock: StandingClock, measured: dict[str, list[Score]]) -> LoggedModels:
+    def metrics_of(model: str) -> Sequence[Score]:
         return measured.get(model, ())
 
     return LoggedModels(book, clock, metrics_of)
@@ -129,7 +130,7 @@ class TestSearch:
 
     @pytest.fixture
     def three(
-        self, models: LoggedModels, clock: StandingClock, measured: dict[str, list[Measured]]
+        self, models: LoggedModels, clock: StandingClock, measured: dict[str, list[Score]]
     ) -> list[LoggedModel]:
         """Of which the first was measured twice, the second on two sets of data, and the third never."""
         found = [
@@ -138,12 +139,12 @@ class TestSearch:
             made(models, clock, "Three"),
         ]
         measured[found[0].id] = [
-            Measured(key="auc", value=0.9, at_ms=1, dataset="may", dataset_digest="d1"),
-            Measured(key="auc", value=0.7, at_ms=2, dataset="may", dataset_digest="d1"),
+            Score(model="m", run="r", key="auc", value=0.9, at=1, dataset="may", dataset_digest="d1"),
+            Score(model="m", run="r", key="auc", value=0.7, at=2, dataset="may", dataset_digest="d1"),
         ]
         measured[found[1].id] = [
-            Measured(key="auc", value=0.8, at_ms=1, dataset="may", dataset_digest="d2"),
-            Measured(key="auc", value=0.1, at_ms=5, dataset="june", dataset_digest="d1"),
+            Score(model="m", run="r", key="auc", value=0.8, at=1, dataset="may", dataset_digest="d2"),
+            Score(model="m", run="r", key="auc", value=0.1, at=5, dataset="june", dataset_digest="d1"),
         ]
         return found
 

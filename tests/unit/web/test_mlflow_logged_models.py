@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from stellwerk.tracking.logged import Measured
+from stellwerk.tracking.model import Score
 from stellwerk.web.app import application
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.settings import Settings
@@ -40,7 +40,9 @@ def test_a_model_is_shown_whole(client: TestClient, rooms: Rooms) -> None:
     facts = {"model_type": "LLM", "source_run_id": "123", "tags": [{"key": "t", "value": "w"}]}
     model = created(client, name="mine", params=[{"key": "p", "value": "v"}], **facts)
     identity = model["info"]["model_id"]
-    rooms.logged_models.metrics_of = lambda _: [Measured(key="auc", value=float("nan"), at_ms=5, dataset="d")]
+    rooms.logged_models.metrics_of = lambda _: [
+        Score(model="m", run="r", key="auc", value=float("nan"), at=5, dataset="d")
+    ]
 
     shown = client.get(f"{MODELS}/{identity}").json()["model"]
     assert (

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stellwerk.core.errors import Invalid
-from stellwerk.tracking.logged import Criterion, LoggedModel, Measured, OnData, Status
+from stellwerk.tracking.logged import Criterion, LoggedModel, OnData, Status
+from stellwerk.tracking.model import Score
 from stellwerk.web.doors.mlflow import shapes, wire
 from stellwerk.web.doors.mlflow.artifacts import level, read_listed
 from stellwerk.web.doors.mlflow.calls import Answer, Calls
@@ -154,7 +155,7 @@ def _answer(rooms: Rooms, model: LoggedModel) -> dict[str, Any]:
     return {"model": _shown(model, rooms.logged_models.metrics_of(model.id))}
 
 
-def _shown(model: LoggedModel, metrics: Sequence[Measured]) -> dict[str, Any]:
+def _shown(model: LoggedModel, metrics: Sequence[Score]) -> dict[str, Any]:
     info = {
         "model_id": model.id,
         "experiment_id": model.experiment,
@@ -171,12 +172,12 @@ def _shown(model: LoggedModel, metrics: Sequence[Measured]) -> dict[str, Any]:
     return {"info": info, "data": {"params": wire.pairs(model.params), "metrics": shown}}
 
 
-def _metric(model: LoggedModel, metric: Measured) -> dict[str, Any]:
+def _metric(model: LoggedModel, metric: Score) -> dict[str, Any]:
     on = {"dataset_name": metric.dataset, "dataset_digest": metric.dataset_digest} if metric.dataset else {}
     return {
         "key": metric.key,
         "value": wire.number(metric.value),
-        "timestamp": metric.at_ms,
+        "timestamp": metric.at,
         "step": metric.step,
         "model_id": model.id,
         "run_id": metric.run,
