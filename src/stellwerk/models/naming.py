@@ -70,6 +70,9 @@ def alias_name(text: str) -> str:
     return text
 
 
+PROMPT_TEXT = "mlflow.prompt.text"
+
+
 def tags(found: Mapping[str, str]) -> dict[str, str]:
     """Check tags of a model or of a version."""
     for key, value in found.items():
@@ -77,6 +80,8 @@ def tags(found: Mapping[str, str]) -> dict[str, str]:
         if len(key) > MAX_KEY:
             raise _tag(f"'key' exceeds the maximum length of {MAX_KEY} characters")
         if len(value) > MAX_VALUE:
+            if key == PROMPT_TEXT:
+                raise _tag(f"Prompt text exceeds max length of {MAX_VALUE} characters.")
             raise _tag(f"'value' exceeds the maximum length of {MAX_VALUE} characters")
     return dict(found)
 

@@ -59,7 +59,7 @@ def test_a_model_is_shown_whole(client: TestClient, rooms: Rooms) -> None:
         == shown["info"]
         == model["info"]
     )
-    on = {"model_id": identity, "run_id": "", "dataset_name": "d", "dataset_digest": ""}
+    on = {"model_id": identity, "run_id": "r", "dataset_name": "d", "dataset_digest": ""}
     assert {
         "params": [{"key": "p", "value": "v"}],
         "metrics": [{"key": "auc", "value": "NaN", "timestamp": 5, "step": 0, **on}],

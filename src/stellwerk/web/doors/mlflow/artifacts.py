@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from stellwerk.core.digest import parse
 from stellwerk.core.errors import Invalid, NotFound
+from stellwerk.store import service as trees
 from stellwerk.tracking import paths, rules
 from stellwerk.tracking.manifest import Artifact
 from stellwerk.web import streams
@@ -53,6 +54,7 @@ def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     found = [(method, root + path, work, permission) for root in ROOTS for method, path, work, permission in both]
     found += [
         ("GET", "/get-artifact", desk.get_of_run, "runs:read"),
+        ("GET", "/model-versions/get-artifact", desk.get_of_version, "models:read"),
         ("POST", "/ajax-api/2.0/mlflow/upload-artifact", desk.put_of_run, "runs:write"),
     ]
     return [
@@ -181,6 +183,23 @@ class _Desk:
         path = read_path(wanted)
         model = await run_in_threadpool(self._rooms.logged_models.get, request.path_params["model_id"])
         return await self._give(request, paths.join(root_of(model.home), path))
+
+    async def get_of_version(self, request: Request) -> Response:
+        """A file of a model version: of the bytes that were registered, whatever became of the artifact since."""
+        query = request.query_params
+        path = read_path(query.get("path", ""))
+
+        def found() -> Artifact:
+            number = query.get("version", "")
+            if not number.isascii() or not number.isdecimal() or len(number) > 9:
+                raise wire.invalid("version", number)
+            version = self._rooms.catalogue.version(query.get("name", ""), int(number))
+            digest = trees.find(self._rooms.blobs, version.bytes(), path)
+            size = self._rooms.blobs.size(digest)
+            folder, name = paths.split(path)
+            return Artifact(folder=folder, name=name, digest=digest, size=size, logged_at=version.created_at)
+
+        return await files.give(request, self._rooms, await run_in_threadpool(found))
 
     async def put(self, request: Request) -> Response:
         """A file of the tree; its bytes are in the store before anything names them."""
