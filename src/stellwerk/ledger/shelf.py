@@ -132,7 +132,11 @@ class Shelf(Generic[T]):
 
     def remove(self, tx: Transaction, *key: Any) -> None:
         """Take a value off the shelf; the ledger keeps that it was there."""
-        tx.execute(self.table.delete().where(*self._where(tx, dict(zip(self.key, key, strict=True)))))
+        self.remove_all(tx, **dict(zip(self.key, key, strict=True)))
+
+    def remove_all(self, tx: Transaction, **equal: Any) -> None:
+        """Take every value off the shelf whose fields equal the given ones."""
+        tx.execute(self.table.delete().where(*self._where(tx, equal)))
 
     def _store(self, tx: Transaction, value: T, statement: sa.TextClause) -> bool:
         try:

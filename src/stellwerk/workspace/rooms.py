@@ -37,6 +37,7 @@ from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.evaluations import Evaluations
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.service import Runs
@@ -89,6 +90,7 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
+        self.evaluations = Evaluations(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock)
