@@ -17,8 +17,10 @@ from stellwerk.core.clock import ReplayClock, SystemClock
 from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError
 from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
+from stellwerk.core.outbound import Allowance
 from stellwerk.data.foreign import ForeignDigests
 from stellwerk.data.service import Datasets
+from stellwerk.delivery import shelves as delivery_shelves
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.evidence.service import Gates, Notary
 from stellwerk.ledger import proofs, rules
@@ -49,6 +51,9 @@ from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.stores import check_address, open_bucket, open_store
 
 if TYPE_CHECKING:
+    from stellwerk.delivery.courier import Courier
+    from stellwerk.delivery.ports import Sender
+    from stellwerk.delivery.service import Webhooks
     from stellwerk.monitoring.service import Monitoring
     from stellwerk.releases.proving import Prover
     from stellwerk.workspace.examining import SandboxExaminer
@@ -56,7 +61,7 @@ if TYPE_CHECKING:
 
 
 LOGGER = logging.getLogger("stellwerk.workspace")
-LATE_SHELVES = (monitoring_shelves, serving_shelves)
+LATE_SHELVES = (delivery_shelves, monitoring_shelves, serving_shelves)
 """Rooms that are built on first use still need their tables from the start."""
 
 
@@ -159,6 +164,25 @@ class Rooms:
         from stellwerk.monitoring.service import Monitoring
 
         return Monitoring(self.book, self.blobs, self.clock, self.predictions)
+
+    @cached_property
+    def sender(self) -> Sender:
+        from stellwerk.delivery.adapters.http import HttpSender
+
+        return HttpSender(Allowance.of(self.settings.webhook_hosts))
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        from stellwerk.delivery.service import Webhooks
+
+        return Webhooks(self.book, self.clock, self.sender, FileSealer(self.layout.sealing_key))
+
+    @cached_property
+    def courier(self) -> Courier:
+        from stellwerk.delivery.adapters.registry import RegistryNow
+        from stellwerk.delivery.courier import Courier
+
+        return Courier(self.book, self.clock, self.webhooks, self.sender, RegistryNow(self.book))
 
     def token_keys(self) -> tuple[bytes, ...]:
         """The public keys whose lease tokens count at this moment."""
