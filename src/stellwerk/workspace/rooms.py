@@ -39,9 +39,11 @@ from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.charting import Charting
 from stellwerk.tracking.evaluations import Evaluations
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
+from stellwerk.tracking.scorers import Scorers
 from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
@@ -95,7 +97,9 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
+        self.charting = Charting(self.book, self.logbook)
         self.evaluations = Evaluations(self.book, self.clock)
+        self.scorers = Scorers(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock)

@@ -6,11 +6,18 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
-from stellwerk.web.doors.mlflow import calls, evaluations, experiments, runs, server, webhooks
+from stellwerk.web.doors.mlflow import bulk, calls, evaluations, experiments, runs, scorers, server, webhooks
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
-TABLES: tuple[calls.Calls, ...] = (experiments.CALLS, runs.CALLS, evaluations.CALLS, webhooks.CALLS)
+TABLES: tuple[calls.Calls, ...] = (
+    experiments.CALLS,
+    runs.CALLS,
+    bulk.CALLS,
+    evaluations.CALLS,
+    scorers.CALLS,
+    webhooks.CALLS,
+)
 """Every call with a JSON answer."""
 
 
