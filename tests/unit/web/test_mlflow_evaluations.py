@@ -169,7 +169,7 @@ def test_scorers_have_versions(client: Client) -> None:
     assert 200 == client.ask("DELETE", THREE + "scorers/delete", asked)[0]
     assert 404 == client.ask("DELETE", THREE + "scorers/delete", asked)[0]
     assert [] == client.ask("GET", THREE + "scorers/list", experiment_id=home)[1]["scorers"]
-    kinds = [entry.kind for entry in client.rooms.book.entries(kinds=["scorer."])]
+    kinds = [entry.kind for entry in client.rooms.book.entries(kinds=["scorer."]) if entry.body["name"] == "accuracy"]
     assert [
         "scorer.registered",
         "scorer.registered",
@@ -177,6 +177,19 @@ def test_scorers_have_versions(client: Client) -> None:
         "scorer.registered",
         "scorer.deleted",
     ] == kinds
+
+
+def test_scorers_are_kept_and_never_run(client: Client) -> None:
+    """Whatever they hold: a client that wants them to run here reads that they do not."""
+    code = json.dumps({"call_source": "raise SystemExit", "original_func_name": "f"})
+    asked = {"experiment_id": "0", "name": "code"}
+    kept = client.ask("POST", THREE + "scorers/register", {**asked, "serialized_scorer": code})[1]
+    status, answer = client.ask("PUT", THREE + "scorers/online-config", {**asked, "sample_rate": 1.0})
+
+    assert code == kept["serialized_scorer"]
+    assert (501, "NOT_IMPLEMENTED") == (status, answer["error_code"])
+    assert {"configs": []} == client.ask("GET", THREE + "scorers/online-configs", scorer_ids=[kept["scorer_id"]])[1]
+    client.ask("DELETE", THREE + "scorers/delete", asked)
 
 
 def test_histories_of_many_runs_come_thinned(client: Client) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stellwerk.core.errors import Invalid
+from stellwerk.core.errors import Invalid, Refused
 from stellwerk.tracking import rules
 from stellwerk.tracking.scorers import ScorerVersion
 from stellwerk.web.doors.mlflow.calls import Answer, Calls
@@ -66,6 +66,22 @@ def delete(rooms: Rooms, ask: Ask) -> Answer:
     """Take a version away, or all."""
     rooms.scorers.delete(ask.text("experiment_id"), ask.text("name"), _version(ask))
     return None
+
+
+@CALLS.add("GET", "scorers/online-configs", "runs:read", scorer_ids=TEXTS)
+def online(_rooms: Rooms, _ask: Ask) -> Answer:
+    """Which scorers judge traces as they come: none, but clients ask after each registration."""
+    return {"configs": []}
+
+
+@CALLS.add("PUT", "scorers/online-config", "runs:write", experiment_id=SOME_TEXT, name=SOME_TEXT)
+def set_online(_rooms: Rooms, _ask: Ask) -> Answer:
+    """Let a scorer judge traces as they come, which would run its code here."""
+    raise Refused(
+        "this server runs no scorers",
+        code="not-offered",
+        hint="judge with mlflow.genai.evaluate, where you trust them",
+    )
 
 
 def scorer(one: ScorerVersion) -> dict[str, Any]:
