@@ -102,7 +102,8 @@ class Courier:
             asked, lasting = answer.wait, not rules.worth_another(answer)
         except StellwerkError as problem:
             told["problem"] = problem.code
-            lasting = isinstance(problem, (Invalid, Refused))
+            # A certificate that ran out is renewed; an address that is not ours to ask stays so.
+            lasting = isinstance(problem, (Invalid, Refused)) and problem.code != "untrusted-server"
         if lasting or attempts >= rules.ATTEMPTS:
             self._note(hook, one, "webhook.given-up", told | {"attempts": attempts})
         else:
