@@ -18,8 +18,10 @@ from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError
 from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
+from stellwerk.core.outbound import Allowance
 from stellwerk.data.foreign import ForeignDigests
 from stellwerk.data.service import Datasets
+from stellwerk.delivery import shelves as delivery_shelves
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.evidence.service import Gates, Notary
 from stellwerk.ledger import proofs, rules
@@ -40,9 +42,12 @@ from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.artifacts import Artifacts
+from stellwerk.tracking.charting import Charting
+from stellwerk.tracking.evaluations import Evaluations
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.logged import LoggedModels
+from stellwerk.tracking.scorers import Scorers
 from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
@@ -53,6 +58,9 @@ from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.stores import check_address, open_bucket, open_store
 
 if TYPE_CHECKING:
+    from stellwerk.delivery.courier import Courier
+    from stellwerk.delivery.ports import Sender
+    from stellwerk.delivery.service import Webhooks
     from stellwerk.monitoring.service import Monitoring
     from stellwerk.releases.proving import Prover
     from stellwerk.workspace.examining import SandboxExaminer
@@ -60,7 +68,7 @@ if TYPE_CHECKING:
 
 
 LOGGER = logging.getLogger("stellwerk.workspace")
-LATE_SHELVES = (monitoring_shelves, serving_shelves)
+LATE_SHELVES = (delivery_shelves, monitoring_shelves, serving_shelves)
 """Rooms that are built on first use still need their tables from the start."""
 
 
@@ -96,6 +104,9 @@ class Rooms:
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
         self.artifacts = Artifacts(self.book, self.blobs, self.clock)
         self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
+        self.charting = Charting(self.book, self.logbook)
+        self.evaluations = Evaluations(self.book, self.clock)
+        self.scorers = Scorers(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock, _Releases(self))
@@ -175,6 +186,25 @@ class Rooms:
         except NotFound:
             return False
         return True
+
+    @cached_property
+    def sender(self) -> Sender:
+        from stellwerk.delivery.adapters.http import HttpSender
+
+        return HttpSender(Allowance.of(self.settings.webhook_hosts))
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        from stellwerk.delivery.service import Webhooks
+
+        return Webhooks(self.book, self.clock, self.sender, FileSealer(self.layout.sealing_key))
+
+    @cached_property
+    def courier(self) -> Courier:
+        from stellwerk.delivery.adapters.registry import RegistryNow
+        from stellwerk.delivery.courier import Courier
+
+        return Courier(self.book, self.clock, self.webhooks, self.sender, RegistryNow(self.book))
 
     def token_keys(self) -> tuple[bytes, ...]:
         """The public keys whose lease tokens count at this moment."""

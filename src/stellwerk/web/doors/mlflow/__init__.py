@@ -6,7 +6,19 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
-from stellwerk.web.doors.mlflow import artifacts, calls, experiments, logged_models, registry, runs, server
+from stellwerk.web.doors.mlflow import (
+    artifacts,
+    bulk,
+    calls,
+    evaluations,
+    experiments,
+    logged_models,
+    registry,
+    runs,
+    scorers,
+    server,
+    webhooks,
+)
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
@@ -17,6 +29,10 @@ TABLES: tuple[calls.Calls, ...] = (
     artifacts.OF_RUNS,
     logged_models.CALLS,
     registry.CALLS,
+    bulk.CALLS,
+    evaluations.CALLS,
+    scorers.CALLS,
+    webhooks.CALLS,
 )
 """Every call with a JSON answer."""
 
