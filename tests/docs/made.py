@@ -26,6 +26,8 @@ from stellwerk.cli.main import root
 from stellwerk.evidence.metrics import METRICS, PROPER
 from stellwerk.releases.policies import POLICIES
 from stellwerk.serving.model import LIMITS, Limits
+from stellwerk.web.doors import mlflow
+from stellwerk.web.routing import OPEN, matrix
 from stellwerk.workspace import facade, settings
 from stellwerk.workspace import operations as _operations  # noqa: F401  # fills the table
 from stellwerk.workspace.calls import OPERATIONS
@@ -284,11 +286,29 @@ def metrics() -> str:
     return table(("metric", "title", "better is", "tasks", "loss that must beat the constant baseline for"), rows)
 
 
+def mlflow_calls() -> str:
+    """Every call of MLflow's door, without the twins under another root."""
+    routes = matrix(mlflow.routes(typing.cast(Any, None), typing.cast(Any, lambda: None)))
+    rows = sorted(
+        (path, " ".join(sorted(set(methods) - {"HEAD"})), permission)
+        for path, methods, permission in routes
+        if not path.startswith("/ajax-api") or path.endswith("upload-artifact")
+    )
+    return table(
+        ("Method", "Path", "Permission"),
+        (
+            (f"`{methods}`", f"`{path}`", permission if permission == OPEN else f"`{permission}`")
+            for path, methods, permission in rows
+        ),
+    )
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "cli": cli,
     "facade": facade_reference,
     "limits": limits,
     "metrics": metrics,
+    "mlflow": mlflow_calls,
     "operations": operations,
     "policies": policies,
     "settings": settings_table,

@@ -19,6 +19,8 @@ from stellwerk.serving.model import PredictionBatch, Steer
 from stellwerk.store.adapters.objects import Objects, Patience
 from stellwerk.store.adapters.s3 import S3Blobs
 from stellwerk.store.framing import frame
+from stellwerk.tracking import segments
+from stellwerk.tracking.adapters.outbox import Outbox
 
 docs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("pages.py"))))
 FORMATS = docs.ROOT / "docs" / "formats"
@@ -86,6 +88,30 @@ def test_a_store_in_a_bucket_is_read_by_hand(tmp_path: Path) -> None:
     chunk = next(file for file in (tmp_path / "chunks").rglob("*") if file.is_file())
     chunk.write_bytes(b"?" * chunk.stat().st_size)
     assert by_hand("store-s3.md", tmp_path).returncode == 1
+
+
+def test_points_are_read_by_hand(tmp_path: Path) -> None:
+    """Every point of a segment is found."""
+    kept = {"loss": segments.series([(1, 1, 0.5), (2, 2, 0.25)]), "auc": segments.series([(1, 7, float("inf"))])}
+    (tmp_path / "segment").write_bytes(segments.encode(kept))
+    read = by_hand("points.md", tmp_path)
+
+    assert ["auc [(7, inf)]", "loss [(1, 0.5), (2, 0.25)]"] == read.stdout.splitlines(), read.stderr
+
+
+def test_an_outbox_is_read_by_hand(tmp_path: Path) -> None:
+    """Every whole record is found; a torn one ends it, a damaged one fails."""
+    box = Outbox(tmp_path, "run")
+    box.append({"kind": "begin"})
+    box.append({"kind": "points"}, b"\n\x00")
+    box.close()
+    data = (tmp_path / "run.log").read_bytes()
+    (tmp_path / "outbox").write_bytes(data + b"\x00\x00\x00\x09torn")
+    read = by_hand("outbox.md", tmp_path)
+    (tmp_path / "outbox").write_bytes(data.replace(b"begin", b"BEGIN"))
+
+    assert ['{"kind":"begin"} 0', '{"kind":"points"} 2'] == read.stdout.splitlines(), read.stderr
+    assert by_hand("outbox.md", tmp_path).returncode == 1
 
 
 def test_frames_are_read_by_hand(tmp_path: Path) -> None:

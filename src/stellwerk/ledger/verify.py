@@ -71,6 +71,8 @@ def _open(database: Path) -> sqlite3.Connection:
         connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as cause:
         connection.close()
+        if cause.sqlite_errorcode & 0xFF == sqlite3.SQLITE_ERROR:
+            raise  # it can be opened and not understood, such as a format that no version knows: damage
         log = database.with_name(f"{database.name}-wal")
         sealed = not log.exists() or log.stat().st_size == 0
         if not sealed or cause.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 
 from stellwerk.core.clock import Clock
@@ -49,9 +48,8 @@ class Experiments:
         now = self._clock.now()
         with self._book.write() as tx:
             self._must_be_free(tx, name)
-            # As MLflow's own ids look, for clients that read numbers: the time, and three digits by chance.
             made = Experiment(
-                id=f"{rules.milliseconds(now)}{secrets.randbelow(1000):03}",
+                id=_next(tx),
                 name=name,
                 created_at=now,
                 changed_at=now,
@@ -61,6 +59,17 @@ class Experiments:
             EXPERIMENTS.insert(tx, made)
             tx.record("experiment.created", f"experiment:{made.id}", {"name": name})
         return made
+
+    def ensure(self, name: str) -> Experiment:
+        """The experiment of a name, which is made if need be."""
+        with self._book.read() as reader:
+            found = by_name(reader, name)
+        if found is not None:
+            return found
+        try:
+            return self.create(name)
+        except Conflict:  # somebody else made it meanwhile
+            return self.named(name)
 
     def get(self, experiment: str) -> Experiment:
         """One experiment, also one in the bin. Raises `NotFound`."""
@@ -93,7 +102,7 @@ class Experiments:
         found = [
             one
             for one in sorted(known, key=lambda one: (one.created_at, one.id), reverse=True)
-            if deleted in (None, one.deleted_at is not None) and matches(one, clauses, _read)
+            if deleted in (None, one.stage == "deleted") and matches(one, clauses, _read)
         ]
         return arranged(found, criteria, _read)[offset : offset + limit]
 
@@ -133,21 +142,21 @@ class Experiments:
         """Put an experiment into the bin, and all of its runs with it."""
         with self._book.write() as tx:
             known = self._living(tx, experiment)
-            EXPERIMENTS.put(tx, evolve(known, deleted_at=self._clock.now(), changed_at=self._clock.now()))
+            EXPERIMENTS.put(tx, evolve(known, stage="deleted", changed_at=self._clock.now()))
             tx.record("experiment.deleted", f"experiment:{experiment}", {"name": known.name})
 
     def restore(self, experiment: str) -> None:
         """Take an experiment out of the bin. Raises `NotFound` where it is not in there."""
         with self._book.write() as tx:
             known = find(tx, experiment)
-            if known.deleted_at is None:
+            if known.stage == "active":
                 raise NotFound(f"No deleted experiment with id={experiment} exists")
-            EXPERIMENTS.put(tx, evolve(known, deleted_at=None, changed_at=self._clock.now()))
+            EXPERIMENTS.put(tx, evolve(known, stage="active", changed_at=self._clock.now()))
             tx.record("experiment.restored", f"experiment:{experiment}", {"name": known.name})
 
     def _living(self, tx: Transaction, experiment: str) -> Experiment:
         known = find(tx, experiment)
-        if known.deleted_at is not None:
+        if known.stage == "deleted":
             raise Invalid(
                 f"The experiment {experiment} must be in the 'active' state. Current state is deleted.",
                 code="deleted-experiment",
@@ -158,20 +167,17 @@ class Experiments:
         known = by_name(tx, name)
         if known is None:
             return
-        where = (
-            " in deleted state. You can restore the experiment, or permanently delete it" if known.deleted_at else ""
-        )
-        raise Conflict(f"Experiment '{name[:200]}' already exists{where}.", code="already-exists")
+        hint = "it is in the bin: restore it, or take another name" if known.stage == "deleted" else ""
+        raise Conflict(f"Experiment(name={name[:200]}) already exists.", code="already-exists", hint=hint)
 
 
 def find(reader: Reader, experiment: str) -> Experiment:
     """The experiment of an id. Raises `NotFound`."""
-    rules.check_experiment_id(experiment)
-    found = EXPERIMENTS.find(reader, experiment)
+    found = EXPERIMENTS.find(reader, experiment) if rules.is_experiment_id(experiment) else None
     if found is None and experiment == DEFAULT:
         return _default(reader)
     if found is None:
-        raise NotFound(f"No Experiment with id={experiment} exists")
+        raise NotFound(f"No Experiment with id={experiment[:100]} exists")
     return found
 
 
@@ -193,7 +199,8 @@ def enter(tx: Transaction, name: str, clock: Clock) -> str:
     known = by_name(tx, name)
     if known is not None:
         return known.id
-    rules.check_experiment_id(name)
+    if not rules.is_experiment_id(name):
+        raise Invalid(f"Invalid experiment ID: '{name[:100]}'", code="invalid-name")
     now = clock.now()
     EXPERIMENTS.insert(tx, Experiment(id=name, name=name, created_at=now, changed_at=now))
     return name
@@ -201,7 +208,15 @@ def enter(tx: Transaction, name: str, clock: Clock) -> str:
 
 def deleted(reader: Reader) -> list[str]:
     """Ids of the experiments in the bin."""
-    return [one.id for one in EXPERIMENTS.select(reader) if one.deleted_at is not None]
+    return [one.id for one in EXPERIMENTS.select(reader, stage="deleted")]
+
+
+def _next(tx: Transaction) -> str:
+    """The next number. Pipelines' experiments have names as ids, so there may be more rows than numbers."""
+    number = EXPERIMENTS.count(tx) + 1
+    while EXPERIMENTS.find(tx, str(number)) is not None:
+        number += 1
+    return str(number)
 
 
 def _default(_reader: Reader) -> Experiment:

@@ -24,7 +24,8 @@ class Experiment:
     tags: dict[str, str] = field(default_factory=dict)
     location: str = ""
     """Where its runs keep their artifacts, if not here: a URI."""
-    deleted_at: datetime | None = None
+    stage: Literal["active", "deleted"] = "active"
+    """Whether it is in the bin, and all of its runs with it. Its id is never given again."""
 
 
 class Point(NamedTuple):
@@ -36,6 +37,19 @@ class Point(NamedTuple):
     at: int
     """Milliseconds since 1970, as the one who measured says."""
     step: int = 0
+
+
+class Score(NamedTuple):
+    """One value of a metric of a logged model, and on which data it was measured."""
+
+    model: str
+    run: str
+    key: str
+    value: float
+    at: int
+    step: int = 0
+    dataset: str = ""
+    dataset_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from stellwerk.core.search import Clause, Order
 from stellwerk.ledger.ports import Reader, Transaction
-from stellwerk.tracking.model import Latest, Point, Run
+from stellwerk.tracking.model import Latest, Point, Run, Score
 from stellwerk.tracking.segments import Series
 
 
@@ -50,6 +50,14 @@ class Points(Protocol):
 
     def add(self, tx: Transaction, run: str, points: Sequence[Point]) -> None:
         """Keep points; what is there already is there once."""
+        ...
+
+    def score(self, tx: Transaction, scores: Sequence[Score]) -> None:
+        """Keep points of logged models; what is there already is there once."""
+        ...
+
+    def scores(self, reader: Reader, model: str) -> list[Score]:
+        """Points of a logged model, by metric, step and time."""
         ...
 
     def latest(self, reader: Reader, runs: Collection[str]) -> Mapping[str, list[Latest]]:

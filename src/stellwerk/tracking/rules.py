@@ -67,16 +67,23 @@ def artifacts_of(run: Run) -> str:
     return run.location or f"mlflow-artifacts:/{run.experiment}/{run.id}/artifacts"
 
 
+def below(location: str, path: str) -> str:
+    """The URI of something below another; none below none. A query stays at the end."""
+    if not location:
+        return ""
+    place, mark, query = location.partition("?")
+    return f"{place.rstrip('/')}/{path}{mark}{query}"
+
+
 def check_run_id(run: str) -> None:
     """Raises `Invalid` for what can be no run."""
     if not _RUN.fullmatch(run):
         raise wrong("run_id", run)
 
 
-def check_experiment_id(experiment: str) -> None:
-    """Raises `Invalid` for what can be no experiment."""
-    if not _EXPERIMENT.fullmatch(experiment):
-        raise Invalid(f"Invalid experiment ID: '{experiment[:100]}'", code="invalid-name")
+def is_experiment_id(experiment: str) -> bool:
+    """Whether it could be one."""
+    return _EXPERIMENT.fullmatch(experiment) is not None
 
 
 def check_experiment_name(name: str) -> str:
@@ -163,6 +170,12 @@ def merged(run: Run, params: Sequence[tuple[str, str]]) -> dict[str, Any]:
     result: dict[str, Any] = dict(run.params)
     for key, value in params:
         if key in result and spelled(result[key]) != value:
+            if key not in run.params:
+                raise Invalid(
+                    f"Duplicate parameter keys have been submitted: ['{key}']. Please ensure the request has only one "
+                    "param value per param key.",
+                    code="param-changed",
+                )
             raise Invalid(
                 f"Changing param values is not allowed. Param with key='{key}' was already logged with "
                 f"value='{spelled(result[key])}' for run ID='{run.id}'. Attempted logging new value '{value}'.",

@@ -8,4 +8,4 @@ from stellwerk.tracking.model import Experiment, Link, Run, StepMemory
 RUNS = Shelf("runs", Run, key=("id",), index=("experiment", "status", "parent", "started_at"))
 STEPS = Shelf("step_results", StepMemory, key=("step_key",))
 LINKS = Shelf("artifact_links", Link, key=("digest", "role", "run", "label"), index=())
-EXPERIMENTS = Shelf("experiments", Experiment, key=("id",), index=("name",))
+EXPERIMENTS = Shelf("experiments", Experiment, key=("id",), index=("name", "stage"))

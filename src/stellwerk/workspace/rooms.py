@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from stellwerk.access.model import Grant
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core.clock import ReplayClock, SystemClock
+from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError
 from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
@@ -30,6 +31,7 @@ from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.ledger.model import Head
 from stellwerk.ledger.vault import Vault
+from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.releases.ports import Progress
@@ -39,15 +41,18 @@ from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.artifacts import Artifacts
 from stellwerk.tracking.charting import Charting
 from stellwerk.tracking.evaluations import Evaluations
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
+from stellwerk.tracking.logged import LoggedModels
 from stellwerk.tracking.scorers import Scorers
 from stellwerk.tracking.service import Runs
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
+from stellwerk.workspace.registering import Beside
 from stellwerk.workspace.remembering import Memory
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.stores import check_address, open_bucket, open_store
@@ -100,9 +105,15 @@ class Rooms:
         self.charting = Charting(self.book, self.logbook)
         self.evaluations = Evaluations(self.book, self.clock)
         self.scorers = Scorers(self.book, self.clock)
+        self.artifacts = Artifacts(self.book, self.blobs, self.clock)
+        self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
-        self.registry = Registry(self.book, self.clock)
+        self.registry = Registry(self.book, self.clock, _Releases(self))
+        beside = Beside(self)
+        self.catalogue = Catalogue(
+            self.book, self.clock, releases=_Releases(self), knows_run=self._knows_run, logged=beside, files=beside
+        )
         self.inbox = Inbox(self.book, self.clock)
         self._signed = self.database.size()
         self._known = True
@@ -188,6 +199,13 @@ class Rooms:
 
         return Courier(self.book, self.clock, self.webhooks, self.sender, RegistryNow(self.book))
 
+    def _knows_run(self, run_id: str) -> bool:
+        try:
+            self.runs.get(run_id)
+        except NotFound:
+            return False
+        return True
+
     def token_keys(self) -> tuple[bytes, ...]:
         """The public keys whose lease tokens count at this moment."""
         return trusted(self.ring.links(), self.clock.now()) or (self.signer.public_key,)
@@ -254,6 +272,19 @@ class Rooms:
             GRANTS.put(tx, grant)
             tx.record("access.granted", f"actor:{self.actor}", {"role": "owner", "by": "file-system"})
         return grant
+
+
+class _Releases:
+    """Releases as the registry asks about them: their room is only built where an alias is protected."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def clear(self, digest: Digest) -> bool:
+        return self._rooms.interlocking.clear(digest)
+
+    def named(self, digest: Digest) -> bool:
+        return self._rooms.interlocking.named(digest)
 
 
 def create(

@@ -24,7 +24,9 @@ class Settings:
     actor: str = ""
     """Who is acting; the login name by default."""
     root: str = ""
-    """Folder or URL of the workspace, for commands that are not told otherwise."""
+    """Folder or URL of the workspace, for commands and scripts that are not told otherwise."""
+    offline: bool = False
+    """What scripts log stays on this machine until `stellwerk runs --send`."""
     state: str = ""
     """Folder in which this machine remembers the ledgers it has seen; `stellwerk` under `XDG_STATE_HOME`
     or `~/.local/state` by default."""
@@ -86,6 +88,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         actor=source.get("STELLWERK_ACTOR", "") or _login(),
         root=source.get("STELLWERK_ROOT", ""),
+        offline=source.get("STELLWERK_OFFLINE", "") == "1",
         state=source.get("STELLWERK_STATE", "") or _state(source),
         allow_unsandboxed=source.get("STELLWERK_ALLOW_UNSANDBOXED", "") == "1",
         database_url=source.get("STELLWERK_DATABASE_URL", ""),

@@ -154,7 +154,7 @@ def test_parameters_are_written_once(desk: Desk) -> None:
     with pytest.raises(Invalid, match="Changing param values is not allowed") as error:
         desk.log.log(run, params=[("new", "1"), ("depth", "7")], points=[Point("m", 1.0, 1)])
     assert error.value.code == "param-changed"
-    with pytest.raises(Invalid, match="Changing param"):
+    with pytest.raises(Invalid, match="Duplicate param"):
         desk.log.log(run, params=[("twice", "1"), ("twice", "2")])
     assert desk.log.get(run).run.params == {"depth": "6", "rate": "0.1"}
     assert not desk.log.get(run).metrics

@@ -37,13 +37,21 @@ def upgrade(op: Operations) -> None:
         "experiments",
         *(sa.Column(name, text, primary_key=True) for name in ("workspace", "id")),
         sa.Column("name", text),
+        sa.Column("stage", text),
         sa.Column("document", text, nullable=False),
         sqlite_strict=True,
     )
-    op.create_index("experiments_by_name", "experiments", ["workspace", "name"])
+    for column in ("name", "stage"):
+        op.create_index(f"experiments_by_{column}", "experiments", ["workspace", column])
     first = sa.text("SELECT workspace, experiment, MIN(started_at) AS at FROM runs GROUP BY workspace, experiment")
     rows = [
-        {"workspace": row.workspace, "id": row.experiment, "name": row.experiment, "document": _document(row)}
+        {
+            "workspace": row.workspace,
+            "id": row.experiment,
+            "name": row.experiment,
+            "stage": "active",
+            "document": _document(row),
+        }
         for row in connection.execute(first).all()
     ]
     if rows:
@@ -97,6 +105,6 @@ def _points_of(workspace: str, run: str, document: dict[str, Any]) -> Iterator[d
 def _document(row: Any) -> str:
     made = {
         "id": row.experiment, "name": row.experiment, "created_at": row.at, "changed_at": row.at, "tags": {},
-        "location": "", "deleted_at": None,
+        "location": "", "stage": "active",
     }  # fmt: skip
     return json.dumps(made, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -56,6 +56,14 @@ values = sa.Table(
     sqlite_with_rowid=False,
 )
 
+_STARTED = Subject("attribute", "start_time")
+_ALWAYS = (
+    _STARTED,
+    Subject("attribute", "run_id"),
+    Subject("attribute", "status"),
+    Subject("attribute", "experiment"),
+)
+"""What every run has."""
 _COLUMNS = {"run_id": "id", "status": "status", "experiment": "experiment", "parent": "parent"}
 """Attributes that are columns of the shelf itself."""
 
@@ -104,8 +112,10 @@ class SqlFinder:
             query = query.where(_condition(clause, reader.workspace))
         for criterion in order:
             measure = _measure(criterion.subject)
-            # Neither database agrees with the other where what is missing stands, so that is asked first.
-            query = query.order_by(measure.is_(None), measure.desc() if criterion.descending else measure.asc())
+            if criterion.subject not in _ALWAYS:
+                # Neither database agrees with the other where what is missing stands, so that is asked first.
+                query = query.order_by(measure.is_(None))
+            query = query.order_by(measure.desc() if criterion.descending else measure.asc())
         query = query.order_by(runs.c.started_at.desc(), runs.c.id.desc())
         found = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
         return [str(row.id) for row in found]
@@ -177,10 +187,11 @@ def _column(subject: Subject) -> Any:
 
 
 def _measure(subject: Subject) -> Any:
-    column = _column(subject)
+    runs = RUNS.table
+    # When it started is a column, too, and in an order the same.
+    column = runs.c.started_at if subject == _STARTED else _column(subject)
     if column is not None:
         return column
-    runs = RUNS.table
     return (
         sa.select(values.c.number if subject.numeric else values.c.text)
         .where(

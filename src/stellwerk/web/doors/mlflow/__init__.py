@@ -6,7 +6,19 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
-from stellwerk.web.doors.mlflow import bulk, calls, evaluations, experiments, runs, scorers, server, webhooks
+from stellwerk.web.doors.mlflow import (
+    artifacts,
+    bulk,
+    calls,
+    evaluations,
+    experiments,
+    logged_models,
+    registry,
+    runs,
+    scorers,
+    server,
+    webhooks,
+)
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
@@ -17,10 +29,14 @@ TABLES: tuple[calls.Calls, ...] = (
     evaluations.CALLS,
     scorers.CALLS,
     webhooks.CALLS,
+    artifacts.TREE,
+    artifacts.OF_RUNS,
+    logged_models.CALLS,
+    registry.CALLS,
 )
 """Every call with a JSON answer."""
 
 
 def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """All routes of the door."""
-    return [*calls.routes(TABLES, rooms, guard), *server.routes()]
+    return [*calls.routes(TABLES, rooms, guard), *artifacts.routes(rooms, guard), *server.routes()]

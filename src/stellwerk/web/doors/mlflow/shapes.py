@@ -35,7 +35,7 @@ def experiment(one: Experiment) -> dict[str, Any]:
         "experiment_id": one.id,
         "name": one.name,
         "artifact_location": one.location or f"mlflow-artifacts:/{one.id}",
-        "lifecycle_stage": "deleted" if one.deleted_at else "active",
+        "lifecycle_stage": one.stage,
         "creation_time": millis(one.created_at),
         "last_update_time": millis(one.changed_at),
         "tags": pairs(one.tags),
