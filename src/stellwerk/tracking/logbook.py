@@ -170,7 +170,7 @@ class Logbook:
             changed = evolve(known, **changes)
             if changed != known:
                 RUNS.put(tx, changed)
-                self._finder.enter(tx, changed)
+                self._finder.enter(tx, changed, known)
                 kind = f"run.{changed.status}" if "status" in changes else "run.updated"
                 tx.record(kind, f"run:{run}", {"name": changed.name, "points": list(changed.points)})
             return self._found(tx, [changed])[0]
@@ -260,7 +260,7 @@ class Logbook:
                 return
             changed = evolve(known, deleted_at=self._clock.now() if into else None)
             RUNS.put(tx, changed)
-            self._finder.enter(tx, changed)
+            self._finder.enter(tx, changed, known)
             tx.record("run.deleted" if into else "run.restored", f"run:{run}", {"name": known.name})
 
     def _keep(self, tx: Transaction, known: Run, changed: Run, kind: str, facts: dict[str, Any]) -> None:
@@ -270,7 +270,7 @@ class Logbook:
         if changed == known:
             return
         RUNS.put(tx, changed)
-        self._finder.enter(tx, changed)
+        self._finder.enter(tx, changed, known)
         # What was said is in the state; the ledger holds that it was, and what it has come to.
         state = canonical.digest({"params": changed.params, "tags": changed.tags})
         tx.record(kind, f"run:{changed.id}", {**facts, "state": state})

@@ -14,8 +14,12 @@ from stellwerk.tracking.segments import Series
 class Finder(Protocol):
     """An index of runs by what they logged."""
 
-    def enter(self, tx: Transaction, run: Run) -> None:
-        """Make a run found by what it has now, and no longer by what it had. Its metrics are left as they are."""
+    def enter(self, tx: Transaction, run: Run, before: Run | None = None) -> None:
+        """Make a run found by what it has now, and no longer by what it had. Its metrics are left as they are.
+
+        Args:
+            before: The run as it was entered the last time, if the caller has it: then only what differs is written.
+        """
         ...
 
     def find(

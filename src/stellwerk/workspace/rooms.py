@@ -102,11 +102,11 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
+        self.artifacts = Artifacts(self.book, self.blobs, self.clock)
+        self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
         self.charting = Charting(self.book, self.logbook)
         self.evaluations = Evaluations(self.book, self.clock)
         self.scorers = Scorers(self.book, self.clock)
-        self.artifacts = Artifacts(self.book, self.blobs, self.clock)
-        self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock, _Releases(self))
@@ -180,6 +180,13 @@ class Rooms:
 
         return Monitoring(self.book, self.blobs, self.clock, self.predictions)
 
+    def _knows_run(self, run_id: str) -> bool:
+        try:
+            self.runs.get(run_id)
+        except NotFound:
+            return False
+        return True
+
     @cached_property
     def sender(self) -> Sender:
         from stellwerk.delivery.adapters.http import HttpSender
@@ -198,13 +205,6 @@ class Rooms:
         from stellwerk.delivery.courier import Courier
 
         return Courier(self.book, self.clock, self.webhooks, self.sender, RegistryNow(self.book))
-
-    def _knows_run(self, run_id: str) -> bool:
-        try:
-            self.runs.get(run_id)
-        except NotFound:
-            return False
-        return True
 
     def token_keys(self) -> tuple[bytes, ...]:
         """The public keys whose lease tokens count at this moment."""

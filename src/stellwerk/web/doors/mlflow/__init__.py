@@ -25,14 +25,14 @@ from stellwerk.workspace.rooms import Rooms
 TABLES: tuple[calls.Calls, ...] = (
     experiments.CALLS,
     runs.CALLS,
-    bulk.CALLS,
-    evaluations.CALLS,
-    scorers.CALLS,
-    webhooks.CALLS,
     artifacts.TREE,
     artifacts.OF_RUNS,
     logged_models.CALLS,
     registry.CALLS,
+    bulk.CALLS,
+    evaluations.CALLS,
+    scorers.CALLS,
+    webhooks.CALLS,
 )
 """Every call with a JSON answer."""
 
