@@ -215,7 +215,7 @@ class Evaluations:
         """Add records, all or none. Of one with known inputs, outputs are replaced, expectations and tags added to.
 
         Raises:
-            Invalid: `invalid-record`, naming which and why.
+            Invalid: `invalid-evaluation-record`, naming which and why.
         """
         drafts = [_draft(dataset, record, index) for index, record in enumerate(records)]
         now = self._clock.now()
@@ -464,7 +464,7 @@ def _subject(one: EvaluationDataset) -> str:
 
 
 def _wrong(index: int, why: str) -> Invalid:
-    return Invalid(f"record {index} cannot be kept: {why}", code="invalid-record")
+    return Invalid(f"record {index} cannot be kept: {why}", code="invalid-evaluation-record")
 
 
 def _read(one: EvaluationDataset, subject: Subject) -> Value:

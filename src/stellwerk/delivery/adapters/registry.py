@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stellwerk.delivery.model import Said
-from stellwerk.ledger import documents
 from stellwerk.ledger.ports import Book
-from stellwerk.models import shelves
+from stellwerk.models.model import ModelVersion, RegisteredModel
+from stellwerk.models.shelves import MODELS, VERSIONS
 
 
 class RegistryNow:
@@ -17,19 +15,19 @@ class RegistryNow:
         self._book = book
 
     def model(self, name: str) -> Said | None:
-        shelf = getattr(shelves, "MODELS", None)
-        if shelf is None:
-            return None
         with self._book.read() as reader:
-            return _said(shelf.find(reader, name))
+            return _said(MODELS.find(reader, name))
 
     def version(self, name: str, number: int) -> Said | None:
         with self._book.read() as reader:
-            return _said(shelves.VERSIONS.find(reader, name, number))
+            return _said(VERSIONS.find(reader, name, number))
 
 
-def _said(found: Any) -> Said | None:
-    if found is None:
-        return None
-    told = documents.dump(found)
-    return Said(**{key: told[key] for key in ("description", "tags", "source", "run_id") if told.get(key)})
+def _said(found: RegisteredModel | ModelVersion | None) -> Said | None:
+    match found:
+        case None:
+            return None
+        case RegisteredModel():
+            return Said(description=found.description, tags=found.tags)
+        case ModelVersion():
+            return Said(description=found.description, tags=found.tags, source=found.source, run_id=found.run_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stellwerk.core.errors import Invalid, NotFound
+from stellwerk.core.errors import Invalid
 from stellwerk.tracking.evaluations import EvaluationDataset, EvaluationRecord
 from stellwerk.web.doors.mlflow import wire
 from stellwerk.web.doors.mlflow.calls import Answer, Calls
@@ -35,7 +35,7 @@ def search(rooms: Rooms, ask: Ask) -> Answer:
             code="invalid-number",
         )
     found = rooms.evaluations.search(
-        _experiments(rooms, ask),
+        ask.texts("experiment_ids"),
         where=ask.text("filter_string"),
         order=ask.texts("order_by"),
         limit=limit + 1,
@@ -171,17 +171,6 @@ def record(one: EvaluationRecord) -> dict[str, Any]:
         if isinstance(named, str):
             shown["source_id"] = named
     return shown
-
-
-def _experiments(rooms: Rooms, ask: Ask) -> list[str]:
-    """The experiments asked for. A client that was given a text and no list sends its characters, one by one."""
-    said = ask.texts("experiment_ids")
-    if len(said) > 1 and all(len(one) == 1 for one in said):
-        try:
-            return [rooms.experiments.get("".join(said)).id]
-        except (NotFound, Invalid):
-            pass
-    return said
 
 
 def _tags(ask: Ask) -> dict[str, Any]:

@@ -41,8 +41,6 @@ def listed(rooms: Rooms, ask: Ask) -> Answer:
         raise Invalid("Cannot specify both 'experiment_id' and 'experiment_ids'.", code="invalid-arguments")
     if one:
         several = [rooms.experiments.get(one).id]
-    for experiment in several:
-        rooms.experiments.get(experiment)
     asked = several if one or "experiment_ids" in ask else None
     return {"scorers": [scorer(found) for found in rooms.scorers.latest(asked)]}
 
