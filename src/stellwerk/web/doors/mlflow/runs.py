@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
+from stellwerk.core.errors import Invalid
 from stellwerk.tracking import rules
 from stellwerk.tracking.experiments import DEFAULT
 from stellwerk.tracking.model import DatasetUse, ModelUse, Point, Score
@@ -31,6 +33,9 @@ MOST_POINTS = 25_000
 """In one page of a history, as clients ask for them."""
 MAX_BATCH = 1_000_000
 """Bytes of one batch, as MLflow's server takes them."""
+
+HISTORY_TAG = "mlflow.log-model.history"
+_OF_MODEL = {"artifact_path", "flavors", "utc_time_created", "run_id"}
 
 METRIC: Mapping[str, Field] = {
     "key": SOME_TEXT,
@@ -165,6 +170,29 @@ def log_batch(rooms: Rooms, ask: Ask) -> Answer:
     rules.check_params(params)
     rules.check_tags(tags)
     rooms.logbook.log(run, points=points, params=params, tags=tags, scores=_scores(run, ask.rows("metrics")))
+    return None
+
+
+@CALLS.add("POST", "runs/log-model", "runs:write", **RUN, model_json=SOME_TEXT)
+def log_model(rooms: Rooms, ask: Ask) -> Answer:
+    """Note in a tag which model a run logged, as clients before 3 do."""
+    run, text = _run(ask), ask.text("model_json")
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError) as cause:
+        raise Invalid(f"Malformed model info. {text[:200]!r} is not a valid JSON.", code="invalid-json") from cause
+    absent = _OF_MODEL - set(said) if isinstance(said, dict) else _OF_MODEL
+    if absent:
+        raise Invalid(f"Model json is missing mandatory fields: {sorted(absent)}", code="invalid-arguments")
+    try:
+        known = json.loads(rooms.logbook.get(run).run.tags.get(HISTORY_TAG, "[]"))
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, list):
+        raise Invalid(f"the tag {HISTORY_TAG} of run {run} is no list of models", code="invalid-value")
+    tags = [(HISTORY_TAG, json.dumps([*known, said]))]
+    rules.check_tags(tags, path="")
+    rooms.logbook.log(run, tags=tags)
     return None
 
 
