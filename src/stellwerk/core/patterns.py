@@ -1,8 +1,8 @@
 """Regular expressions whose search takes time linear in the text, for patterns that strangers write.
 
 What Python's `re` does by trying again is done here by going through all possibilities at once (Thompson, 1968), so no
-pattern is slow. Understood: literals, `.`, classes, `\\d \\w \\s`, `^`, `$`, groups, `|`, `* + ? {m,n}`, and `(?i)` at the
-beginning. Everything else is refused, and nothing is guessed.
+pattern is slow. Understood: literals, `.`, classes, `\\d`, `\\w`, `\\s`, `^`, `$`, groups, `|`, `*`, `+`, `?`, `{m,n}`,
+and `(?i)` at the beginning. Everything else is refused, and nothing is guessed.
 """
 
 from __future__ import annotations

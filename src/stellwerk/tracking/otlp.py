@@ -24,7 +24,14 @@ MAX_PARTS = 1_000_000
 MAX_DEPTH = 32
 """Levels of values within values."""
 
-_KINDS = ("", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER", "SPAN_KIND_CLIENT", "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER")
+_KINDS = (
+    "",
+    "SPAN_KIND_INTERNAL",
+    "SPAN_KIND_SERVER",
+    "SPAN_KIND_CLIENT",
+    "SPAN_KIND_PRODUCER",
+    "SPAN_KIND_CONSUMER",
+)
 _CODES = ("", "STATUS_CODE_OK", "STATUS_CODE_ERROR")
 _NONE = bytes(16)
 
@@ -73,7 +80,7 @@ class _Counter:
     """How much was read so far."""
 
     def __init__(self) -> None:
-        self._parts = 0
+        self._parts = self._spans = 0
         self.received = Received()
 
     def part(self) -> None:
@@ -89,7 +96,8 @@ class _Counter:
             self.received.why = why
             return
         group.spans.append(span)
-        if sum(len(one.spans) for one in self.received.groups) + len(group.spans) > MAX_SPANS:
+        self._spans += 1
+        if self._spans > MAX_SPANS:
             raise _invalid(f"it has more than {MAX_SPANS:,} spans", code="too-many")
 
 
@@ -130,6 +138,7 @@ class _Protobuf:
         received = self._counter.received
         for number, found in self._fields(0, len(self._data)):
             if number == 1:
+                self._counter.part()
                 group = Group()
                 self._resource_spans(found, group)
                 received.groups.append(group)
@@ -207,14 +216,14 @@ class _Protobuf:
                     link["flags"] = self._fixed(found, "<I")
         return link
 
-    def _status(self, at: Any) -> dict[str, Any]:
+    def _status(self, at: Any) -> dict[str, Any] | None:
         status: dict[str, Any] = {}
         for number, found in self._inside(at):
             if number == 2:
                 status["message"] = self._text(found)
             elif number == 3:
                 status["code"] = _named(_CODES, self._count(found))
-        return _said({name: status.get(name) for name in ("code", "message")})
+        return _said({name: status.get(name) for name in ("code", "message")}) or None
 
     def _pair(self, at: Any, depth: int) -> dict[str, Any]:
         self._counter.part()
@@ -322,6 +331,7 @@ class _Json:
     def request(self, found: Any) -> Received:
         received = self._counter.received
         for item in _rows(found, "resource_spans", "resourceSpans"):
+            self._counter.part()
             group = Group()
             resource = _get(_mapping(item), "resource") or {}
             group.resource += self._pairs(_mapping(resource), 0)
@@ -465,9 +475,12 @@ def _double(found: Any) -> float | str:
         if found in ("NaN", "Infinity", "-Infinity"):
             return found
         raise _invalid("something that should be a number is none")
-    if not isinstance(found, int | float) or isinstance(found, bool) or abs(found) > 1e309:
+    if not isinstance(found, int | float) or isinstance(found, bool):
         raise _invalid("something that should be a number is none")
-    number = float(found)
+    try:
+        number = float(found)
+    except OverflowError as cause:
+        raise _invalid("a number is too large") from cause
     if math.isfinite(number):
         return number
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"

@@ -40,6 +40,7 @@ from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.service import Runs
+from stellwerk.tracking.traces import Traces
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
@@ -89,6 +90,7 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
+        self.traces = Traces(self.book, self.blobs, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock)

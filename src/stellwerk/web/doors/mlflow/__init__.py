@@ -6,14 +6,19 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
-from stellwerk.web.doors.mlflow import calls, experiments, runs, server
+from stellwerk.web.doors.mlflow import assessments, calls, experiments, otlp, runs, server, traces
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
-TABLES: tuple[calls.Calls, ...] = (experiments.CALLS, runs.CALLS)
+TABLES: tuple[calls.Calls, ...] = (experiments.CALLS, runs.CALLS, traces.CALLS, traces.OLD_CALLS, assessments.CALLS)
 """Every call with a JSON answer."""
 
 
 def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """All routes of the door."""
-    return [*calls.routes(TABLES, rooms, guard), *server.routes()]
+    return [
+        *calls.routes(TABLES, rooms, guard),
+        *traces.routes(rooms, guard),
+        *otlp.routes(rooms, guard),
+        *server.routes(),
+    ]
