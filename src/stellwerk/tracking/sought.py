@@ -138,7 +138,8 @@ class Search:
         wanted = clause.value if isinstance(clause.value, tuple) else (clause.value,)
         if clause.comparator not in ("=", "IN"):
             return set()
-        return {one.trace for one in LINKS.among(reader, "target", [str(one) for one in wanted], kind=kind)}
+        links = LINKS.among(reader, "target", [str(one) for one in wanted])
+        return {one.trace for one in links if one.kind == kind}
 
     def _is_linked(self, trace: Trace, links: dict[int, set[str]]) -> bool:
         for one in self._linked:

@@ -90,6 +90,8 @@ class Assessment:
 class TraceLink:
     """That a trace belongs to a run, or used a version of a prompt (`name/version`). It may come before the trace."""
 
+    id: str
+    """`trace/kind/target`."""
     trace: str
     kind: Literal["run", "prompt"]
     target: str
@@ -104,8 +106,8 @@ class Found:
 
 
 TRACES = Shelf("traces", Trace, key=("id",), index=("experiment", "at"))
-ASSESSMENTS = Shelf("assessments", Assessment, key=("trace", "id"), index=("name",))
-LINKS = Shelf("trace_links", TraceLink, key=("trace", "kind", "target"), index=("target",))
+ASSESSMENTS = Shelf("trace_assessments", Assessment, key=("trace", "id"), index=("name",))
+LINKS = Shelf("trace_links", TraceLink, key=("id",), index=("trace", "target"))
 
 
 def newest(reader: Reader, experiment: str) -> Iterator[list[Trace]]:

@@ -10,7 +10,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stellwerk.core.clock import Clock
@@ -246,13 +246,13 @@ class Traces:
             if not target or len(target) > MAX_LINKS * 10:
                 raise rules.wrong(kind, target)
         with self._book.write() as tx:
-            known = {(one.trace, one.target) for one in LINKS.among(tx, "trace", dict.fromkeys(traces), kind=kind)}
-            fresh = [
-                TraceLink(trace=one, kind=kind, target=target)
+            known = {one.id for one in LINKS.among(tx, "trace", dict.fromkeys(traces))}
+            made = [
+                TraceLink(id=f"{one}/{kind}/{target}", trace=one, kind=kind, target=target)
                 for one in dict.fromkeys(traces)
                 for target in dict.fromkeys(targets)
-                if (one, target) not in known
             ]
+            fresh = [one for one in made if one.id not in known]
             LINKS.insert_new(tx, fresh)
             tx.record_many(
                 [("trace.linked", f"trace:{one.trace}", {"kind": kind, "target": one.target}) for one in fresh]
@@ -279,7 +279,7 @@ class Traces:
                 for said in ASSESSMENTS.select(tx, trace=trace.id):
                     ASSESSMENTS.remove(tx, trace.id, said.id)
                 for link in LINKS.select(tx, trace=trace.id):
-                    LINKS.remove(tx, trace.id, link.kind, link.target)
+                    LINKS.remove(tx, link.id)
                 TRACES.remove(tx, trace.id)
             tx.record_many([("trace.deleted", f"trace:{one.id}", {"experiment": experiment}) for one in gone])
         return len(gone)
@@ -323,7 +323,7 @@ class Traces:
                 )
             if "metadata" in changes:
                 changes["metadata"] = {**known.metadata, **changes["metadata"]}
-            changed = evolve(known, **changes, changed=rules.milliseconds(self._clock.now()))
+            changed = replace(known, **changes, changed=rules.milliseconds(self._clock.now()))
             _check_assessment(changed)
             ASSESSMENTS.put(tx, changed)
             tx.record("trace.reassessed", f"trace:{trace}", {"assessment": assessment, "fields": sorted(changes)})
