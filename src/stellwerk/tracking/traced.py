@@ -106,7 +106,7 @@ class Found:
 
 
 TRACES = Shelf("traces", Trace, key=("id",), index=("experiment", "at"))
-ASSESSMENTS = Shelf("trace_assessments", Assessment, key=("trace", "id"), index=("name",))
+ASSESSMENTS = Shelf("trace_assessments", Assessment, key=("trace", "id"))
 LINKS = Shelf("trace_links", TraceLink, key=("id",), index=("trace", "target"))
 
 

@@ -49,6 +49,7 @@ MAX_SPANS = 100_000
 MAX_TOGETHER = 10_000
 """Parts with more spans are not written again."""
 MAX_LINKS = 100
+MAX_TARGET = 500
 MAX_TEXT = 1_000_000
 MAX_PAIRS = 1000
 MAX_ASSESSMENTS = 10_000
@@ -72,7 +73,8 @@ class Traces:
     """Use cases of traces, for one workspace and actor.
 
     Args:
-        elsewhere: Reads what a client kept as file of a trace instead of sending spans, if it did.
+        elsewhere: Reads a file of a trace by its path: `traces.json`, which clients wrote before they sent spans, and
+            what is attached (`attachments/…`); None where there is none.
     """
 
     def __init__(
@@ -171,7 +173,7 @@ class Traces:
 
     def among(self, traces: Iterable[str], of: Sequence[str] | None = None) -> list[Found]:
         """Those of some traces that are here, in the order asked for, if need be only those of some experiments."""
-        wanted = list(dict.fromkeys(traces))
+        wanted = _possible(traces)
         with self._book.read() as reader:
             known = {one.id: one for one in TRACES.among(reader, "id", wanted)}
             there = [known[one] for one in wanted if one in known and (of is None or known[one].experiment in of)]
@@ -194,12 +196,12 @@ class Traces:
         """Traces of some experiments that meet all conditions, in the order asked for, and then the newest first."""
         search = sought.Search(parse_filter(where, sought.GRAMMAR), parse_order(order, sought.GRAMMAR), self.spans)
         with self._book.read() as reader:
-            return search.found(reader, list(dict.fromkeys(of)), limit, offset)
+            return search.found(reader, _homes(of), limit, offset)
 
     def correlation(self, of: Iterable[str], first: str, second: str, base: str = "") -> Correlation:
         """How two filters go together, among the traces that meet a third one."""
         common, one, other = (parse_filter(text, sought.GRAMMAR) for text in (base, first, second))
-        homes = list(dict.fromkeys(of))
+        homes = _homes(of)
         with self._book.read() as reader:
             total, firsts, seconds = (
                 sought.Search(clauses, (), self.spans).ids(reader, homes)
@@ -243,7 +245,7 @@ class Traces:
         for one in traces:
             check_trace_id(one)
         for target in targets:
-            if not target or len(target) > MAX_LINKS * 10:
+            if not 0 < len(target) <= MAX_TARGET or not target.isprintable():
                 raise rules.wrong(kind, target)
         with self._book.write() as tx:
             known = {one.id for one in LINKS.among(tx, "trace", dict.fromkeys(traces))}
@@ -268,9 +270,11 @@ class Traces:
         self, experiment: str, *, until: int | None = None, most: int | None = None, traces: Sequence[str] = ()
     ) -> int:
         """Delete traces of an experiment with all that was said of them: some, or the oldest ones. Returns how many."""
+        if not rules.is_experiment_id(experiment):
+            return 0
         with self._book.write() as tx:
             if traces:
-                found = TRACES.among(tx, "id", dict.fromkeys(traces), experiment=experiment)
+                found = TRACES.among(tx, "id", _possible(traces), experiment=experiment)
                 found.sort(key=lambda one: (one.at, one.id))
             else:
                 found = TRACES.select(tx, order="at", experiment=experiment, limit=most)
@@ -333,7 +337,7 @@ class Traces:
         """Take back what was said; what it overrode is valid again. Nothing happens where it is not there."""
         with self._book.write() as tx:
             _known(tx, trace)
-            known = ASSESSMENTS.find(tx, trace, assessment)
+            known = ASSESSMENTS.find(tx, trace, assessment) if _ID.fullmatch(assessment) else None
             if known is None:
                 return
             if known.overrides:
@@ -498,6 +502,16 @@ def _can_be_tag(key: str, text: str) -> bool:
     return True
 
 
+def _possible(traces: Iterable[str]) -> list[str]:
+    """Those that can be ids of traces, once each: others are nowhere."""
+    return [one for one in dict.fromkeys(traces) if _ID.fullmatch(one)]
+
+
+def _homes(of: Iterable[str]) -> list[str]:
+    """Those that can be ids of experiments, once each: others hold nothing."""
+    return [home for home in dict.fromkeys(of) if rules.is_experiment_id(home)]
+
+
 def _home(tx: Transaction, experiment: str) -> Experiment:
     home = experiments.find(tx, experiment)
     if home.stage == "deleted":
@@ -525,7 +539,7 @@ def _known(reader: Reader, trace: str) -> Trace:
 
 def _assessment(reader: Reader, trace: str, assessment: str) -> Assessment:
     _known(reader, trace)
-    found = ASSESSMENTS.find(reader, trace, assessment)
+    found = ASSESSMENTS.find(reader, trace, assessment) if _ID.fullmatch(assessment) else None
     if found is None:
         raise NotFound(f"Assessment with ID '{assessment[:100]}' not found for trace '{trace}'")
     return found

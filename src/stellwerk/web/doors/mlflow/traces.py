@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.tracking import spans
-from stellwerk.tracking.traced import SPANS_HERE, SPANS_TAG, Found, complete
+from stellwerk.tracking.traced import SIZE_KEY, SPANS_HERE, SPANS_TAG, Found, complete
 from stellwerk.web.doors.mlflow import errors, trace_shapes, wire
 from stellwerk.web.doors.mlflow.calls import ROOTS, Answer, Calls
 from stellwerk.web.doors.mlflow.trace_shapes import INFO, OLD_NAMES
@@ -39,6 +39,9 @@ MOST_SPANS = 200_000
 """In one answer about several traces."""
 WAITS = (0.0, 0.2, 0.5, 1.0)
 """Seconds between looks for spans that are still on their way: clients send them from another thread."""
+ON_THEIR_WAY = (0.05, 0.1, 0.2)
+"""Seconds to wait for spans that clients since 3.5 send at the same time: where the answer does not say that they are
+here, they are sent again as a file."""
 FILE = "traces.json"
 
 SOME_TEXTS = Field(many=True, must=True)
@@ -57,7 +60,13 @@ def tell(rooms: Rooms, ask: Ask) -> Answer:
     info = ask.row("trace").row("trace_info")
     told = trace_shapes.read_trace(info)
     said = [trace_shapes.read_assessment(one, told.id) for one in info.rows("assessments")]
-    return {"trace": {"trace_info": trace_shapes.trace(rooms.traces.tell(told, said))}}
+    found = rooms.traces.tell(told, said)
+    for wait in ON_THEIR_WAY:
+        if SPANS_TAG in found.trace.tags or SIZE_KEY not in found.trace.metadata:
+            break
+        time.sleep(wait)
+        found = rooms.traces.get(told.id)
+    return {"trace": {"trace_info": trace_shapes.trace(found)}}
 
 
 @CALLS.add("GET", "traces/get", "runs:read", trace_id=SOME_TEXT, allow_partial=FLAG)
@@ -263,7 +272,9 @@ def _file(rooms: Rooms, trace: str, path: str) -> Response:
     if there or (not path and rooms.traces.elsewhere is None):
         data = json.dumps({"spans": [spans.dictionary(one) for one in there]}, ensure_ascii=False).encode()
     else:
-        data = rooms.traces.elsewhere(found, path and f"attachments/{path}") if rooms.traces.elsewhere else None
+        data = (
+            rooms.traces.elsewhere(found, f"attachments/{path}" if path else FILE) if rooms.traces.elsewhere else None
+        )
     if data is None:
         raise NotFound(f"Trace with ID '{trace}' has no such file.")
     headers = {"content-disposition": f"attachment; filename={FILE}", "x-content-type-options": "nosniff"}
