@@ -7,6 +7,8 @@ import json
 import math
 import random
 import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, StellwerkError
+from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.tracking import otlp, spans
@@ -129,7 +131,12 @@ def test_a_trace_is_begun_and_ended(desk: Desk) -> None:
     ended = desk.traces.end(begun.id, 3000, "failed", {"a": "2", "b": "3"}, {"t": "2"}).trace
 
     assert ("running", None) == (begun.state, begun.duration)
-    assert ("failed", 2000, {"a": "2", "b": "3"}, "2") == (ended.state, ended.duration, ended.metadata, ended.tags["t"])
+    assert ("failed", 2000, {"a": "2", "b": "3"}, "2") == (
+        ended.state,
+        ended.duration,
+        ended.metadata,
+        ended.tags["t"],
+    )
     assert ["trace.begun", "trace.ended"] == desk.kinds()
 
 
@@ -156,6 +163,23 @@ def test_spans_that_come_in_pieces_make_one_trace(desk: Desk) -> None:
     assert everything == desk.traces.spans(trace)
     assert len(trace.parts) < 10
     assert (1_795_199_813_462, 2000, "ok") == (trace.at, trace.duration, trace.state)
+
+
+def test_many_write_one_trace_at_once(desk: Desk) -> None:
+    """As clients do that send spans from several threads: none is lost."""
+    sent = [span(1, number, parent=number > 1) for number in range(1, 41)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda one: desk.traces.log("0", {identity(1): [one]}, {}), sent))
+
+    assert sent == desk.traces.spans(desk.traces.get(identity(1)).trace)
+
+
+def test_what_is_deleted_is_named_by_nothing(desk: Desk) -> None:
+    """So its spans are collected: no entry holds their digests."""
+    desk.traces.log("0", {identity(1): [span(1, 1)]}, {})
+    desk.traces.log("0", {identity(1): [span(1, 2, parent=1)]}, {})
+
+    assert "sha256:" not in "".join(str(entry.body) for entry in desk.book.entries())
 
 
 def test_spans_sent_twice_are_one_entry(desk: Desk) -> None:
@@ -188,7 +212,9 @@ def test_spans_say_what_went_in_and_out_and_what_it_cost(desk: Desk) -> None:
     usage = {"mlflow.chat.tokenUsage": '{"input_tokens": 3, "total_tokens": 5}'}
     question = json.dumps({"messages": [{"role": "user", "content": "why?"}, {"role": "assistant", "content": "so"}]})
     desk.traces.log("0", {identity(1): [span(1, 3, parent=2, **usage), span(1, 4, parent=1, **usage)]}, {})
-    root = span(1, 1, **{"mlflow.spanOutputs": "y" * 2000, "session.id": "s", "user.id": "u", "mlflow.traceTag.t": "1"})
+    root = span(
+        1, 1, **{"mlflow.spanOutputs": "y" * 2000, "session.id": "s", "user.id": "u", "mlflow.traceTag.t": "1"}
+    )
     root["attributes"].append(
         {"key": "mlflow.spanInputs", "value": {"kvlist_value": {"values": [
             {"key": "messages", "value": {"array_value": {"values": [
@@ -381,7 +407,6 @@ def test_traces_are_found(library: Desk, where: str, found: list[int]) -> None:
     [
         "invalid.filter = 'x'",
         "span.colour = 'red'",
-        "span.content = 'x'",
         "feedback.score > 'much'",
         "issue.id LIKE 'x'",
         "prompt = 'x'",
@@ -392,10 +417,7 @@ def test_traces_are_found(library: Desk, where: str, found: list[int]) -> None:
     ],
 )
 def test_what_cannot_be_asked_is_said(library: Desk, where: str) -> None:
-    if where == "span.content = 'x'":  # MLflow asks it with LIKE alone; here it is only never true
-        assert [] == library.names(where)
-        return
-    with pytest.raises(Invalid, match="Invalid|pattern"):
+    with pytest.raises(Invalid, match=r"Invalid|pattern"):
         library.names(where)
 
 
@@ -403,7 +425,7 @@ def test_pages_follow_each_other(library: Desk) -> None:
     order = ["execution_time_ms ASC"]
 
     assert [1, 2, 3, 4, 5, 6] == library.names(order=order)
-    assert [6, 5] + [4, 3] == library.names(limit=2) + library.names(limit=2, offset=2)
+    assert [6, 5, 4, 3] == library.names(limit=2) + library.names(limit=2, offset=2)
     assert [3, 4] == library.names(order=order, limit=2, offset=2)
     with pytest.raises(Invalid):
         library.names(order=["feedback.score DESC"])
@@ -461,7 +483,8 @@ SPAN = (
     + attribute("real", b"\x21" + struct.pack("<d", 0.1)) + attribute("nan", b"\x21" + struct.pack("<d", math.nan))
     + attribute("list", part(5, part(1, b"\x18\x01") + part(1, b""))) + attribute("bytes", part(7, b"\xff"))
     + attribute("map", part(6, part(1, part(1, b"k") + part(2, part(1, b"v")))))
-    + part(11, b"\x09" + struct.pack("<Q", 7) + part(2, b"event")) + part(13, part(1, bytes(15) + b"\4") + part(2, bytes(8)))
+    + part(11, b"\x09" + struct.pack("<Q", 7) + part(2, b"event"))
+    + part(13, part(1, bytes(15) + b"\4") + part(2, bytes(8)))
     + part(15, part(2, b"bad") + b"\x18\2") + b"\x85\x01" + struct.pack("<I", 257)
     + part(99, b"unknown") + b"\xf8\x3f\x01"
 )  # fmt: skip
@@ -588,8 +611,7 @@ def test_whatever_comes_is_read_or_refused(data: st.DataObject) -> None:
     for read, sent in ((otlp.read_protobuf, bytes(raw)), (otlp.read_json, bytes(raw))):
         try:
             found = read(sent)
-        except StellwerkError as error:
-            assert isinstance(error, Invalid)
+        except Invalid:
             continue
         kept = [one for group in found.groups for one in group.spans]
         assert kept == spans.decode(spans.encode(kept))
@@ -610,7 +632,5 @@ def test_whatever_comes_is_read_or_refused(data: st.DataObject) -> None:
     )
 )  # fmt: skip
 def test_whatever_json_comes_is_read_or_refused(found: Any) -> None:
-    try:
+    with suppress(Invalid):
         otlp.read_json(json.dumps(found).encode())
-    except StellwerkError as error:
-        assert isinstance(error, Invalid)
