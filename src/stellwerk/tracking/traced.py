@@ -30,7 +30,7 @@ USER_KEY, SESSION_KEY = "mlflow.trace.user", "mlflow.trace.session"
 USAGE_KEY, COST_KEY = "mlflow.trace.tokenUsage", "mlflow.trace.cost"
 """Metadata that clients and pages read."""
 
-_AT_ONCE = 500
+_AT_ONCE, _AT_MOST = 250, 16_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +112,11 @@ LINKS = Shelf("trace_links", TraceLink, key=("id",), index=("trace", "target"))
 
 def newest(reader: Reader, experiment: str) -> Iterator[list[Trace]]:
     """The traces of an experiment, the newest first, some at a time."""
-    offset = 0
-    while some := TRACES.select(reader, order="-at", experiment=experiment, limit=_AT_ONCE, offset=offset):
+    offset, count = 0, _AT_ONCE
+    while some := TRACES.select(reader, order="-at", experiment=experiment, limit=count, offset=offset):
         yield some
-        offset += len(some)
+        # The further one looks, the more one needs: a page costs as much as what is before it.
+        offset, count = offset + len(some), min(2 * count, _AT_MOST)
 
 
 def with_assessments(reader: Reader, traces: Sequence[Trace]) -> list[Found]:
