@@ -194,10 +194,9 @@ def link_to_run(rooms: Rooms, ask: Ask) -> Answer:
     prompt_versions=Field(kind="row", many=True, must=True, inner={"name": SOME_TEXT, "version": SOME_TEXT}),
 )  # fmt: skip
 def link_prompts(rooms: Rooms, ask: Ask) -> Answer:
-    """Say which versions of prompts a trace used."""
+    """Say which versions of prompts a trace used, which clients do while it goes on."""
     prompts = [f"{one.text('name')}/{one.text('version')}" for one in ask.rows("prompt_versions")]
-    trace = rooms.traces.get(ask.text("trace_id")).trace
-    rooms.traces.link([trace.id], "prompt", prompts)
+    rooms.traces.link([ask.text("trace_id")], "prompt", prompts)
     return None
 
 
