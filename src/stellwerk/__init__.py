@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from stellwerk.pipelines.model import Resources
     from stellwerk.workspace.facade import Workspace, connect
     from stellwerk.workspace.fitting import fit
+    from stellwerk.workspace.telling import ActiveRun, log, run
 
 _EXPORTS = {
+    "ActiveRun": "stellwerk.workspace.telling:ActiveRun",
     "Bug": "stellwerk.core.errors:Bug",
     "Conflict": "stellwerk.core.errors:Conflict",
     "Corrupt": "stellwerk.core.errors:Corrupt",
@@ -40,7 +42,9 @@ _EXPORTS = {
     "evaluate": "stellwerk.pipelines.authoring:evaluate",
     "fit": "stellwerk.workspace.fitting:fit",
     "gate": "stellwerk.pipelines.authoring:gate",
+    "log": "stellwerk.workspace.telling:log",
     "pipeline": "stellwerk.pipelines.authoring:pipeline",
+    "run": "stellwerk.workspace.telling:run",
     "split": "stellwerk.pipelines.authoring:split",
     "step": "stellwerk.pipelines.authoring:step",
 }
@@ -60,6 +64,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "ActiveRun",
     "Bug",
     "Conflict",
     "Corrupt",
@@ -80,7 +85,9 @@ __all__ = [
     "evaluate",
     "fit",
     "gate",
+    "log",
     "pipeline",
+    "run",
     "split",
     "step",
 ]

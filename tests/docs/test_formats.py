@@ -20,6 +20,7 @@ from stellwerk.store.adapters.objects import Objects, Patience
 from stellwerk.store.adapters.s3 import S3Blobs
 from stellwerk.store.framing import frame
 from stellwerk.tracking import segments, spans
+from stellwerk.tracking.adapters.outbox import Outbox
 
 docs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("pages.py"))))
 FORMATS = docs.ROOT / "docs" / "formats"
@@ -107,6 +108,21 @@ def test_spans_are_read_by_hand(tmp_path: Path) -> None:
     read = by_hand("spans.md", tmp_path)
 
     assert [" first\u2028 1", "  a", "b 0"] == read.stdout.split("\n")[:-1], read.stderr
+
+
+def test_an_outbox_is_read_by_hand(tmp_path: Path) -> None:
+    """Every whole record is found; a torn one ends it, a damaged one fails."""
+    box = Outbox(tmp_path, "run")
+    box.append({"kind": "begin"})
+    box.append({"kind": "points"}, b"\n\x00")
+    box.close()
+    data = (tmp_path / "run.log").read_bytes()
+    (tmp_path / "outbox").write_bytes(data + b"\x00\x00\x00\x09torn")
+    read = by_hand("outbox.md", tmp_path)
+    (tmp_path / "outbox").write_bytes(data.replace(b"begin", b"BEGIN"))
+
+    assert ['{"kind":"begin"} 0', '{"kind":"points"} 2'] == read.stdout.splitlines(), read.stderr
+    assert by_hand("outbox.md", tmp_path).returncode == 1
 
 
 def test_frames_are_read_by_hand(tmp_path: Path) -> None:

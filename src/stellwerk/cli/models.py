@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("model", required=False, default="")
 @as_of
+@click.option("--protect", metavar="ALIAS", default="", help="Let this alias move only to what is released.")
+@click.option("--unprotect", metavar="ALIAS", default="", help="Let this alias move freely again.")
 @click.pass_obj
-def models(session: Session, model: str, as_of: datetime | None) -> None:
+def models(session: Session, model: str, as_of: datetime | None, protect: str, unprotect: str) -> None:
     """List registered model versions, or show one model.
 
     MODEL is a name, which shows its versions and who moved which alias when; or name@3, name@alias or a digest, which
@@ -34,7 +36,11 @@ def models(session: Session, model: str, as_of: datetime | None) -> None:
     Example:
       stellwerk models delay
       stellwerk models delay@champion --as-of 2026-05-01
+      stellwerk models --protect production
     """
+    if protect or unprotect:
+        _protect(session, protect, unprotect, model)
+        return
     with session.workspace() as workspace:
         if model and ("@" in model or ":" in model or as_of is not None):
             found = workspace.models.get(model, as_of=as_of)
@@ -56,6 +62,19 @@ def models(session: Session, model: str, as_of: datetime | None) -> None:
     session.screen.show({"versions": versions, "aliases": aliases, "history": moves}, *blocks)
 
 
+def _protect(session: Session, protect: str, unprotect: str, model: str) -> None:
+    if model or (protect and unprotect):
+        raise Invalid(
+            "an alias is protected in all models, and one at a time",
+            code="usage",
+            hint=f"stellwerk models --protect {protect}",
+        )
+    with session.workspace() as workspace:
+        found = workspace.models.protect(protect) if protect else workspace.models.unprotect(unprotect)
+    said = "moves only to what is released" if protect else "moves freely"
+    session.screen.show(found, (strong(found.alias), f"  {said}"))
+
+
 def _versions(found: Sequence[ModelVersion], aliases: Sequence[Alias]) -> Table:
     named: dict[tuple[str, int], list[str]] = {}
     for one in aliases:
@@ -69,17 +88,21 @@ def _versions(found: Sequence[ModelVersion], aliases: Sequence[Alias]) -> Table:
             (
                 strong(f"{model.name}@{model.version}"),
                 " ".join(named.get((model.name, model.version), [])),
-                model.signature.task,
-                model.signature.target,
-                str(len(model.signature.inputs)),
+                *_asked(model),
                 "–" if model.seed is None else str(model.seed),
                 words.moment(model.created_at),
                 dim(model.run_id),
-                dim(short(model.digest)),
+                dim(short(model.digest) if model.digest else "elsewhere"),
             )
             for model in found
         ),
     )
+
+
+def _asked(model: ModelVersion) -> tuple[str, str, str]:
+    """Task, target and number of inputs, where they are known."""
+    signature = model.signature
+    return (signature.task, signature.target, str(len(signature.inputs))) if signature else ("–", "–", "–")
 
 
 def _moves(found: Sequence[AliasMove]) -> Table:
@@ -99,16 +122,21 @@ def _moves(found: Sequence[AliasMove]) -> Table:
 
 
 def _one(model: ModelVersion) -> Table:
+    signature = model.signature
     facts = {
         "model": f"{model.name}@{model.version}",
         "made": words.moment(model.created_at),
-        "task": f"{model.signature.task} of {model.signature.target}",
-        "inputs": ", ".join(column.name for column in model.signature.inputs),
+        "task": f"{signature.task} of {signature.target}" if signature else "",
+        "inputs": ", ".join(column.name for column in signature.inputs) if signature else "",
         "format": model.format,
         "run": model.run_id,
-        "digest": model.digest,
+        "source": model.source,
+        "digest": model.digest or "its files are not in the store",
+        "stage": "" if model.stage == "None" else model.stage,
+        "about": model.description,
+        "tags": ", ".join(f"{key} = {value}" for key, value in sorted(model.tags.items())),
     }
-    return Table(rows=tuple((dim(what), value) for what, value in facts.items()))
+    return Table(rows=tuple((dim(what), value) for what, value in facts.items() if value))
 
 
 @click.command(cls=Command)

@@ -83,7 +83,7 @@ def _summary(ran: Ran) -> Table:
     ]  # fmt: skip
     if ran.model is not None:
         rows.append(
-            (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.digest))))
+            (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.bytes()))))
         )
     rows += [(dim(name), words.figure(number)) for name, number in sorted(ran.run.metrics.items())]
     return Table(rows=tuple(rows))
@@ -98,6 +98,9 @@ def _summary(ran: Ran) -> Table:
 @click.option("--experiment", help="Only runs of this experiment (a pipeline's name).")
 @click.option("--steps", is_flag=True, help="The steps of pipelines as well.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
+@click.option(
+    "--send", "sends", is_flag=True, help="First send what runs logged here and the workspace does not have."
+)
 @click.pass_obj
 def runs(
     session: Session,
@@ -107,6 +110,7 @@ def runs(
     experiment: str | None,
     steps: bool,
     limit: int,
+    sends: bool,
 ) -> None:
     """List what was executed, newest first, or show one run.
 
@@ -120,6 +124,8 @@ def runs(
       stellwerk runs --where "metrics.auc > 0.7 AND params.depth = '6'" --order "metrics.auc DESC"
       stellwerk runs 01kc4v3n0w5x8y2z6q7r9s1t3v
     """
+    if sends:
+        _send(session)
     with session.workspace() as workspace:
         if run_id:
             page = workspace.run_page(run_id)
@@ -130,6 +136,16 @@ def runs(
             asked.append("parent IS NULL")  # steps are runs too
         shown = workspace.runs(" AND ".join(asked), order=order, experiment=experiment, limit=limit)
     session.screen.show(shown, _runs(shown) if shown else dim("no such run" if where or experiment else "no run yet"))
+
+
+def _send(session: Session) -> None:
+    from stellwerk.workspace import telling
+
+    sent = telling.send(session.place or ".")
+    for run, records in sent.items():
+        session.screen.say(f"sent {words.count(records, 'record')} of run ", strong(run))
+    if not sent:
+        session.screen.say(dim("nothing waits to be sent"))
 
 
 def _runs(found: tuple[Run, ...]) -> Table:

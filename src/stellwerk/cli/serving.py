@@ -170,18 +170,21 @@ def _announced(layout: Layout, url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _caretaker(rooms: Rooms) -> Iterator[None]:
-    """Look after the endpoints, unless time is simulated: then whoever moves the clock does it."""
+    """Look after the endpoints and tell the webhooks, unless time is simulated: then whoever moves the clock does it."""
     from stellwerk.cli.listening import within
     from stellwerk.workspace.caretaking import Caretaker
+    from stellwerk.workspace.delivering import Deliveries
 
     if rooms.layout.clock == "replay":
         yield
         return
-    caretaker = Caretaker(rooms)
+    caretaker, deliveries = Caretaker(rooms), Deliveries(rooms)
     caretaker.start()
+    deliveries.start()
     try:
         yield
     finally:
+        within(STOP_SECONDS, deliveries.stop)
         within(STOP_SECONDS, caretaker.stop)
 
 

@@ -1,4 +1,4 @@
-"""The one way out: fetching a URL that somebody else chose, without becoming their hand inside our network.
+"""The one way out: asking a URL that somebody else chose, without becoming their hand inside our network.
 
 Every request resolves the name once, checks all addresses, and connects to the address that was checked.
 """
@@ -68,6 +68,17 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """An answer to something that was sent, whatever it says."""
+
+    status: int
+    data: bytes = b""
+    """How it begins."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
     scheme: str
     host: str
@@ -118,6 +129,51 @@ def safe_fetch(
         code="redirected",
         hint="name the address that the redirect leads to",
     )
+
+
+def safe_post(
+    url: str,
+    data: bytes,
+    *,
+    most: int,
+    seconds: float,
+    allow: Allowance | None = None,
+    headers: Mapping[str, str] | None = None,
+    resolve: Resolve = system_resolve,
+    trust: ssl.SSLContext | None = None,
+) -> Answered:
+    """POST bytes to a URL. Redirects are not followed; they are an answer like any other.
+
+    Args:
+        most: How many bytes of the answer are read.
+        seconds: From the first byte sent to the last one received, however slowly they come.
+        allow: Places inside our own network that may be asked, and those that may be asked without encryption.
+
+    Raises:
+        Invalid: `invalid-url`.
+        Refused: `private-address`, or `unencrypted`.
+        Unavailable: no answer, or not in time.
+    """
+    target, address = _admitted(url, allow or Allowance(), resolve)
+    status, found, body = _exchange(target, address, most, seconds, dict(headers or {}), trust, send=data)
+    return Answered(status=status, headers=found, data=body)
+
+
+def check_post(url: str, *, allow: Allowance | None = None, resolve: Resolve = system_resolve) -> None:
+    """Raise what `safe_post` would raise before it sends."""
+    _admitted(url, allow or Allowance(), resolve)
+
+
+def _admitted(url: str, allow: Allowance, resolve: Resolve) -> tuple[_Target, str]:
+    target = _parse(url)
+    plain = Refused(f"{target.host} is only sent to with https", code="unencrypted", hint="https://…")
+    inner = target.scheme == "https" or target.host.lower() in allow.hosts
+    if not inner and not allow.networks:
+        raise plain
+    address = _checked(target, allow, resolve)
+    if not inner and all(ipaddress.ip_address(address.partition("%")[0]) not in one for one in allow.networks):
+        raise plain
+    return target, address
 
 
 def _parse(url: str) -> _Target:
@@ -192,6 +248,7 @@ def _exchange(
     seconds: float,
     headers: dict[str, str],
     trust: ssl.SSLContext | None,
+    send: bytes | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
     try:
         raw = socket.create_connection((address, target.port), timeout=seconds)
@@ -199,7 +256,7 @@ def _exchange(
         raise Unavailable(f"no answer from {target.host}", code="no-answer") from cause
     line = _Line(raw, seconds)
     try:
-        answer = _ask(line, target, most, headers, trust)
+        answer = _ask(line, target, most, headers, trust, send)
     except ssl.SSLCertVerificationError as cause:
         raise Refused(
             f"{target.host} has no certificate that this machine trusts for that name", code="untrusted-server"
@@ -242,7 +299,12 @@ class _Line:
 
 
 def _ask(
-    line: _Line, target: _Target, most: int, headers: dict[str, str], trust: ssl.SSLContext | None
+    line: _Line,
+    target: _Target,
+    most: int,
+    headers: dict[str, str],
+    trust: ssl.SSLContext | None,
+    send: bytes | None,
 ) -> tuple[int, dict[str, str], bytes]:
     if target.scheme == "https":
         context = trust or ssl.create_default_context()
@@ -255,10 +317,23 @@ def _ask(
     host = f"[{target.host}]" if ":" in target.host else target.host
     port = "" if target.port == _PORTS[target.scheme] else f":{target.port}"
     fixed = {"Host": host + port, "Accept-Encoding": "identity", "Connection": "close"}
-    connection.request("GET", target.path, headers={**headers, **fixed})
+    connection.request("GET" if send is None else "POST", target.path, body=send, headers={**headers, **fixed})
     with connection.getresponse() as answer:
         found = {name.lower(): value for name, value in answer.getheaders()}
+        if send is not None:
+            return answer.status, found, _beginning(answer, most)
         return answer.status, found, _body(answer, most) if answer.status == 200 else b""
+
+
+def _beginning(answer: http.client.HTTPResponse, most: int) -> bytes:
+    """The first bytes of an answer. That it came is all that counts, so one that breaks off is no failure."""
+    found = b""
+    try:
+        while len(found) < most and (part := answer.read1(most - len(found))):
+            found += part
+    except (OSError, http.client.HTTPException):
+        pass
+    return found
 
 
 def _body(answer: http.client.HTTPResponse, most: int) -> bytes:

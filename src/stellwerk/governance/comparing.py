@@ -71,12 +71,12 @@ def compare(book: Book, runs: Runs, first: ModelVersion, second: ModelVersion) -
     """Lay out what two versions share and where they differ. Numbers are paired only where a proof paired them."""
     with book.read() as reader:
         datasets = {item.digest: f"{item.name}@{item.version}" for item in DATASETS.select(reader)}
-        sides = [origin(model.digest, runs.makers, datasets.__contains__) for model in (first, second)]
-        rows = [_row("model bytes", short(first.digest), short(second.digest))]
+        sides = [origin(model.bytes(), runs.makers, datasets.__contains__) for model in (first, second)]
+        rows = [_row("model bytes", short(first.bytes()), short(second.bytes()))]
         rows.append(_row("inputs", _columns(first), _columns(second)))
         rows.append(_row("data", *(_datasets(side, datasets) for side in sides)))
         rows += _steps(sides[0], sides[1])
-        paired = _paired(reader, first.digest, second.digest)
+        paired = _paired(reader, first.bytes(), second.bytes())
     return Comparison(
         first=f"{first.name}@{first.version}",
         second=f"{second.name}@{second.version}",
@@ -90,7 +90,7 @@ def _row(what: str, first: str, second: str) -> Difference:
 
 
 def _columns(model: ModelVersion) -> str:
-    return ", ".join(column.name for column in model.signature.inputs)
+    return ", ".join(column.name for column in model.interface().inputs)
 
 
 def _datasets(side: Origin, names: dict[Digest, str]) -> str:

@@ -209,10 +209,11 @@ def _data(reader: Reader, behind: Origin) -> Section:
 
 def _training(reader: Reader, release: Release, behind: Origin) -> Section:
     version = VERSIONS.select(reader, digest=release.model, limit=1)[0]
-    inputs = ", ".join(column.name for column in version.signature.inputs)
+    signature = version.interface()
+    inputs = ", ".join(column.name for column in signature.inputs)
     return Section(
         title="Training",
-        text=f"{version.signature.task} model for `{version.signature.target}` from {len(version.signature.inputs)} "
+        text=f"{signature.task} model for `{signature.target}` from {len(signature.inputs)} "
         f"inputs: {inputs}. Format {version.format}"
         + (f", seed {version.seed}." if version.seed is not None else "."),
         header=("step", "kind", "run", "parameters", "metrics"),

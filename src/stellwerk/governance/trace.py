@@ -21,6 +21,7 @@ from stellwerk.evidence.shelves import EVIDENCE, GATES
 from stellwerk.governance.model import Edge, Graph, Node, Trace
 from stellwerk.ledger import documents, keys
 from stellwerk.ledger.ports import Book, Verifier
+from stellwerk.models.model import ModelVersion
 from stellwerk.models.shelves import VERSIONS
 from stellwerk.releases.model import Release, Verdict
 from stellwerk.releases.shelves import RELEASES, VERDICTS
@@ -126,7 +127,8 @@ class Tracer:
                     found = shelf.select(reader, name=name)
                     wanted = [item for item in found if not version or item.version == int(version)]
                     if wanted:
-                        return "digest", wanted[-1].digest
+                        last = wanted[-1]
+                        return "digest", last.bytes() if isinstance(last, ModelVersion) else last.digest
             release = RELEASES.find(reader, subject)
             if release is not None:
                 return "release", release

@@ -66,6 +66,9 @@ class Shelf(Generic[T]):
             f"VALUES ({', '.join(f':{field}' for field in names)}) ON CONFLICT ({taken}) DO "
         )
         changes = ", ".join(f'"{field}" = excluded."{field}"' for field in names if field not in ("workspace", *key))
+        # Built once: the most frequent question of all.
+        named = (self.table.c[field] == sa.bindparam(field) for field in ("workspace", *key))
+        self._finding = sa.select(self.table.c.document).where(*named)
         self._inserting = sa.text(insertion + "NOTHING")
         self._putting = sa.text(f"{insertion}UPDATE SET {changes}")
 
@@ -103,8 +106,9 @@ class Shelf(Generic[T]):
 
     def find(self, reader: Reader, *key: Any) -> T | None:
         """The value of a key, or None."""
-        rows = self.select(reader, **dict(zip(self.key, key, strict=True)))
-        return rows[0] if rows else None
+        wanted = {field: self._sought(field, value) for field, value in zip(self.key, key, strict=True)}
+        row = reader.execute(self._finding, {"workspace": reader.workspace, **wanted}).first()
+        return None if row is None else self._read(row.document)
 
     def select(
         self,
@@ -132,7 +136,11 @@ class Shelf(Generic[T]):
 
     def remove(self, tx: Transaction, *key: Any) -> None:
         """Take a value off the shelf; the ledger keeps that it was there."""
-        tx.execute(self.table.delete().where(*self._where(tx, dict(zip(self.key, key, strict=True)))))
+        self.remove_all(tx, **dict(zip(self.key, key, strict=True)))
+
+    def remove_all(self, tx: Transaction, **equal: Any) -> None:
+        """Take every value off the shelf whose fields equal the given ones."""
+        tx.execute(self.table.delete().where(*self._where(tx, equal)))
 
     def _store(self, tx: Transaction, value: T, statement: sa.TextClause) -> bool:
         try:

@@ -50,7 +50,7 @@ def plan_for(
     return Plan(
         endpoint=endpoint.name,
         environment=endpoint.environment,
-        model=model.digest,
+        model=model.bytes(),
         champion=champion,
         gate=gate.name,
         gate_version=gate.version,

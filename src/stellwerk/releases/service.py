@@ -7,6 +7,7 @@ from typing import Any
 
 from stellwerk.core import canonical, failpoints
 from stellwerk.core.clock import Clock, format_instant
+from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused
 from stellwerk.core.names import new_id
 from stellwerk.evidence.shelves import GATES, OPENINGS, PLANS
@@ -80,6 +81,18 @@ class Interlocking:
         with self._book.read() as reader:
             return RELEASES.select(reader, endpoint=endpoint, order="granted_at")
 
+    def clear(self, digest: Digest) -> bool:
+        """Whether a release of these bytes holds now, at any endpoint."""
+        now = self._clock.now()
+        with self._book.read() as reader:
+            active = RELEASES.select(reader, model=digest, status="active")
+        return any(signals.holds(release, now) for release in active)
+
+    def named(self, digest: Digest) -> bool:
+        """Whether there ever was a release of these bytes."""
+        with self._book.read() as reader:
+            return RELEASES.count(reader, model=digest) > 0
+
     def untold(self) -> list[tuple[str, str]]:
         """(release, what is wrong) for every row that is not what the ledger tells, and every one that is missing."""
         found, before = self._untold(), None
@@ -115,7 +128,7 @@ class Interlocking:
             id=new_id(now),
             endpoint=endpoint.name,
             environment=endpoint.environment,
-            model=model.digest,
+            model=model.bytes(),
             model_name=model.name,
             model_version=model.version,
             verdict=verdict.id,

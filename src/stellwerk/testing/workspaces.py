@@ -440,6 +440,38 @@ class WorkspaceContract:
         assert report.root in report.checkpoint
         assert () == data.fsck()
 
+    # What is said of models
+
+    def test_a_protected_alias_follows_the_release(self, life: Life, data: Workspace) -> None:
+        """It moves to what may run and nowhere else, and what was released does not go away."""
+        guarded = data.models.protect("production")
+        data.models.alias(ENDPOINT, "production", 1)
+
+        assert (guarded,) == data.models.protected()
+        for code, act in (
+            ("protected-alias", lambda: data.models.alias(ENDPOINT, "production", 2)),
+            ("protected-alias", lambda: data.models.unalias(ENDPOINT, "production")),
+            ("released-version", lambda: data.models.delete(ENDPOINT, 1)),
+        ):
+            with pytest.raises(Refused) as caught:
+                act()
+            assert code == caught.value.code
+        assert life.release.model == data.models.get(f"{ENDPOINT}@production").digest
+        assert guarded == data.models.unprotect("production")
+        data.models.unalias(ENDPOINT, "production")
+
+    def test_what_is_said_of_models(self, life: Life, data: Workspace) -> None:
+        """Descriptions and tags change, of a model and of a version; what the version is stays."""
+        before = data.models.get(f"{ENDPOINT}@2")
+        data.models.describe(ENDPOINT, description="Late?", tags={"team": "risk", "old": ""})
+        data.models.describe(ENDPOINT, untag=["old"])
+        data.models.describe(ENDPOINT, 2, description="weaker", tags={"kind": "linear"})
+        about, version = data.models.about(ENDPOINT), data.models.get(f"{ENDPOINT}@2")
+
+        assert ("Late?", {"team": "risk"}, 2) == (about.description, about.tags, about.last)
+        assert ("weaker", {"kind": "linear"}) == (version.description, version.tags)
+        assert (before.digest, before.created_at) == (version.digest, version.created_at)
+
     # Errors
 
     @pytest.mark.parametrize(
@@ -452,6 +484,11 @@ class WorkspaceContract:
             (NotFound, "not-found", lambda w: w.models.alias(ENDPOINT, "x", 99)),
             (NotFound, "not-found", lambda w: w.models.unalias(ENDPOINT, "nobody")),
             (NotFound, "not-found", lambda w: w.models.get(f"{ENDPOINT}@99")),
+            (NotFound, "not-found", lambda w: w.models.about("nothing")),
+            (NotFound, "not-found", lambda w: w.models.delete(ENDPOINT, 99)),
+            (NotFound, "not-found", lambda w: w.models.describe(ENDPOINT, 99, description="x")),
+            (NotFound, "not-found", lambda w: w.models.unprotect("nobody")),
+            (Invalid, "invalid-tag", lambda w: w.models.describe(ENDPOINT, tags={"../x": "y"})),
             (NotFound, "not-found", lambda w: w.signal("nothing")),
             (NotFound, "not-found", lambda w: w.prove("nothing")),
             (NotFound, "no-verdict", lambda w: w.release("nothing")),

@@ -60,6 +60,17 @@ class Experiments:
             tx.record("experiment.created", f"experiment:{made.id}", {"name": name})
         return made
 
+    def ensure(self, name: str) -> Experiment:
+        """The experiment of a name, which is made if need be."""
+        with self._book.read() as reader:
+            found = by_name(reader, name)
+        if found is not None:
+            return found
+        try:
+            return self.create(name)
+        except Conflict:  # somebody else made it meanwhile
+            return self.named(name)
+
     def get(self, experiment: str) -> Experiment:
         """One experiment, also one in the bin. Raises `NotFound`."""
         with self._book.read() as reader:

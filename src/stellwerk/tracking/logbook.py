@@ -12,16 +12,21 @@ from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.core.names import new_id
-from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
+from stellwerk.core.search import Clause, Order, Subject, parse_filter, parse_order
 from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store.ports import Blobs
 from stellwerk.tracking import experiments, rules, segments
-from stellwerk.tracking.model import OPEN, DatasetUse, Latest, ModelUse, Point, Run, Status
+from stellwerk.tracking.model import OPEN, DatasetUse, Latest, ModelUse, Point, Run, Score, Status
 from stellwerk.tracking.ports import Finder, Points
 from stellwerk.tracking.segments import Series
 from stellwerk.tracking.shelves import RUNS
 
+_THEN = (
+    Order(Subject("attribute", "start_time"), descending=True),
+    Order(Subject("attribute", "run_id"), descending=False),
+)
+"""What MLflow's clients expect of equals."""
 NAME_TAG = "mlflow.runName"
 PARENT_TAG = "mlflow.parentRunId"
 """Tags that say what a field of a run says; both are kept alike."""
@@ -50,6 +55,7 @@ class Logbook:
         self,
         experiment: str,
         *,
+        identity: str = "",
         name: str = "",
         user: str = "",
         start: int | None = None,
@@ -58,6 +64,7 @@ class Logbook:
         """Begin a run in an experiment, by its id.
 
         Args:
+            identity: Its id, if the caller made one; without, one is made. Raises `Conflict` where it is taken.
             name: Its name; without one, and without a tag that says it, one is made up.
             start: When it began, in milliseconds since 1970.
         """
@@ -79,7 +86,7 @@ class Logbook:
                     f"The experiment {experiment} must be in the 'active' state. Current state is deleted.",
                     code="deleted-experiment",
                 )
-            identity = new_id(now)
+            identity = identity or new_id(now)
             run = Run(
                 id=identity,
                 experiment=home.id,
@@ -114,13 +121,13 @@ class Logbook:
         limit: int = 1000,
         offset: int = 0,
     ) -> list[Found]:
-        """Runs of some experiments that meet all conditions, in the order asked for, and then the newest first.
+        """Runs of some experiments that meet all conditions, in the order asked for, then the newest first, then by id.
 
         Raises:
             Invalid: `invalid-filter` or `invalid-order`, with what was expected.
         """
         clauses = [*parse_filter(where), Clause(Subject("attribute", "experiment"), "IN", tuple(of))]
-        criteria = parse_order(order)
+        criteria = (*parse_order(order), *_THEN)
         if not of or limit == 0:
             return []
         with self._book.read() as reader:
@@ -163,7 +170,7 @@ class Logbook:
             changed = evolve(known, **changes)
             if changed != known:
                 RUNS.put(tx, changed)
-                self._finder.enter(tx, changed)
+                self._finder.enter(tx, changed, known)
                 kind = f"run.{changed.status}" if "status" in changes else "run.updated"
                 tx.record(kind, f"run:{run}", {"name": changed.name, "points": list(changed.points)})
             return self._found(tx, [changed])[0]
@@ -175,6 +182,7 @@ class Logbook:
         points: Sequence[Point] = (),
         params: Sequence[tuple[str, str]] = (),
         tags: Sequence[tuple[str, str]] = (),
+        scores: Sequence[Score] = (),
     ) -> None:
         """Keep points, parameters and tags of a run, all or none. What is known already is not kept twice.
 
@@ -190,6 +198,7 @@ class Logbook:
             changed = evolve(known, params=rules.merged(known, params), tags={**known.tags, **dict(tags)})
             self._keep(tx, known, changed, "run.logged", {"params": len(params), "tags": len(tags)})
             self._points.add(tx, run, points)
+            self._points.score(tx, scores)
 
     def untag(self, run: str, key: str) -> None:
         """Take a tag away. Raises `NotFound` where there is none."""
@@ -230,6 +239,11 @@ class Logbook:
         merged = sorted({point for part in parts for point in part.points(key)} | set(late), key=_place)
         return merged[offset:stop]
 
+    def scores(self, model: str) -> list[Score]:
+        """What runs measured of a logged model."""
+        with self._book.read() as reader:
+            return self._points.scores(reader, model)
+
     def delete(self, run: str) -> None:
         """Put a run into the bin."""
         self._bin(run, into=True)
@@ -246,7 +260,7 @@ class Logbook:
                 return
             changed = evolve(known, deleted_at=self._clock.now() if into else None)
             RUNS.put(tx, changed)
-            self._finder.enter(tx, changed)
+            self._finder.enter(tx, changed, known)
             tx.record("run.deleted" if into else "run.restored", f"run:{run}", {"name": known.name})
 
     def _keep(self, tx: Transaction, known: Run, changed: Run, kind: str, facts: dict[str, Any]) -> None:
@@ -256,7 +270,7 @@ class Logbook:
         if changed == known:
             return
         RUNS.put(tx, changed)
-        self._finder.enter(tx, changed)
+        self._finder.enter(tx, changed, known)
         # What was said is in the state; the ledger holds that it was, and what it has come to.
         state = canonical.digest({"params": changed.params, "tags": changed.tags})
         tx.record(kind, f"run:{changed.id}", {**facts, "state": state})

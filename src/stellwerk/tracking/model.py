@@ -39,6 +39,19 @@ class Point(NamedTuple):
     step: int = 0
 
 
+class Score(NamedTuple):
+    """One value of a metric of a logged model, and on which data it was measured."""
+
+    model: str
+    run: str
+    key: str
+    value: float
+    at: int
+    step: int = 0
+    dataset: str = ""
+    dataset_digest: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latest:
     """A metric of a run as it stands: the value of the largest (step, time), and the bounds of all values."""

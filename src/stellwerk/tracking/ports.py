@@ -7,15 +7,19 @@ from typing import Protocol
 
 from stellwerk.core.search import Clause, Order
 from stellwerk.ledger.ports import Reader, Transaction
-from stellwerk.tracking.model import Latest, Point, Run
+from stellwerk.tracking.model import Latest, Point, Run, Score
 from stellwerk.tracking.segments import Series
 
 
 class Finder(Protocol):
     """An index of runs by what they logged."""
 
-    def enter(self, tx: Transaction, run: Run) -> None:
-        """Make a run found by what it has now, and no longer by what it had. Its metrics are left as they are."""
+    def enter(self, tx: Transaction, run: Run, before: Run | None = None) -> None:
+        """Make a run found by what it has now, and no longer by what it had. Its metrics are left as they are.
+
+        Args:
+            before: The run as it was entered the last time, if the caller has it: then only what differs is written.
+        """
         ...
 
     def find(
@@ -50,6 +54,14 @@ class Points(Protocol):
 
     def add(self, tx: Transaction, run: str, points: Sequence[Point]) -> None:
         """Keep points; what is there already is there once."""
+        ...
+
+    def score(self, tx: Transaction, scores: Sequence[Score]) -> None:
+        """Keep points of logged models; what is there already is there once."""
+        ...
+
+    def scores(self, reader: Reader, model: str) -> list[Score]:
+        """Points of a logged model, by metric, step and time."""
         ...
 
     def latest(self, reader: Reader, runs: Collection[str]) -> Mapping[str, list[Latest]]:

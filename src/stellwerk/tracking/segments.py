@@ -67,6 +67,16 @@ def decode(data: bytes, key: str) -> Series | None:
     return None
 
 
+def points(data: bytes) -> list[Point]:
+    """All points of a segment. Raises `Corrupt`."""
+    found: list[Point] = []
+    at, head = _head(data)
+    for one in head:
+        block, at = data[at : at + one["bytes"]], at + one["bytes"]
+        found += _series(block, one["count"]).points(one["key"])
+    return found
+
+
 def counts(data: bytes) -> dict[str, int]:
     """How many points a segment has of which metric. Raises `Corrupt`."""
     return {one["key"]: one["count"] for one in _head(data)[1]}

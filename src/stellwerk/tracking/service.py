@@ -82,7 +82,7 @@ class Runs:
                 process=None,
             )
             RUNS.put(tx, ended)
-            self._finder.enter(tx, ended)
+            self._finder.enter(tx, ended, run)
             self._points.add(tx, ended.id, _measured(ended))
             if run.kind != PIPELINE:
                 _link(tx, run_id, "made", ended.outputs)

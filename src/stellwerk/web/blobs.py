@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import chain
+from collections.abc import Iterator
 from typing import Any
 
-import anyio.from_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from stellwerk.core import canonical
 from stellwerk.core import digest as digests
@@ -20,17 +17,14 @@ from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.store import sync
 from stellwerk.store.framing import BLOB_LIMITS, MEDIA, Frames, frame
+from stellwerk.web import streams
 from stellwerk.web.bodies import read_json
 from stellwerk.web.routing import Guard, GuardedRoute, route
 from stellwerk.workspace import reachable
 from stellwerk.workspace.rooms import Rooms
 
-OCTETS = "application/octet-stream"
-PIECE = 1 << 20
-"""Bytes that change threads together."""
 MAX_ASKED = 1 << 20
 """Bytes of a list of digests: 10,000 and some space."""
-_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})|bytes=-(\d{1,18})")
 
 
 def routes(rooms: Rooms, prefix: str, guard: Guard) -> list[GuardedRoute]:
@@ -54,19 +48,9 @@ class _Desk:
     async def get(self, request: Request) -> Response:
         """One blob, or a range of it."""
         digest = digests.parse(request.path_params["digest"])
-        size = await run_in_threadpool(self._rooms.blobs.size, digest)
-        headers = {"Content-Disposition": "attachment", "Accept-Ranges": "bytes"}
-        if request.method == "HEAD":
-            return Response(headers={**headers, "Content-Length": str(size)}, media_type=OCTETS)
-        wanted = _range(request.headers.get("range", ""), size)
-        if wanted is None:
-            return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
-        start, stop, partial = wanted
-        stream = self._rooms.blobs.stream(digest, start=start, stop=stop)
-        headers["Content-Length"] = str(stop - start)
-        if partial:
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-        return await _streamed(stream, 206 if partial else 200, headers, OCTETS)
+        return await streams.give(
+            request, self._rooms.blobs, digest, {"Content-Disposition": "attachment"}, streams.OCTETS
+        )
 
     async def put(self, request: Request) -> Response:
         """One blob whose name is known."""
@@ -80,18 +64,16 @@ class _Desk:
         return Response(json.dumps({"digest": digest}), 201, media_type="application/json")
 
     async def _keep(self, request: Request, expected: Digest | None) -> Digest:
-        pieces = _Pieces(request)
+        if expected is None:
+            return await streams.keep(request, self._rooms.blobs)
+        pieces = streams.limited(streams.Pieces(request))
 
         def checked() -> Iterator[bytes]:
-            hasher, size = hashlib.sha256(), 0
+            hasher = hashlib.sha256()
             for piece in pieces:
-                size += len(piece)
-                if size > BLOB_LIMITS.blob_bytes:
-                    raise Invalid(f"a blob may have at most {BLOB_LIMITS.blob_bytes:,} bytes", code="too-large")
-                if expected is not None:
-                    hasher.update(piece)
+                hasher.update(piece)
                 yield piece
-            if expected is not None and "sha256:" + hasher.hexdigest() != expected:
+            if "sha256:" + hasher.hexdigest() != expected:
                 raise Invalid("the bytes are not those that the digest names", code="digest-mismatch")
 
         return await run_in_threadpool(self._rooms.blobs.put_stream, checked())
@@ -100,7 +82,7 @@ class _Desk:
         """Many small blobs. They are durable when this answers; told to be too much, some may have been kept."""
         if request.headers.get("content-type", "") != MEDIA:
             raise Invalid(f"expected {MEDIA}", code="unsupported-media-type")
-        pieces = _Pieces(request)
+        pieces = streams.Pieces(request)
 
         def work() -> dict[str, int]:
             frames, waiting, size, kept = Frames(), list[bytes](), 0, 0
@@ -129,45 +111,13 @@ class _Desk:
         longest, total = max(sizes.values(), default=0), sum(sizes[digest] for digest in wanted)
         if longest > BLOB_LIMITS.framed_bytes or total > BLOB_LIMITS.batch_bytes:
             raise Invalid("these are too many bytes for one request", code="too-large", hint="ask for fewer blobs")
-        return await _streamed(map(frame, sync.get_many(self._rooms.blobs, wanted)), 200, {}, MEDIA)
+        return await streams.streamed(map(frame, sync.get_many(self._rooms.blobs, wanted)), 200, {}, MEDIA)
 
     async def give_names(self, request: Request) -> Response:
         """Every digest that the ledger leads to, or those of some datasets; one in a line."""
         datasets = tuple(await _asked(request, "datasets"))
         found = await run_in_threadpool(reachable.wanted, self._rooms, datasets)
-        return await _streamed((f"{digest}\n".encode() for digest in sorted(found)), 200, {}, "text/plain")
-
-
-class _Pieces:
-    """A request's body for a thread that works, piece by piece; the client is read no faster than that."""
-
-    def __init__(self, request: Request) -> None:
-        self._stream: AsyncIterator[bytes] = request.stream()  # an iterator: `async for` does not begin it anew
-
-    def __iter__(self) -> Iterator[bytes]:
-        while (piece := anyio.from_thread.run(self._next)) is not None:
-            if piece:
-                yield piece
-
-    async def _next(self) -> bytes | None:
-        parts: list[bytes] = []
-        size = 0
-        async for part in self._stream:
-            parts.append(part)
-            size += len(part)
-            if size >= PIECE:
-                break
-        return b"".join(parts) if parts else None
-
-
-async def _streamed(pieces: Iterator[bytes], status: int, headers: dict[str, str], kind: str) -> Response:
-    """An answer whose first piece is ready: what goes wrong before it is still an error with a status."""
-    first = await run_in_threadpool(_first(pieces))
-    return StreamingResponse(chain(first, pieces), status, headers, media_type=kind)
-
-
-def _first(pieces: Iterator[bytes]) -> Callable[[], list[bytes]]:
-    return lambda: [piece for piece in (next(pieces, None),) if piece is not None]
+        return await streams.streamed((f"{digest}\n".encode() for digest in sorted(found)), 200, {}, "text/plain")
 
 
 async def _asked(request: Request, key: str) -> list[str]:
@@ -176,15 +126,3 @@ async def _asked(request: Request, key: str) -> list[str]:
     if not isinstance(asked, list) or not all(isinstance(item, str) for item in asked):
         raise Invalid(f'expected {{"{key}": […]}} with texts', code="invalid-arguments")
     return asked
-
-
-def _range(header: str, size: int) -> tuple[int, int, bool] | None:
-    """Start, stop and whether that is a part. Several ranges and other units are ignored, as one may."""
-    found = _RANGE.fullmatch(header.replace(" ", ""))
-    if found is None:
-        return 0, size, False
-    if found[3]:
-        start, stop = max(0, size - int(found[3])), size
-    else:
-        start, stop = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
-    return (start, stop, True) if start < stop else None

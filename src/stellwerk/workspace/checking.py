@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 from stellwerk.core.errors import Corrupt
 from stellwerk.ledger.model import Finding
@@ -121,7 +121,7 @@ def fsck(rooms: Grounded) -> list[Damage]:
 def references(rooms: Grounded, catalogue: Holdings) -> Iterator[tuple[str, str]]:
     """All (digest, where) that entries of the book name, read without the writer's code."""
     seen: set[str] = set()
-    released = _released(rooms)
+    released = _released(rooms) | _replaced(rooms)
     for sequence, kind, data in books.stored_entries(rooms.layout, rooms.settings):
         if sequence in released or kind in LET_GO:
             continue
@@ -148,6 +148,38 @@ def _released(rooms: Grounded) -> set[int]:
         else:
             released.update(added.pop((workspace, subject), []))
     return released
+
+
+def _replaced(rooms: Grounded) -> set[int]:
+    """Artifacts under whose path there is something else now, or nothing: their bytes may be gone."""
+    gone: set[int] = set()
+    trees: dict[
+        str, dict[str, Any]
+    ] = {}  # by workspace: names, and below them names again, or where a file was logged
+    for sequence, kind, data in books.stored_entries(rooms.layout, rooms.settings):
+        if kind not in ("artifact.logged", "artifact.deleted"):
+            continue
+        entry = json.loads(data)
+        *above, name = str(entry["body"].get("path", "")).split("/")
+        folder = trees.setdefault(str(entry["workspace"]), {})
+        for part in above:
+            if not isinstance(folder.get(part), dict):
+                folder[part] = {}
+            folder = folder[part]
+        gone.update(_sequences(folder.pop(name, {})))
+        if kind == "artifact.logged":
+            folder[name] = sequence
+    return gone
+
+
+def _sequences(found: Any) -> Iterator[int]:
+    waiting = [found]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        else:
+            yield one
 
 
 def _inside(catalogue: Holdings, digest: str, where: str, seen: set[str]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,8 @@ ADDED = ("data.added", "data.referred", "data.imported")
 """Kinds of entries that make a dataset version."""
 LET_GO = ("data.removed", "data.untracked")
 """Kinds of entries that name what was let go; they hold nothing."""
+HELD_BY_ROWS = ("artifact.logged", "artifact.deleted")
+"""Kinds of entries whose bytes live as long as a row names them: whoever deletes an artifact frees it."""
 _HISTORY = re.compile(rb'"parent":"sha256:[0-9a-f]{64}"')
 """A version names the one before it, and does not need it."""
 SAFE_GRACE = timedelta(hours=1)
@@ -45,7 +47,7 @@ def _collect(rooms: Rooms, blobs: LocalFolder, grace: timedelta, dry_run: bool, 
         lambda: roots(rooms),
         now=rooms.clock.now(),
         sequence=rooms.database.size(),
-        since=lambda start: _named(rooms, start, frozenset()),
+        since=lambda start: _named(rooms, start, frozenset(), LET_GO),
         grace=grace,
         dry_run=dry_run,
         consent=consent,
@@ -64,7 +66,7 @@ def roots(rooms: Rooms) -> Iterator[Digest]:
     """Every digest that state or history refers to, in all workspaces of the database."""
     for document in survey.documents(rooms.database):
         yield from digests_in(_HISTORY.sub(b"", document))
-    yield from _named(rooms, 0, released(rooms))
+    yield from _named(rooms, 0, released(rooms), LET_GO + HELD_BY_ROWS)
 
 
 def released(rooms: Rooms) -> frozenset[int]:
@@ -80,7 +82,8 @@ def released(rooms: Rooms) -> frozenset[int]:
     return frozenset(gone)
 
 
-def _named(rooms: Rooms, start: int, skipped: frozenset[int]) -> Iterator[Digest]:
+def _named(rooms: Rooms, start: int, skipped: frozenset[int], kinds: tuple[str, ...]) -> Iterator[Digest]:
+    """What entries from a sequence on name, but for some of them, and some kinds."""
     for sequence, _, kind, _, data in survey.entries(rooms.database, start):
-        if sequence not in skipped and kind not in LET_GO:
+        if sequence not in skipped and kind not in kinds:
             yield from digests_in(data)

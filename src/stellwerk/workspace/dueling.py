@@ -30,8 +30,9 @@ MIN_CASES = 50
 def duel(rooms: Rooms, endpoint: str, first: str, second: str, since: datetime, until: datetime) -> Duel:
     """Ask both models the questions that production was asked between two moments, and compare with the truth."""
     one, two = rooms.registry.find(first), rooms.registry.find(second)
+    signature, _ = one.interface(), two.interface()
     declared = rooms.interlocking.endpoint(endpoint)
-    frame, days, unlabelled = cases(rooms, endpoint, since, until, one.signature.target)
+    frame, days, unlabelled = cases(rooms, endpoint, since, until, signature.target)
     if frame.height < MIN_CASES:
         raise Invalid(
             f"{frame.height} labelled predictions between the two moments (expected at least {MIN_CASES})",
@@ -39,10 +40,10 @@ def duel(rooms: Rooms, endpoint: str, first: str, second: str, since: datetime, 
             hint="wait for labels, or widen the time",
         )
     buffer = io.BytesIO()
-    frame.drop(one.signature.target).write_parquet(buffer, compression="zstd")
+    frame.drop(signature.target).write_parquet(buffer, compression="zstd")
     asked = rooms.blobs.put(buffer.getvalue())
-    labels = class_indices(one.signature, frame.get_column(one.signature.target))
-    scores = [rooms.examiner.answers(model.digest, asked).scores for model in (one, two)]
+    labels = class_indices(signature, frame.get_column(signature.target))
+    scores = [rooms.examiner.answers(model.bytes(), asked).scores for model in (one, two)]
     name = next((g.metric for g in declared.goals if g.metric in METRICS), "accuracy")
     metric = METRICS[name]
     groups = _groups(frame, days, declared.groups)
@@ -131,4 +132,4 @@ def _sign(
         method=gain.method,
     )
     facts: dict[str, Any] = {"champion": two.digest, "endpoint": endpoint, "cases": int(np.int64(gain.n))}
-    return rooms.notary.sign("duel", one.digest, (result,), max_age=timedelta(days=30), facts=facts).statement
+    return rooms.notary.sign("duel", one.bytes(), (result,), max_age=timedelta(days=30), facts=facts).statement

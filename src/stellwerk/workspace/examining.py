@@ -84,7 +84,7 @@ class SandboxExaminer:
         )
 
     def labels(self, model: Digest, gate: GateSet, plain: bytes) -> NDArray[Any]:
-        signature = self._registry.by_digest(model).signature
+        signature = self._registry.by_digest(model).interface()
         return class_indices(signature, read(plain).get_column(gate.target))
 
     def truth(self, gate: GateSet, plain: bytes) -> list[Any]:
@@ -129,7 +129,7 @@ class SandboxExaminer:
         return frame.get_column(times[0]) if len(times) == 1 else None
 
     def contract(self, model: Digest, gate: GateSet) -> tuple[CheckResult, ...]:
-        signature = self._registry.by_digest(model).signature
+        signature = self._registry.by_digest(model).interface()
         frame = self.frame(gate.features)
         missing = [column.name for column in signature.inputs if column.name not in frame.columns]
         leaks = [gate.target] if gate.target in [column.name for column in signature.inputs] else []

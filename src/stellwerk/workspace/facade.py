@@ -17,7 +17,7 @@ from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
 from stellwerk.governance.story import StoryLine
 from stellwerk.ledger.model import Head, KeyLink
-from stellwerk.models.model import Alias, AliasMove, ModelVersion
+from stellwerk.models.model import Alias, AliasMove, ModelVersion, ProtectedAlias, RegisteredModel
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
 from stellwerk.reviews.model import Case
@@ -284,6 +284,50 @@ class Models:
     def history(self, name: str, alias: str | None = None) -> tuple[AliasMove, ...]:
         """Who moved which alias when, oldest first."""
         return _call(self._caller, ops.history_of_model, name=name, alias=alias)
+
+    def about(self, name: str) -> RegisteredModel:
+        """What is said of a model: its description and its tags."""
+        return _call(self._caller, ops.about_model, name=name)
+
+    def describe(
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        untag: Iterable[str] = (),
+    ) -> None:
+        """Change the description and the tags of a model, or of one of its versions."""
+        _call(
+            self._caller,
+            ops.describe_model,
+            name=name,
+            version=version,
+            description=description,
+            tags=dict(tags or {}),
+            untag=tuple(untag),
+        )
+
+    def delete(self, name: str, version: int) -> ModelVersion:
+        """Take a version away with the aliases that point at it; its number is not given again.
+
+        Raises:
+            Refused: `released-version`: it was released; `protected-alias`: such an alias points at it.
+        """
+        return _call(self._caller, ops.delete_model, name=name, version=version)
+
+    def protect(self, alias: str) -> ProtectedAlias:
+        """Let an alias, in every model, move only to versions that a release permits at that moment."""
+        return _call(self._caller, ops.protect_alias, alias=alias)
+
+    def unprotect(self, alias: str) -> ProtectedAlias:
+        """Let a protected alias move freely again."""
+        return _call(self._caller, ops.unprotect_alias, alias=alias)
+
+    def protected(self) -> tuple[ProtectedAlias, ...]:
+        """Aliases that move only to what is released."""
+        return _call(self._caller, ops.list_protected)
 
     def compare(self, first: str, second: str) -> Comparison:
         """What two versions share and where they differ."""

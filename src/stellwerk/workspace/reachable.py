@@ -30,7 +30,9 @@ def wanted(rooms: Rooms, datasets: Sequence[str] = (), also: Blobs | None = None
             raise NotFound(f"no dataset {unknown[:60]!r}", hint="`stellwerk data ls` lists them")
         roots = {version.digest for version in versions if version.name in datasets}
         return roots | _below(stores, roots)
-    roots = {version.digest for version in versions} | {model.digest for model in rooms.registry.list()}
+    roots = {version.digest for version in versions} | {
+        model.digest for model in rooms.registry.list() if model.digest is not None
+    }
     return roots | set(collecting.roots(rooms)) | _below(stores, roots)
 
 

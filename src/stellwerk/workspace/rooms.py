@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Literal
 from stellwerk.access.model import Grant
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core.clock import ReplayClock, SystemClock
-from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, StellwerkError
 from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
+from stellwerk.core.outbound import Allowance
 from stellwerk.data.foreign import ForeignDigests
 from stellwerk.data.service import Datasets
+from stellwerk.delivery import shelves as delivery_shelves
 from stellwerk.evidence.adapters.sealing import FileSealer, create_sealing_key
 from stellwerk.evidence.service import Gates, Notary
 from stellwerk.ledger import proofs, rules
@@ -28,6 +31,7 @@ from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.ledger.model import Head
 from stellwerk.ledger.vault import Vault
+from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.releases.ports import Progress
@@ -37,18 +41,28 @@ from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.artifacts import Artifacts
+from stellwerk.tracking.charting import Charting
+from stellwerk.tracking.evaluations import Evaluations
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
+from stellwerk.tracking.logged import LoggedModels
+from stellwerk.tracking.scorers import Scorers
 from stellwerk.tracking.service import Runs
+from stellwerk.tracking.traced import Trace
 from stellwerk.tracking.traces import Traces
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
+from stellwerk.workspace.registering import Beside
 from stellwerk.workspace.remembering import Memory
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.stores import check_address, open_bucket, open_store
 
 if TYPE_CHECKING:
+    from stellwerk.delivery.courier import Courier
+    from stellwerk.delivery.ports import Sender
+    from stellwerk.delivery.service import Webhooks
     from stellwerk.monitoring.service import Monitoring
     from stellwerk.releases.proving import Prover
     from stellwerk.workspace.examining import SandboxExaminer
@@ -56,7 +70,9 @@ if TYPE_CHECKING:
 
 
 LOGGER = logging.getLogger("stellwerk.workspace")
-LATE_SHELVES = (monitoring_shelves, serving_shelves)
+MAX_TRACE_FILE = 64 << 20
+"""Bytes of a file of a trace that is shown as a whole."""
+LATE_SHELVES = (delivery_shelves, monitoring_shelves, serving_shelves)
 """Rooms that are built on first use still need their tables from the start."""
 
 
@@ -90,10 +106,19 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
-        self.traces = Traces(self.book, self.blobs, self.clock)
+        self.traces = Traces(self.book, self.blobs, self.clock, self._file_of_trace)
+        self.artifacts = Artifacts(self.book, self.blobs, self.clock)
+        self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
+        self.charting = Charting(self.book, self.logbook)
+        self.evaluations = Evaluations(self.book, self.clock)
+        self.scorers = Scorers(self.book, self.clock)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
-        self.registry = Registry(self.book, self.clock)
+        self.registry = Registry(self.book, self.clock, _Releases(self))
+        beside = Beside(self)
+        self.catalogue = Catalogue(
+            self.book, self.clock, releases=_Releases(self), knows_run=self._knows_run, logged=beside, files=beside
+        )
         self.inbox = Inbox(self.book, self.clock)
         self._signed = self.database.size()
         self._known = True
@@ -159,6 +184,40 @@ class Rooms:
         from stellwerk.monitoring.service import Monitoring
 
         return Monitoring(self.book, self.blobs, self.clock, self.predictions)
+
+    def _file_of_trace(self, trace: Trace, path: str) -> bytes | None:
+        found = self.artifacts.find(f"{trace.experiment}/traces/{trace.id}/artifacts/{path}")
+        if found is None or found.digest is None:
+            return None
+        if found.size > MAX_TRACE_FILE:
+            raise Invalid(f"the file has more than {MAX_TRACE_FILE:,} bytes", code="too-large")
+        return self.blobs.get(found.digest)
+
+    def _knows_run(self, run_id: str) -> bool:
+        try:
+            self.runs.get(run_id)
+        except NotFound:
+            return False
+        return True
+
+    @cached_property
+    def sender(self) -> Sender:
+        from stellwerk.delivery.adapters.http import HttpSender
+
+        return HttpSender(Allowance.of(self.settings.webhook_hosts))
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        from stellwerk.delivery.service import Webhooks
+
+        return Webhooks(self.book, self.clock, self.sender, FileSealer(self.layout.sealing_key))
+
+    @cached_property
+    def courier(self) -> Courier:
+        from stellwerk.delivery.adapters.registry import RegistryNow
+        from stellwerk.delivery.courier import Courier
+
+        return Courier(self.book, self.clock, self.webhooks, self.sender, RegistryNow(self.book))
 
     def token_keys(self) -> tuple[bytes, ...]:
         """The public keys whose lease tokens count at this moment."""
@@ -226,6 +285,19 @@ class Rooms:
             GRANTS.put(tx, grant)
             tx.record("access.granted", f"actor:{self.actor}", {"role": "owner", "by": "file-system"})
         return grant
+
+
+class _Releases:
+    """Releases as the registry asks about them: their room is only built where an alias is protected."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def clear(self, digest: Digest) -> bool:
+        return self._rooms.interlocking.clear(digest)
+
+    def named(self, digest: Digest) -> bool:
+        return self._rooms.interlocking.named(digest)
 
 
 def create(

@@ -124,7 +124,7 @@ def _finish(caller: Caller, plan: Plan, parent: Run, book: _Book, report: RunRep
         for index, item in enumerate(stored)
     }
     if model is not None:
-        outputs["model"] = model.digest
+        outputs["model"] = model.bytes()
     ended = caller.call(
         ops.finish_run, {"run": parent.id, "outputs": outputs, "metrics": metrics, "cost": book.total()}
     )

@@ -24,7 +24,9 @@ class Settings:
     actor: str = ""
     """Who is acting; the login name by default."""
     root: str = ""
-    """Folder or URL of the workspace, for commands that are not told otherwise."""
+    """Folder or URL of the workspace, for commands and scripts that are not told otherwise."""
+    offline: bool = False
+    """What scripts log stays on this machine until `stellwerk runs --send`."""
     state: str = ""
     """Folder in which this machine remembers the ledgers it has seen; `stellwerk` under `XDG_STATE_HOME`
     or `~/.local/state` by default."""
@@ -60,6 +62,9 @@ class Settings:
     source_hosts: tuple[str, ...] = ()
     """Hosts and networks inside our own network that sources may be fetched from, separated by commas:
     `lake.internal,10.2.0.0/16`."""
+    webhook_hosts: tuple[str, ...] = ()
+    """Hosts and networks inside our own network that webhooks may be sent to, also without encryption, separated by
+    commas: `chat.internal,10.2.0.0/16`. All others must be public and have https."""
     source_buckets: tuple[str, ...] = ()
     """Buckets, or `bucket/prefix`, separated by commas, whose objects callers from elsewhere may refer to. Whoever sits
     at the machine may refer to whatever its credentials allow."""
@@ -83,6 +88,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         actor=source.get("STELLWERK_ACTOR", "") or _login(),
         root=source.get("STELLWERK_ROOT", ""),
+        offline=source.get("STELLWERK_OFFLINE", "") == "1",
         state=source.get("STELLWERK_STATE", "") or _state(source),
         allow_unsandboxed=source.get("STELLWERK_ALLOW_UNSANDBOXED", "") == "1",
         database_url=source.get("STELLWERK_DATABASE_URL", ""),
@@ -97,6 +103,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         s3_credentials=said("S3_CREDENTIALS") or ("role" if has_role else ""),
         source_folders=_listed(source.get("STELLWERK_SOURCE_FOLDERS", ""), os.pathsep),
         source_hosts=_listed(source.get("STELLWERK_SOURCE_HOSTS", ""), ","),
+        webhook_hosts=_listed(source.get("STELLWERK_WEBHOOK_HOSTS", ""), ","),
         source_buckets=_listed(source.get("STELLWERK_SOURCE_BUCKETS", ""), ","),
         sql=_named(source, "STELLWERK_SQL_"),
         iceberg=_named(source, "STELLWERK_ICEBERG_"),

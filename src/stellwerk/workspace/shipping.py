@@ -188,7 +188,7 @@ def ship(
         metrics=ran.evaluation["metrics"],
         baseline=ran.evaluation["baseline"],
         simpler_chosen=ran.evaluation["chosen"] >= seeds,
-        inputs=tuple(column.name for column in ran.model.signature.inputs),
+        inputs=tuple(column.name for column in ran.model.interface().inputs),
         left_out=_left_out(read_table(file), order, ran.model),
         verdict=verdict,
         release=release,
@@ -206,9 +206,9 @@ def _goes_on(card: EndpointCard) -> str:
 
 def _left_out(table: pl.DataFrame, order: templates.Order, model: ModelVersion) -> tuple[str, ...]:
     """Which columns the model does not see, and why: what is dropped in silence is missed in vain."""
-    used = {column.name for column in model.signature.inputs}
+    used = {column.name for column in model.interface().inputs}
     said = {*order.exclude, *order.entity, order.time, order.target}
-    _, unfit = infer_signature(table, order.target, model.signature.task, said - {order.target})
+    _, unfit = infer_signature(table, order.target, model.interface().task, said - {order.target})
     reasons = {item.column: item.reason for item in unfit}
     missing = [name for name in table.columns if name not in used and name not in said]
     return tuple(f"{name} ({reasons.get(name, 'not chosen by the pipeline')})" for name in missing)

@@ -45,8 +45,9 @@ def prove(rooms: Rooms, endpoint: str, model: str, reason: str) -> Verdict:
         )
     declared = rooms.interlocking.endpoint(endpoint)
     candidate = rooms.registry.find(model or endpoint)
+    digest = candidate.bytes()
     active = rooms.interlocking.active(endpoint)
-    champion = active.model if active is not None and active.model != candidate.digest else None
+    champion = active.model if active is not None and active.model != digest else None
     gate = rooms.gates.get(endpoint)
     plan = plan_for(declared, candidate, champion, gate, reason or ("improvement" if champion else "first"))
     verdict = rooms.prover.prove(plan)
@@ -109,8 +110,8 @@ def _baseline(rooms: Rooms, declared: EndpointSpec, plan: Plan) -> Baseline:
     _, made = rooms.monitoring.make_baseline(
         declared.name,
         plan.model,
-        signature=model.signature,
-        columns={column.name: frame.get_column(column.name).to_list() for column in model.signature.inputs},
+        signature=model.interface(),
+        columns={column.name: frame.get_column(column.name).to_list() for column in model.interface().inputs},
         scores=(scores[:, 1] if gate.task == "binary" else scores).tolist(),
         labels=labels,
         goals=declared.goals,
@@ -263,7 +264,7 @@ def check_labels(rooms: Rooms, endpoint: str, outcomes: Sequence[Outcome]) -> No
     history = rooms.interlocking.history(endpoint)
     if not history:
         return
-    signature = rooms.registry.by_digest(history[-1].model).signature
+    signature = rooms.registry.by_digest(history[-1].model).interface()
     unknown = sorted({class_name(item.label) for item in outcomes} - set(signature.classes))
     if signature.classes and unknown:
         raise Invalid(

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 import stellwerk
 from stellwerk.core.errors import Invalid, NotFound, Refused, StellwerkError, Unavailable
-from stellwerk.core.outbound import Allowance, public, safe_fetch
+from stellwerk.core.outbound import Allowance, check_post, public, safe_fetch, safe_post
 
 LOOPBACK = Allowance.of(["127.0.0.0/8"])
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "v1"\r\n\r\nbody'
@@ -311,3 +311,52 @@ def test_no_other_module_opens_connections() -> None:
     found = {str(file.relative_to(source)) for file in source.rglob("*.py") if imports(file)}
 
     assert set() == {name for name in found if not name.startswith("testing/")} - KNOWN.keys()
+
+
+# What is sent
+
+
+def test_what_is_sent_arrives_and_any_answer_is_one() -> None:
+    """Body and headers as given; of the answer its status and how it begins."""
+    bodies: list[bytes] = []
+
+    def refuse(stream: socket.socket) -> None:
+        while not (asked[-1] + b"".join(bodies)).endswith(b"news"):  # may come apart from the headers
+            bodies.append(stream.recv(100))
+        stream.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://10.0.0.1/\r\nContent-Length: 9\r\n\r\nelsewhere")
+
+    with server(refuse) as (port, asked):
+        url = f"http://127.0.0.1:{port}/hook?a=b"
+        found = safe_post(url, b"news", most=4, seconds=5, allow=LOOPBACK, headers={"X-Id": "1"})
+
+    assert (302, b"else", "http://10.0.0.1/") == (found.status, found.data, found.headers["location"])
+    assert asked[0].startswith(b"POST /hook?a=b HTTP/1.1\r\n")
+    assert (asked[0] + b"".join(bodies)).endswith(b"\r\n\r\nnews")
+    assert b"X-Id: 1\r\n" in asked[0]
+    assert 1 == len(asked)
+
+
+def test_an_answer_without_an_end_is_an_answer() -> None:
+    """Nobody waits for what is not read."""
+    with server(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nbegins") as (port, _):
+        cut = safe_post(f"http://127.0.0.1:{port}/", b"", most=100, seconds=5, allow=LOOPBACK)
+        unread = safe_post(f"http://127.0.0.1:{port}/", b"", most=0, seconds=5, allow=LOOPBACK)
+
+    assert (b"begins", b"") == (cut.data, unread.data)
+
+
+@pytest.mark.parametrize("url", ["http://example.com/", "http://hooks.example:8080/"])
+def test_strangers_are_sent_to_with_encryption_only(url: str) -> None:
+    """Whether networks of our own are allowed or not; hosts of our own need none."""
+    public_one = {"resolve": lambda _host, _port: ["93.184.215.14"]}
+    for allow in (Allowance(), LOOPBACK, Allowance.of(["other.internal"])):
+        with pytest.raises(Refused) as problem:
+            check_post(url, allow=allow, **public_one)
+        assert "unencrypted" == problem.value.code
+
+    check_post(url.replace("http:", "https:"), **public_one)
+    check_post(
+        "http://lake.internal/", allow=Allowance.of(["lake.internal"]), resolve=lambda _host, _port: ["10.0.0.1"]
+    )
+    with pytest.raises(Refused):
+        check_post("https://lake.internal/", allow=LOOPBACK, resolve=lambda _host, _port: ["10.0.0.1"])

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from stellwerk.core.errors import Invalid
 from stellwerk.core.patterns import Pattern
 
-PIECES = ["a", "b", "c", ".", "*", "+", "?", "|", "(", ")", "(?:", "[ab]", "[^a]", "[a-c]", "^", "$", "{1,2}", "{2}", "\\d", "\\.", "1"]  # fmt: skip
+PIECES = [
+    "a", "b", "c", ".", "*", "+", "?", "|", "(", ")", "(?:", "[ab]", "[^a]", "[a-c]", "^", "$", "{1,2}", "{2}", "\\d",
+    "\\.", "1",
+]  # fmt: skip
 
 
 @settings(max_examples=1000, deadline=None)

@@ -13,12 +13,11 @@ from typing import IO, Any
 
 import pytest
 
-from stellwerk.core import failpoints
+from stellwerk.core import failpoints, frames
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Bug, Corrupt, NotFound, Unavailable
 from stellwerk.core.names import new_id
 from stellwerk.serving import codec
-from stellwerk.serving.adapters import frames
 from stellwerk.serving.adapters.spool import Spool
 from stellwerk.serving.model import PredictionBatch
 from stellwerk.testing.serving import START

@@ -293,24 +293,27 @@ def test_old_clients_begin_and_end(ask: Any, home: str) -> None:
     assert ended == ask("GET", f"2.0/mlflow/traces/{name}/info")[1]["trace_info"]
 
 
-def test_the_file_of_spans_is_made(ask: Any, rooms: Rooms, url: str, home: str) -> None:
+def test_the_file_of_spans_is_made(ask: Any, url: str, home: str) -> None:
     """As clients wrote it themselves before; what they wrote elsewhere is passed on."""
     send(url, request(span(70, 1)), home=home)
     place = f"{url}/ajax-api/2.0/mlflow/get-trace-artifact"
     answer = urllib3.request("GET", place, fields={"request_id": identity(70)}, retries=False)
     ask("POST", "3.0/mlflow/traces", {"trace": {"trace_info": info(71, home)}})
-    rooms.traces.elsewhere = lambda trace, path: f"{trace.id} {path}".encode()
-    try:
-        other = urllib3.request("GET", place, fields={"request_id": identity(71)}, retries=False)
-    finally:
-        rooms.traces.elsewhere = None
+    files = f"{url}/api/2.0/mlflow-artifacts/artifacts/{home}/traces/{identity(71)}/artifacts"
+    for name, data in (("traces.json", b"spans"), ("attachments/a.png", b"image")):
+        assert 200 == urllib3.request("PUT", f"{files}/{name}", body=data, retries=False).status
+    other = urllib3.request("GET", place, fields={"request_id": identity(71)}, retries=False)
+    attached = urllib3.request("GET", place, fields={"request_id": identity(71), "path": "a.png"}, retries=False)
 
     made = answer.json()["spans"][0]
     assert ("attachment; filename=traces.json", "nosniff") == (
         answer.headers["content-disposition"], answer.headers["x-content-type-options"]
     )  # fmt: skip
     assert {"mlflow.traceRequestId": f'"{identity(70)}"', "fruit": '"apple"'} == made["attributes"]
-    assert f"{identity(71)} traces.json".encode() == other.data
+    assert (b"spans", b"image") == (other.data, attached.data)
+    for path in ("../traces.json", "none", "/etc/passwd"):
+        wrong = urllib3.request("GET", place, fields={"request_id": identity(71), "path": path}, retries=False)
+        assert wrong.status in (400, 404)
     assert 404 == urllib3.request("GET", place, fields={"request_id": identity(72)}, retries=False).status
 
 

@@ -18,8 +18,9 @@ from typing import BinaryIO
 
 from stellwerk.core import failpoints
 from stellwerk.core.errors import Bug, NotFound, Unavailable
+from stellwerk.core.files import sync_folder
+from stellwerk.core.frames import frame, payloads, repair, write
 from stellwerk.serving import codec
-from stellwerk.serving.adapters.frames import frame, payloads, repair, sync_folder, write
 from stellwerk.serving.model import LIMITS, PredictionBatch
 
 failpoints.declare("spool.write", "spool.sync", "spool.synced", "segment.rotate", "segment.rotated")

@@ -56,6 +56,22 @@ values = sa.Table(
     sqlite_with_rowid=False,
 )
 
+_LEAVE = sa.text(
+    'DELETE FROM run_values WHERE workspace = :workspace AND run = :run AND entity = :entity AND "key" = :key'
+)
+_ENTER = sa.text(
+    'INSERT INTO run_values (workspace, run, entity, "key", number, head, text) '
+    'VALUES (:workspace, :run, :entity, :key, :number, :head, :text) ON CONFLICT (workspace, run, entity, "key") '
+    "DO UPDATE SET number = excluded.number, head = excluded.head, text = excluded.text"
+)
+_STARTED = Subject("attribute", "start_time")
+_ALWAYS = (
+    _STARTED,
+    Subject("attribute", "run_id"),
+    Subject("attribute", "status"),
+    Subject("attribute", "experiment"),
+)
+"""What every run has."""
 _COLUMNS = {"run_id": "id", "status": "status", "experiment": "experiment", "parent": "parent"}
 """Attributes that are columns of the shelf itself."""
 
@@ -63,15 +79,23 @@ _COLUMNS = {"run_id": "id", "status": "status", "experiment": "experiment", "par
 class SqlFinder:
     """The index in the one database, on SQLite and PostgreSQL alike."""
 
-    def enter(self, tx: Transaction, run: Run) -> None:
+    def enter(self, tx: Transaction, run: Run, before: Run | None = None) -> None:
+        wanted = _sought(run)
+        known = {} if before is None else _sought(before)
+        if before is None:
+            mine = (values.c.workspace == tx.workspace, values.c.run == plain(run.id))
+            tx.execute(values.delete().where(*mine, values.c.entity != "metric"))
+        common = {"workspace": tx.workspace, "run": plain(run.id)}
+        gone = [{**common, "entity": entity, "key": key} for entity, key in known if (entity, key) not in wanted]
+        if gone:
+            tx.execute(_LEAVE, gone)
         rows = [
-            {"workspace": tx.workspace, "run": run.id, "entity": entity, "key": key, **_row(value)}
-            for (entity, key), value in _values_of(run)
-            if can_be_sought(key)
+            {**common, "entity": entity, "key": key, **_row(value)}
+            for (entity, key), value in wanted.items()
+            if (entity, key) not in known or known[entity, key] != value
         ]
-        mine = (values.c.workspace == tx.workspace, values.c.run == plain(run.id))
-        tx.execute(values.delete().where(*mine, values.c.entity != "metric"))
-        tx.execute(values.insert(), rows)
+        if rows:
+            tx.execute(_ENTER, rows)
 
     def leave(self, tx: Transaction, run: str) -> None:
         tx.execute(values.delete().where(values.c.workspace == tx.workspace, values.c.run == plain(run)))
@@ -104,9 +128,11 @@ class SqlFinder:
             query = query.where(_condition(clause, reader.workspace))
         for criterion in order:
             measure = _measure(criterion.subject)
-            # Neither database agrees with the other where what is missing stands, so that is asked first.
-            query = query.order_by(measure.is_(None), measure.desc() if criterion.descending else measure.asc())
-        query = query.order_by(runs.c.started_at.desc(), runs.c.id)
+            if criterion.subject not in _ALWAYS:
+                # Neither database agrees with the other where what is missing stands, so that is asked first.
+                query = query.order_by(measure.is_(None))
+            query = query.order_by(measure.desc() if criterion.descending else measure.asc())
+        query = query.order_by(runs.c.started_at.desc(), runs.c.id.desc())
         found = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
         return [str(row.id) for row in found]
 
@@ -117,6 +143,10 @@ def can_be_sought(key: str) -> bool:
         return "\x00" not in key and len(key.encode()) <= LONGEST_KEY
     except UnicodeEncodeError:  # a lone surrogate, which no database takes
         return False
+
+
+def _sought(run: Run) -> dict[tuple[str, str], float | str]:
+    return {place: value for place, value in _values_of(run) if can_be_sought(place[1])}
 
 
 def _values_of(run: Run) -> Iterator[tuple[tuple[str, str], float | str]]:
@@ -177,10 +207,11 @@ def _column(subject: Subject) -> Any:
 
 
 def _measure(subject: Subject) -> Any:
-    column = _column(subject)
+    runs = RUNS.table
+    # When it started is a column, too, and in an order the same.
+    column = runs.c.started_at if subject == _STARTED else _column(subject)
     if column is not None:
         return column
-    runs = RUNS.table
     return (
         sa.select(values.c.number if subject.numeric else values.c.text)
         .where(

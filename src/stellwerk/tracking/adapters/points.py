@@ -15,7 +15,7 @@ from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, POURS, REAL, TEXT, metadata
 from stellwerk.tracking.adapters.finder import can_be_sought, values
-from stellwerk.tracking.model import Latest, Point
+from stellwerk.tracking.model import Latest, Point, Score
 from stellwerk.tracking.segments import Series, series
 
 points = sa.Table(
@@ -32,6 +32,22 @@ points = sa.Table(
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
+
+of_models = sa.Table(
+    "model_points",
+    metadata,
+    *(sa.Column(name, TEXT, primary_key=True) for name in ("workspace", "model", "run", "key")),
+    *(sa.Column(name, INTEGER, primary_key=True, autoincrement=False) for name in ("at", "step")),
+    sa.Column("value", REAL, primary_key=True, autoincrement=False),
+    *(sa.Column(name, TEXT, primary_key=True) for name in ("special", "dataset", "dataset_digest")),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+_SCORE = sa.text(
+    'INSERT INTO model_points (workspace, model, run, "key", at, step, value, special, dataset, dataset_digest) '
+    "VALUES (:workspace, :model, :run, :key, :at, :step, :value, :special, :dataset, :dataset_digest) "
+    'ON CONFLICT (workspace, model, run, "key", at, step, value, special, dataset, dataset_digest) DO NOTHING'
+).execution_options(**{POURS: True})
 
 _ADD = sa.text(
     'INSERT INTO metric_points (workspace, run, "key", at, step, value, special) '
@@ -58,6 +74,8 @@ _STAND = sa.text(
 ).execution_options(**{POURS: True})
 
 _AT_ONCE = 500
+MOST_SCORES = 10_000
+"""Points of one model that are shown with it."""
 
 
 class SqlPoints:
@@ -95,6 +113,29 @@ class SqlPoints:
                 known["high"] = clamped if known["high"] is None else max(known["high"], clamped)
         tx.execute(_ADD, rows)
         tx.execute(_STAND, list(standing.values()))
+
+    def score(self, tx: Transaction, scores: Sequence[Score]) -> None:
+        rows = []
+        for one in scores:
+            finite = math.isfinite(one.value)
+            said = {name: plain(text) for name, text in one._asdict().items()}
+            spelled = {"value": one.value if finite else 0.0, "special": "" if finite else _spelled(one.value)}
+            rows.append({"workspace": tx.workspace, **said, **spelled})
+        if rows:
+            tx.execute(_SCORE, rows)
+
+    def scores(self, reader: Reader, model: str) -> list[Score]:
+        c = of_models.c
+        query = (
+            sa.select(c.model, c.run, c.key, c.value, c.special, c.at, c.step, c.dataset, c.dataset_digest)
+            .where(c.workspace == reader.workspace, c.model == plain(model))
+            .order_by(c.key, c.step, c.at, c.run, c.dataset)
+            .limit(MOST_SCORES)
+        )
+        return [
+            Score(name, run, key, float(special) if special else value, at, step, dataset, digest)
+            for name, run, key, value, special, at, step, dataset, digest in reader.execute(query)
+        ]
 
     def latest(self, reader: Reader, runs: Collection[str]) -> Mapping[str, list[Latest]]:
         found: dict[str, list[Latest]] = defaultdict(list)

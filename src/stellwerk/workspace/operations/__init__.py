@@ -1,5 +1,6 @@
 """Everything that can be asked of a workspace, one function each, by noun. The table itself is in `calls`."""
 
+from stellwerk.workspace.operations.artifacts import delete_artifacts, get_artifact, list_artifacts, log_artifact
 from stellwerk.workspace.operations.blobs import blob_lengths, join_blobs
 from stellwerk.workspace.operations.data import (
     add_data,
@@ -26,16 +27,23 @@ from stellwerk.workspace.operations.ledger import (
     rotate_key,
     signed_checkpoints,
 )
+from stellwerk.workspace.operations.logging import begin_run, end_run, list_experiments, log_points, log_run
 from stellwerk.workspace.operations.models import (
+    about_model,
     alias_model,
     compare,
+    delete_model,
+    describe_model,
     get_model,
     history_of_model,
     list_aliases,
     list_models,
+    list_protected,
+    protect_alias,
     register_model,
     seal_gate,
     unalias_model,
+    unprotect_alias,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
 from stellwerk.workspace.operations.releases import (
@@ -63,9 +71,11 @@ from stellwerk.workspace.operations.subjects import erase_subject, find_subject
 from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
 
 __all__ = [
+    "about_model",
     "add_data",
     "alias_model",
     "assess",
+    "begin_run",
     "blob_lengths",
     "board",
     "close_runs",
@@ -74,9 +84,13 @@ __all__ = [
     "confirm_contract",
     "decide_case",
     "declare_endpoint",
+    "delete_artifacts",
+    "delete_model",
+    "describe_model",
     "diff_data",
     "dossier",
     "duel",
+    "end_run",
     "entry_text",
     "entry_texts",
     "erase_subject",
@@ -85,6 +99,7 @@ __all__ = [
     "finish_run",
     "forget_data",
     "fsck",
+    "get_artifact",
     "get_contract",
     "get_data",
     "get_model",
@@ -94,15 +109,22 @@ __all__ = [
     "join_blobs",
     "lease_token",
     "list_aliases",
+    "list_artifacts",
     "list_cases",
     "list_data",
     "list_endpoints",
+    "list_experiments",
     "list_keys",
     "list_models",
+    "list_protected",
     "list_releases",
+    "log_artifact",
     "log_of_data",
+    "log_points",
+    "log_run",
     "name_foreign",
     "newest_checkpoint",
+    "protect_alias",
     "prove",
     "prove_consistency",
     "prove_inclusion",
@@ -128,6 +150,7 @@ __all__ = [
     "table_of_data",
     "trace",
     "unalias_model",
+    "unprotect_alias",
     "untrack_data",
     "verify",
     "verify_data",

@@ -14,7 +14,7 @@ from stellwerk.evidence.shelves import GATES
 from stellwerk.governance.comparing import Comparison
 from stellwerk.governance.comparing import compare as compare_models
 from stellwerk.ledger import documents
-from stellwerk.models.model import Alias, AliasMove, ModelVersion, Signature
+from stellwerk.models.model import Alias, AliasMove, ModelVersion, ProtectedAlias, RegisteredModel, Signature
 from stellwerk.store import service as trees
 from stellwerk.workspace import frames
 from stellwerk.workspace.calls import operation
@@ -80,6 +80,49 @@ def list_aliases(rooms: Rooms, name: str | None = None) -> tuple[Alias, ...]:
 def history_of_model(rooms: Rooms, name: str, alias: str | None = None) -> tuple[AliasMove, ...]:
     """Who moved which alias when, oldest first."""
     return rooms.registry.history(name, alias)
+
+
+@operation("models.about", "models:read")
+def about_model(rooms: Rooms, name: str) -> RegisteredModel:
+    """What is said of a model: its description and its tags."""
+    return rooms.catalogue.get(name).model
+
+
+@operation("models.describe", "models:write", changes=True)
+def describe_model(
+    rooms: Rooms,
+    name: str,
+    version: int | None = None,
+    description: str | None = None,
+    tags: dict[str, str] | None = None,
+    untag: tuple[str, ...] = (),
+) -> None:
+    """Change the description and the tags of a model, or of one of its versions."""
+    rooms.catalogue.describe(name, version, description=description, tags=tags, untag=untag)
+
+
+@operation("models.delete", "models:write", changes=True)
+def delete_model(rooms: Rooms, name: str, version: int) -> ModelVersion:
+    """Take a version away with the aliases that point at it. What was released stays."""
+    return rooms.catalogue.delete_version(name, version)
+
+
+@operation("models.protect", "workspace:admin", changes=True)
+def protect_alias(rooms: Rooms, alias: str) -> ProtectedAlias:
+    """Let an alias, in every model, move only to versions that a release permits at that moment."""
+    return rooms.registry.protect(alias)
+
+
+@operation("models.unprotect", "workspace:admin", changes=True)
+def unprotect_alias(rooms: Rooms, alias: str) -> ProtectedAlias:
+    """Let a protected alias move freely again."""
+    return rooms.registry.unprotect(alias)
+
+
+@operation("models.protected", "models:read")
+def list_protected(rooms: Rooms) -> tuple[ProtectedAlias, ...]:
+    """Aliases that move only to what is released."""
+    return tuple(rooms.registry.protected())
 
 
 @operation("models.compare", "models:read")

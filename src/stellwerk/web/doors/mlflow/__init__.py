@@ -6,11 +6,40 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
-from stellwerk.web.doors.mlflow import assessments, calls, experiments, otlp, runs, server, traces
+from stellwerk.web.doors.mlflow import (
+    artifacts,
+    assessments,
+    bulk,
+    calls,
+    evaluations,
+    experiments,
+    logged_models,
+    otlp,
+    registry,
+    runs,
+    scorers,
+    server,
+    traces,
+    webhooks,
+)
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
-TABLES: tuple[calls.Calls, ...] = (experiments.CALLS, runs.CALLS, traces.CALLS, traces.OLD_CALLS, assessments.CALLS)
+TABLES: tuple[calls.Calls, ...] = (
+    experiments.CALLS,
+    runs.CALLS,
+    artifacts.TREE,
+    artifacts.OF_RUNS,
+    logged_models.CALLS,
+    registry.CALLS,
+    bulk.CALLS,
+    evaluations.CALLS,
+    scorers.CALLS,
+    webhooks.CALLS,
+    traces.CALLS,
+    traces.OLD_CALLS,
+    assessments.CALLS,
+)
 """Every call with a JSON answer."""
 
 
@@ -18,6 +47,7 @@ def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """All routes of the door."""
     return [
         *calls.routes(TABLES, rooms, guard),
+        *artifacts.routes(rooms, guard),
         *traces.routes(rooms, guard),
         *otlp.routes(rooms, guard),
         *server.routes(),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from stellwerk.tracking import rules
 from stellwerk.tracking.experiments import DEFAULT
-from stellwerk.tracking.model import DatasetUse, ModelUse, Point
+from stellwerk.tracking.model import DatasetUse, ModelUse, Point, Score
 from stellwerk.web.doors.mlflow import shapes, wire
 from stellwerk.web.doors.mlflow.calls import Answer, Calls
 from stellwerk.web.doors.mlflow.wire import (
@@ -124,7 +124,7 @@ def log_metric(rooms: Rooms, ask: Ask) -> Answer:
     point = _point(ask)
     run = _run(ask)
     rules.check_points([point], path="")
-    rooms.logbook.log(run, points=[point])
+    rooms.logbook.log(run, points=[point], scores=_scores(run, [ask]))
     return None
 
 
@@ -164,7 +164,7 @@ def log_batch(rooms: Rooms, ask: Ask) -> Answer:
     rules.check_points(points)
     rules.check_params(params)
     rules.check_tags(tags)
-    rooms.logbook.log(run, points=points, params=params, tags=tags)
+    rooms.logbook.log(run, points=points, params=params, tags=tags, scores=_scores(run, ask.rows("metrics")))
     return None
 
 
@@ -222,6 +222,15 @@ def _run(ask: Ask) -> str:
     if not found:
         raise wire.missing("run_id")
     return found
+
+
+def _scores(run: str, metrics: Sequence[Ask]) -> list[Score]:
+    """Of those metrics that are of a logged model."""
+    return [
+        Score(one.text("model_id"), run, *_point(one), one.text("dataset_name"), one.text("dataset_digest"))
+        for one in metrics
+        if one.text("model_id")
+    ]
 
 
 def _point(ask: Ask) -> Point:

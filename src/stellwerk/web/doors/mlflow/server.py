@@ -39,8 +39,8 @@ async def _info(_request: Request) -> Response:
         {
             "store_type": "SqlStore",
             "workspaces_enabled": False,
-            "multipart_uploads_enabled": False,
-            "multipart_downloads_enabled": False,
+            "multipart_uploads_enabled": True,
+            "multipart_downloads_enabled": True,
         }
     )
 

@@ -1,4 +1,7 @@
-"""Records in a file: 4 bytes length, 4 bytes CRC-32 (both big-endian), payload. Which files exist is for `spool`."""
+"""Records in a file: 4 bytes length, 4 bytes CRC-32 (both big-endian), payload. Which files exist is for spools.
+
+Payloads begin with a JSON object, so that a whole record can be recognised behind a damaged one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stellwerk.core.errors import Corrupt
+from stellwerk.core.files import sync_folder
 
 HEADER = struct.Struct(">II")
 
@@ -43,7 +47,7 @@ def repair(descriptor: int, folder: Path) -> int:
 
 
 def _holds_record(tail: bytes) -> bool:
-    """Whether a whole record begins somewhere in a tail. Payloads are JSON objects, so few places can be one."""
+    """Whether a whole record begins somewhere in a tail. Payloads begin with a JSON object, so few places can be one."""
     start = tail.find(b"{", HEADER.size)
     while start >= 0:
         length, checksum = HEADER.unpack_from(tail, start - HEADER.size)
@@ -66,7 +70,7 @@ def payloads(file: BinaryIO, size: int, *, whole: bool) -> Iterator[bytes]:
             if not payload or len(payload) != length or zlib.crc32(payload) != checksum:
                 if whole:
                     raise Corrupt(
-                        f"a record of the prediction log is damaged at byte {position}",
+                        f"a record of the log is damaged at byte {position}",
                         code="corrupt-spool",
                         hint="the file was not changed",
                     )
@@ -80,12 +84,3 @@ def write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,361 @@
+"""Logged models: models as runs log them, before anybody registers one."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Literal
+
+from stellwerk.core.clock import Clock
+from stellwerk.core.errors import Invalid, NotFound
+from stellwerk.core.search import (
+    LOGGED,
+    TAGS,
+    Clause,
+    Grammar,
+    Order,
+    Subject,
+    Value,
+    arranged,
+    matches,
+    parse_filter,
+    parse_order,
+)
+from stellwerk.ledger.ports import Book, Reader, Transaction
+from stellwerk.ledger.shelf import Shelf, evolve
+from stellwerk.tracking import experiments, rules
+from stellwerk.tracking.model import Score
+
+Status = Literal["pending", "ready", "failed"]
+MAX_NAME = 500
+MAX_KEY = 250
+MAX_VALUE = 100_000
+MAX_PAIRS = 10_000
+"""Tags of one model, and parameters of one model."""
+VERSIONS_TAG = "mlflow.modelVersions"
+_BAD = ("/", ":", ".", "%", '"', "'")
+GRAMMAR = Grammar(
+    of="a logged model",
+    entities={**LOGGED, **TAGS, "attribute": "attribute", "attributes": "attribute"},
+    texts=("name", "model_id", "model_type", "status", "source_run_id", "experiment_id"),
+    numbers=("creation_timestamp", "last_updated_timestamp"),
+    listed=("name", "model_id", "model_type", "status", "source_run_id", "experiment_id"),
+    missing=("model_type", "source_run_id"),
+    spellings={
+        "creation_time": "creation_timestamp",
+        "creation_timestamp_ms": "creation_timestamp",
+        "last_updated_timestamp_ms": "last_updated_timestamp",
+    },
+    words={
+        "status": {
+            "logged_model_pending": "pending",
+            "logged_model_ready": "ready",
+            "logged_model_upload_failed": "failed",
+            "upload_failed": "failed",
+        }
+    },
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedModel:
+    """A model that a run, or nobody, logged; its files are artifacts."""
+
+    id: str
+    experiment: str
+    name: str
+    model_type: str = ""
+    source_run: str = ""
+    status: Status = "pending"
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    created_at: datetime
+    changed_at: datetime
+    deleted_at: datetime | None = None
+    location: str = ""
+    """Where its files are, if not in the tree of artifacts."""
+
+    @property
+    def home(self) -> str:
+        """The address of its files."""
+        return self.location or f"mlflow-artifacts:/{self.experiment}/models/{self.id}/artifacts"
+
+
+@dataclass(frozen=True, slots=True)
+class OnData:
+    """A dataset by name, and by digest where one is given."""
+
+    name: str
+    digest: str = ""
+
+    def fits(self, metric: Score) -> bool:
+        """Whether a metric was measured on it."""
+        return (not self.name or metric.dataset == self.name) and self.digest in ("", metric.dataset_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One criterion of an order: a field, and for metrics the data that they were measured on."""
+
+    name: str
+    descending: bool = False
+    on: OnData = OnData("")
+
+
+MODELS = Shelf("logged_models", LoggedModel, key=("id",), index=("experiment", "created_at"))
+
+
+def no_metrics(_model: str) -> Sequence[Score]:
+    """Nobody measured anything."""
+    return ()
+
+
+class LoggedModels:
+    """Use cases of logged models for one workspace and actor."""
+
+    def __init__(
+        self,
+        book: Book,
+        clock: Clock,
+        metrics_of: Callable[[str], Sequence[Score]] = no_metrics,
+        name_of: Callable[[], str] = rules.random_name,
+    ) -> None:
+        self._book, self._clock, self._name_of = book, clock, name_of
+        self.metrics_of = metrics_of
+        """The metrics of a model by its id."""
+
+    def create(
+        self,
+        *,
+        experiment: str,
+        name: str = "",
+        model_type: str = "",
+        source_run: str = "",
+        params: Iterable[tuple[str, str]] = (),
+        tags: Iterable[tuple[str, str]] = (),
+    ) -> LoggedModel:
+        """A new model, whose files are still to come. Raises `NotFound` for an unknown experiment."""
+        described, tagged = _once({}, params), _latest({}, tags)
+        identity, title, now = f"m-{secrets.token_hex(16)}", _checked(name or self._name_of()), self._clock.now()
+        with self._book.write() as tx:
+            home = experiments.find(tx, experiment)
+            if home.stage == "deleted":
+                raise Invalid(
+                    f"The experiment {experiment} must be in the 'active' state. Current state is deleted.",
+                    code="deleted-experiment",
+                )
+            model = LoggedModel(
+                id=identity,
+                experiment=experiment,
+                name=title,
+                model_type=model_type,
+                source_run=source_run,
+                created_at=now,
+                changed_at=now,
+                location=f"{home.location.rstrip('/')}/models/{identity}/artifacts" if home.location else "",
+                params=described,
+                tags=tagged,
+            )
+            MODELS.insert(tx, model)
+            facts = {"name": title, "experiment": experiment, "run": source_run, "params": len(model.params)}
+            tx.record("logged-model.created", f"logged-model:{identity}", facts)
+        return model
+
+    def get(self, model: str, *, deleted: bool = False) -> LoggedModel:
+        """A model; one that was deleted only where it is asked for. Raises `NotFound`."""
+        with self._book.read() as reader:
+            return _find(reader, model, deleted=deleted)
+
+    def finish(self, model: str, status: Status) -> LoggedModel:
+        """Say whether its files have arrived."""
+        with self._book.write() as tx:
+            found = _find(tx, model)
+            return self._change(tx, evolve(found, status=status), "finished", {"status": status})
+
+    def delete(self, model: str) -> None:
+        """Hide a model; its files stay."""
+        with self._book.write() as tx:
+            found = _find(tx, model)
+            self._change(tx, evolve(found, deleted_at=self._clock.now()), "deleted", {"name": found.name})
+
+    def tag(self, model: str, tags: Iterable[tuple[str, str]]) -> LoggedModel:
+        """Set tags; of one key the last value counts."""
+        with self._book.write() as tx:
+            found = _find(tx, model)
+            changed = evolve(found, tags=_latest(found.tags, tags))
+            if changed == found:
+                return found
+            keys = sorted(key for key, value in changed.tags.items() if found.tags.get(key) != value)
+            return self._change(tx, changed, "tagged", {"keys": keys})
+
+    def untag(self, model: str, key: str) -> LoggedModel:
+        """Take a tag away. Raises `NotFound`."""
+        with self._book.write() as tx:
+            found = _find(tx, model)
+            if key not in found.tags:
+                raise NotFound(
+                    f"No tag with key {key[:60]!r} found for model with ID {model[:60]!r}.", code="unknown-tag"
+                )
+            tags = {known: value for known, value in found.tags.items() if known != key}
+            return self._change(tx, evolve(found, tags=tags), "untagged", {"key": key})
+
+    def describe(self, model: str, params: Iterable[tuple[str, str]]) -> LoggedModel:
+        """Add parameters. The same value again is no change; another value is `Invalid`."""
+        with self._book.write() as tx:
+            found = _find(tx, model)
+            changed = evolve(found, params=_once(found.params, params))
+            if changed == found:
+                return found
+            return self._change(tx, changed, "described", {"params": len(changed.params) - len(found.params)})
+
+    def became(self, tx: Transaction, model: str, name: str, version: int) -> None:
+        """Note which version of which name a model became, within the change that registers it."""
+        known = MODELS.find(tx, model)
+        if known is not None:
+            said = json.loads(known.tags.get(VERSIONS_TAG) or "[]")
+            tags = {**known.tags, VERSIONS_TAG: json.dumps([*said, {"name": name, "version": version}])}
+            MODELS.put(tx, evolve(known, tags=tags, changed_at=self._clock.now()))
+
+    def search(
+        self,
+        *,
+        among: Sequence[str],
+        where: str = "",
+        order: Sequence[Criterion] = (),
+        on: Sequence[OnData] = (),
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[LoggedModel]:
+        """Models of some experiments that meet all conditions, in the order asked for, and then newest first.
+
+        Args:
+            among: Ids of the experiments.
+            where: A filter (`core.search`), such as `metrics.auc > 0.9 AND name LIKE 'tree%'`.
+            on: Data: only metrics that were measured on one of them count, and only models that have such a metric.
+        """
+        clauses = parse_filter(where, GRAMMAR)
+        criteria = [(_order(one), one.on) for one in order]
+        metrics = _Metrics(self.metrics_of)
+        with self._book.read() as reader:
+            known = MODELS.among(reader, "experiment", dict.fromkeys(among))
+        found = [
+            model
+            for model in known
+            if model.deleted_at is None and metrics.measured(model, on) and _meets(model, clauses, metrics, on)
+        ]
+        found.sort(key=lambda model: model.id)
+        found.sort(key=lambda model: model.created_at, reverse=True)
+        for criterion, data in reversed(criteria):
+            found = arranged(found, [criterion], partial(metrics.newest, data))
+        return found[offset : offset + limit]
+
+    def _change(self, tx: Transaction, model: LoggedModel, what: str, facts: Mapping[str, object]) -> LoggedModel:
+        changed = evolve(model, changed_at=self._clock.now())
+        MODELS.put(tx, changed)
+        tx.record(f"logged-model.{what}", f"logged-model:{model.id}", facts)
+        return changed
+
+
+class _Metrics:
+    """Values of models, each asked for once."""
+
+    def __init__(self, of: Callable[[str], Sequence[Score]]) -> None:
+        self._of = of
+        self._known: dict[str, Sequence[Score]] = {}
+
+    def all(self, model: LoggedModel) -> Sequence[Score]:
+        if model.id not in self._known:
+            self._known[model.id] = self._of(model.id)
+        return self._known[model.id]
+
+    def measured(self, model: LoggedModel, on: Sequence[OnData]) -> bool:
+        return not on or any(data.fits(metric) for data in on for metric in self.all(model))
+
+    def values(self, model: LoggedModel, subject: Subject, on: Sequence[OnData]) -> Value | tuple[Value, ...]:
+        if subject.entity != "metric":
+            return _value(model, subject)
+        found = (metric for metric in self.all(model) if metric.key == subject.key)
+        return tuple(metric.value for metric in found if not on or any(data.fits(metric) for data in on)) or None
+
+    def newest(self, on: OnData, model: LoggedModel, subject: Subject) -> Value:
+        if subject.entity != "metric":
+            return _value(model, subject)
+        found = [metric for metric in self.all(model) if metric.key == subject.key and on.fits(metric)]
+        return max(found, key=lambda metric: (metric.at, metric.step)).value if found else None
+
+
+def _meets(model: LoggedModel, clauses: Sequence[Clause], metrics: _Metrics, on: Sequence[OnData]) -> bool:
+    return matches(model, clauses, lambda one, subject: metrics.values(one, subject, on))
+
+
+def _value(model: LoggedModel, subject: Subject) -> Value:
+    if subject.entity == "tag":
+        return model.tags.get(subject.key)
+    if subject.entity == "param":
+        return model.params.get(subject.key)
+    return {
+        "name": model.name,
+        "model_id": model.id,
+        "model_type": model.model_type or None,
+        "status": model.status,
+        "source_run_id": model.source_run or None,
+        "experiment_id": model.experiment,
+        "creation_timestamp": rules.milliseconds(model.created_at),
+        "last_updated_timestamp": rules.milliseconds(model.changed_at),
+    }[subject.key]
+
+
+def _order(one: Criterion) -> Order:
+    head, dot, rest = one.name.partition(".")
+    if dot and head == "metrics":
+        return Order(Subject("metric", rest.strip("`")), one.descending)
+    try:
+        (found,) = parse_order([one.name], GRAMMAR)
+    except Invalid as cause:
+        raise Invalid(f"Invalid order by field name: {one.name[:80]}", code="invalid-order") from cause
+    return Order(found.subject, one.descending)
+
+
+def _find(reader: Reader, model: str, *, deleted: bool = False) -> LoggedModel:
+    found = MODELS.find(reader, model)
+    if found is None or (found.deleted_at is not None and not deleted):
+        raise NotFound(f"Logged model with ID {model[:60]!r} not found.", code="unknown-model")
+    return found
+
+
+def _checked(name: str) -> str:
+    if any(sign in name for sign in _BAD) or len(name) > MAX_NAME or not name.isprintable():
+        raise Invalid(
+            f"Invalid model name ({name[:60]!r}) provided. Model name must be a non-empty string of at most "
+            f"{MAX_NAME} characters and cannot contain the following characters: {_BAD}",
+            code="invalid-name",
+        )
+    return name
+
+
+def _latest(known: Mapping[str, str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return _fitting({**known, **dict(pairs)})
+
+
+def _once(known: Mapping[str, str], pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found = dict(known)
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise Invalid(f"the parameter {key[:60]!r} has another value already", code="param-changed")
+    return _fitting(found)
+
+
+def _fitting(pairs: dict[str, str]) -> dict[str, str]:
+    if len(pairs) > MAX_PAIRS:
+        raise Invalid(f"a model has at most {MAX_PAIRS:,} of these", code="too-large")
+    for key, value in pairs.items():
+        if not key or len(key.encode("utf-8", "surrogatepass")) > MAX_KEY or len(value) > MAX_VALUE:
+            raise Invalid(
+                f"{key[:60]!r} and its value are too long (at most {MAX_KEY} bytes and {MAX_VALUE:,} characters)",
+                code="invalid-pair",
+            )
+    return pairs
