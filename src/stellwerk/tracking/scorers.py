@@ -63,7 +63,7 @@ class Scorers:
             raise Invalid("serialized_scorer must be valid JSON", code="invalid-json") from cause
         with self._book.write() as tx:
             home = experiments.find(tx, experiment)
-            if home.deleted_at is not None:
+            if home.stage == "deleted":
                 raise Invalid(
                     f"The experiment {experiment} must be in the 'active' state. Current state is deleted.",
                     code="deleted-experiment",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger.ports import Transaction
 from stellwerk.models.ports import Logged
 from stellwerk.store import service as trees
+from stellwerk.store.ports import Blobs
 from stellwerk.tracking import rules
-
-if TYPE_CHECKING:
-    from stellwerk.workspace.rooms import Rooms
+from stellwerk.tracking.artifacts import Artifacts
+from stellwerk.tracking.logbook import Logbook
+from stellwerk.tracking.logged import LoggedModels
 
 MOST_FILES = 10_000
 """Files of one version. What has more is registered without a digest, and so never proven."""
@@ -22,18 +21,18 @@ _HERE = "mlflow-artifacts:/"
 class Beside:
     """Implements `models.ports.LoggedModels` and `models.ports.Files`."""
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+    def __init__(self, blobs: Blobs, logbook: Logbook, artifacts: Artifacts, models: LoggedModels) -> None:
+        self._blobs, self._logbook, self._artifacts, self._models = blobs, logbook, artifacts, models
 
     def find(self, model_id: str) -> Logged | None:
         try:
-            model = self._rooms.logged_models.get(model_id)
+            model = self._models.get(model_id)
         except (NotFound, Invalid):
             return None
         return Logged(location=model.home, run_id=model.source_run)
 
     def registered(self, tx: Transaction, model_id: str, name: str, version: int) -> None:
-        self._rooms.logged_models.became(tx, model_id, name, version)
+        self._models.became(tx, model_id, name, version)
 
     def tree(self, source: str) -> Digest | None:
         place = self._place(source)
@@ -41,7 +40,7 @@ class Beside:
             return None
         try:
             files = self._files(place.removeprefix(_HERE).strip("/"))
-            return trees.put_files(self._rooms.blobs, files) if files else None
+            return trees.put_files(self._blobs, files) if files else None
         except Invalid:
             return None  # a path that no tree has: the version is kept, and cannot be proven
 
@@ -50,7 +49,7 @@ class Beside:
             return source
         run, _, path = source.removeprefix("runs:/").partition("/")
         try:
-            return rules.below(rules.artifacts_of(self._rooms.logbook.get(run).run), path)
+            return rules.below(rules.artifacts_of(self._logbook.get(run).run), path)
         except (NotFound, Invalid):
             return ""
 
@@ -60,7 +59,7 @@ class Beside:
         while waiting:
             inner = waiting.pop()
             where = f"{folder}/{inner}".rstrip("/")
-            for one in self._rooms.artifacts.list(where, limit=MOST_FILES + 1 - len(found)):
+            for one in self._artifacts.list(where, limit=MOST_FILES + 1 - len(found)):
                 path = f"{inner}/{one.name}".lstrip("/")
                 if one.digest is None:
                     waiting.append(path)

@@ -115,7 +115,7 @@ class Rooms:
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock, _Releases(self))
-        beside = Beside(self)
+        beside = Beside(self.blobs, self.logbook, self.artifacts, self.logged_models)
         self.catalogue = Catalogue(
             self.book, self.clock, releases=_Releases(self), knows_run=self._knows_run, logged=beside, files=beside
         )

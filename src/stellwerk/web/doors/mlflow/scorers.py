@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from stellwerk.core.errors import Invalid, Refused
-from stellwerk.tracking import rules
 from stellwerk.tracking.scorers import ScorerVersion
 from stellwerk.web.doors.mlflow.calls import Answer, Calls
 from stellwerk.web.doors.mlflow.shapes import millis
@@ -43,7 +42,7 @@ def listed(rooms: Rooms, ask: Ask) -> Answer:
     if one:
         several = [rooms.experiments.get(one).id]
     for experiment in several:
-        rules.check_experiment_id(experiment)
+        rooms.experiments.get(experiment)
     asked = several if one or "experiment_ids" in ask else None
     return {"scorers": [scorer(found) for found in rooms.scorers.latest(asked)]}
 
