@@ -19,7 +19,7 @@ from stellwerk.serving.model import PredictionBatch, Steer
 from stellwerk.store.adapters.objects import Objects, Patience
 from stellwerk.store.adapters.s3 import S3Blobs
 from stellwerk.store.framing import frame
-from stellwerk.tracking import segments
+from stellwerk.tracking import segments, spans
 from stellwerk.tracking.adapters.outbox import Outbox
 
 docs = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("pages.py"))))
@@ -97,6 +97,17 @@ def test_points_are_read_by_hand(tmp_path: Path) -> None:
     read = by_hand("points.md", tmp_path)
 
     assert ["auc [(7, inf)]", "loss [(1, 0.5), (2, 0.25)]"] == read.stdout.splitlines(), read.stderr
+
+
+def test_spans_are_read_by_hand(tmp_path: Path) -> None:
+    """Every span of a part is found, and no line is taken for two."""
+    root = {"span_id": "AQ==", "name": "first\u2028", "start_time_unix_nano": 2**63, "end_time_unix_nano": 2**63 + 1}
+    (tmp_path / "part").write_bytes(
+        spans.encode([root, {"span_id": "Ag==", "parent_span_id": "AQ==", "name": "a\nb"}])
+    )
+    read = by_hand("spans.md", tmp_path)
+
+    assert [" first\u2028 1", "  a", "b 0"] == read.stdout.split("\n")[:-1], read.stderr
 
 
 def test_an_outbox_is_read_by_hand(tmp_path: Path) -> None:

@@ -19,9 +19,14 @@ from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 from stellwerk.core.errors import Invalid
+from stellwerk.core.patterns import Pattern
 
-Entity = Literal["metric", "param", "tag", "attribute", "dataset"]
-Comparator = Literal["=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"]
+Entity = Literal[
+    "metric", "param", "tag", "attribute", "dataset", "metadata", "span", "feedback", "expectation", "issue"
+]
+Comparator = Literal[
+    "=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "RLIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,9 @@ class Grammar:
         missing: Attributes that a thing may lack.
         spellings: Other spellings of attributes.
         words: Other words for the values of attributes; a value of such an attribute has no upper case.
+        asked: How parts are asked, where not as tags are.
+        keys: The only keys that a part has; one that ends with a dot begins further ones.
+        patterns: Whether attributes that are texts are asked with RLIKE, which takes a regular expression.
     """
 
     of: str
@@ -47,6 +55,9 @@ class Grammar:
     missing: tuple[str, ...] = ()
     spellings: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    asked: Mapping[Entity, tuple[Comparator, ...]] = field(default_factory=dict)
+    keys: Mapping[Entity, tuple[str, ...]] = field(default_factory=dict)
+    patterns: bool = False
 
 
 TAGS: Mapping[str, Entity] = {"tag": "tag", "tags": "tag"}
@@ -85,6 +96,8 @@ _MEASURES: tuple[Comparator, ...] = ("=", "!=", ">", ">=", "<", "<=")
 _MATCHES: tuple[Comparator, ...] = ("=", "!=", "LIKE", "ILIKE")
 _ABSENCE: tuple[Comparator, ...] = ("IS NULL", "IS NOT NULL")
 _LISTS: tuple[Comparator, ...] = ("IN", "NOT IN")
+_JUDGED: tuple[Entity, ...] = ("feedback", "expectation")
+"""Parts whose values are numbers or texts."""
 MAX_LENGTH = 20_000
 MAX_CLAUSES = 100
 """Each is a look into an index; nobody types more."""
@@ -188,7 +201,7 @@ def _order(text: str, grammar: Grammar) -> Order:
 
 def matches(thing: T, clauses: Iterable[Clause], read: Read[T]) -> bool:
     """Whether something meets all conditions; what it does not have meets none but IS NULL."""
-    return all(_holds(clause, read(thing, clause.subject)) for clause in clauses)
+    return all(holds(clause, read(thing, clause.subject)) for clause in clauses)
 
 
 def arranged(things: Iterable[T], order: Sequence[Order], read: Read[T]) -> list[T]:
@@ -206,9 +219,10 @@ def arranged(things: Iterable[T], order: Sequence[Order], read: Read[T]) -> list
     return result
 
 
-def _holds(clause: Clause, found: Value | tuple[Value, ...]) -> bool:
+def holds(clause: Clause, found: Value | tuple[Value, ...]) -> bool:
+    """Whether what something has meets a condition about it; of several values one is enough."""
     if isinstance(found, tuple):
-        return any(_holds(clause, one) for one in found)
+        return any(holds(clause, one) for one in found)
     wanted = clause.value
     if clause.comparator in _ABSENCE:
         return (found is None) == (clause.comparator == "IS NULL")
@@ -221,6 +235,8 @@ def _holds(clause: Clause, found: Value | tuple[Value, ...]) -> bool:
             return found not in wanted  # type: ignore[operator]
         case "LIKE" | "ILIKE":
             return _pattern(str(wanted), clause.comparator == "ILIKE").fullmatch(str(found)) is not None
+        case "RLIKE":
+            return _expression(str(wanted)).found_in(str(found))
         case _:
             return bool(_COMPARED[clause.comparator](found, wanted))
 
@@ -248,6 +264,11 @@ def _pattern(text: str, any_case: bool) -> re.Pattern[str]:
 _RUNS = re.compile("%+")
 
 
+@lru_cache(maxsize=64)
+def _expression(text: str) -> Pattern:
+    return Pattern(text)
+
+
 def _clause(tokens: _Tokens, grammar: Grammar) -> Clause:
     subject = _subject(tokens, grammar)
     comparator = _comparator(tokens)
@@ -257,7 +278,7 @@ def _clause(tokens: _Tokens, grammar: Grammar) -> Clause:
     if comparator in _LISTS:
         return Clause(subject, comparator, tuple(_meant(subject, text, grammar) for text in _listed(tokens)))
     kind, value = tokens.take()
-    if subject.numeric:
+    if subject.numeric or (subject.entity in _JUDGED and (kind == "number" or comparator in _MEASURES[2:])):
         if kind != "number":
             raise _invalid(f"{_named(subject)} is compared with {value[:40]!r} (expected a number)")
         return Clause(subject, comparator, float(value))
@@ -265,7 +286,10 @@ def _clause(tokens: _Tokens, grammar: Grammar) -> Clause:
         raise _invalid(f"{_named(subject)} is compared with {value[:40]!r} (expected a text in quotes)")
     if comparator in ("LIKE", "ILIKE") and len(value) > MAX_PATTERN:
         raise _invalid(f"a pattern has {len(value):,} characters (expected at most {MAX_PATTERN:,})")
-    return Clause(subject, comparator, _meant(subject, _unquoted(value), grammar))
+    text = _meant(subject, _unquoted(value), grammar)
+    if comparator == "RLIKE":
+        _expression(text)  # raises for one that is not understood
+    return Clause(subject, comparator, text)
 
 
 def _subject(tokens: _Tokens, grammar: Grammar) -> Subject:
@@ -283,6 +307,9 @@ def _subject(tokens: _Tokens, grammar: Grammar) -> Subject:
     key = rest[1:-1] if rest[:1] in ('"', "`") else rest
     if entity == "dataset" and key not in OF_DATASETS:
         raise _invalid(f"a dataset has no {key[:40]!r} (expected one of {', '.join(OF_DATASETS)})")
+    known_keys = grammar.keys.get(entity)
+    if known_keys and not any(key == one or (one.endswith(".") and key.startswith(one)) for one in known_keys):
+        raise _invalid(f"a {entity} has no {key[:40]!r} (expected one of {', '.join(known_keys)})")
     if entity != "attribute":
         return Subject(entity, key)
     key = grammar.spellings.get(key.lower(), key)
@@ -302,7 +329,7 @@ def _comparator(tokens: _Tokens) -> Comparator:
         if not tokens.word("IN"):
             raise _invalid(f"got {tokens.shown()} after NOT (expected IN)")
         return "NOT IN"
-    for comparator in ("IN", "LIKE", "ILIKE"):
+    for comparator in ("IN", "LIKE", "ILIKE", "RLIKE"):
         if tokens.word(comparator):
             return comparator
     kind, sign = tokens.take()
@@ -313,7 +340,10 @@ def _comparator(tokens: _Tokens) -> Comparator:
 
 def _check(subject: Subject, comparator: Comparator, grammar: Grammar) -> None:
     allowed = _MEASURES if subject.numeric else _MATCHES
-    if subject.entity == "attribute":
+    if subject.entity in grammar.asked:
+        allowed = grammar.asked[subject.entity]
+    elif subject.entity == "attribute":
+        allowed += ("RLIKE",) if grammar.patterns and not subject.numeric else ()
         allowed += _LISTS if subject.key in grammar.listed else ()
         allowed += _ABSENCE if subject.key in grammar.missing else ()
     else:
@@ -399,7 +429,7 @@ def _split(text: str) -> Iterator[tuple[str, str]]:
         yield found.lastgroup, found[found.lastgroup]
 
 
-_BEFORE = "the filter is not understood: "
+_BEFORE = "Invalid filter: "
 
 
 def _invalid(problem: str) -> Invalid:

@@ -15,7 +15,7 @@ from stellwerk.access.model import Grant
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core.clock import ReplayClock, SystemClock
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError
+from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, StellwerkError
 from stellwerk.core.files import append_line, replace_text
 from stellwerk.core.names import name as checked_name
 from stellwerk.core.outbound import Allowance
@@ -49,6 +49,8 @@ from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.logged import LoggedModels
 from stellwerk.tracking.scorers import Scorers
 from stellwerk.tracking.service import Runs
+from stellwerk.tracking.traced import Trace
+from stellwerk.tracking.traces import Traces
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
@@ -68,6 +70,8 @@ if TYPE_CHECKING:
 
 
 LOGGER = logging.getLogger("stellwerk.workspace")
+MAX_TRACE_FILE = 64 << 20
+"""Bytes of a file of a trace that is shown as a whole."""
 LATE_SHELVES = (delivery_shelves, monitoring_shelves, serving_shelves)
 """Rooms that are built on first use still need their tables from the start."""
 
@@ -102,6 +106,7 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
+        self.traces = Traces(self.book, self.blobs, self.clock, self._file_of_trace)
         self.artifacts = Artifacts(self.book, self.blobs, self.clock)
         self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
         self.charting = Charting(self.book, self.logbook)
@@ -179,6 +184,14 @@ class Rooms:
         from stellwerk.monitoring.service import Monitoring
 
         return Monitoring(self.book, self.blobs, self.clock, self.predictions)
+
+    def _file_of_trace(self, trace: Trace, path: str) -> bytes | None:
+        found = self.artifacts.find(f"{trace.experiment}/traces/{trace.id}/artifacts/{path}")
+        if found is None or found.digest is None:
+            return None
+        if found.size > MAX_TRACE_FILE:
+            raise Invalid(f"the file has more than {MAX_TRACE_FILE:,} bytes", code="too-large")
+        return self.blobs.get(found.digest)
 
     def _knows_run(self, run_id: str) -> bool:
         try:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from stellwerk.web.doors.mlflow import (
     artifacts,
+    assessments,
     bulk,
     calls,
     evaluations,
     experiments,
     logged_models,
+    otlp,
     registry,
     runs,
     scorers,
     server,
+    traces,
     webhooks,
 )
 from stellwerk.web.routing import Guard, GuardedRoute
@@ -33,10 +36,19 @@ TABLES: tuple[calls.Calls, ...] = (
     evaluations.CALLS,
     scorers.CALLS,
     webhooks.CALLS,
+    traces.CALLS,
+    traces.OLD_CALLS,
+    assessments.CALLS,
 )
 """Every call with a JSON answer."""
 
 
 def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """All routes of the door."""
-    return [*calls.routes(TABLES, rooms, guard), *artifacts.routes(rooms, guard), *server.routes()]
+    return [
+        *calls.routes(TABLES, rooms, guard),
+        *artifacts.routes(rooms, guard),
+        *traces.routes(rooms, guard),
+        *otlp.routes(rooms, guard),
+        *server.routes(),
+    ]
