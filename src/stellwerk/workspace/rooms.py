@@ -35,11 +35,14 @@ from stellwerk.releases.service import Interlocking
 from stellwerk.reviews.service import Inbox
 from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
+from stellwerk.tracking.adapters.cells import SqlCells
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.curves import Curves
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.service import Runs
+from stellwerk.tracking.tables import Tables
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
@@ -89,6 +92,8 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
+        self.tables = Tables(self.book, finder, points, SqlCells())
+        self.curves = Curves(self.book, self.blobs, points)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock)

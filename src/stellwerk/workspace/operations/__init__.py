@@ -37,6 +37,13 @@ from stellwerk.workspace.operations.models import (
     seal_gate,
     unalias_model,
 )
+from stellwerk.workspace.operations.pages import (
+    columns_of_runs,
+    compare_runs,
+    curves_of_runs,
+    list_experiments,
+    table_of_runs,
+)
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
 from stellwerk.workspace.operations.releases import (
     declare_endpoint,
@@ -70,8 +77,11 @@ __all__ = [
     "board",
     "close_runs",
     "collect",
+    "columns_of_runs",
     "compare",
+    "compare_runs",
     "confirm_contract",
+    "curves_of_runs",
     "decide_case",
     "declare_endpoint",
     "diff_data",
@@ -97,6 +107,7 @@ __all__ = [
     "list_cases",
     "list_data",
     "list_endpoints",
+    "list_experiments",
     "list_keys",
     "list_models",
     "list_releases",
@@ -126,6 +137,7 @@ __all__ = [
     "stop",
     "story",
     "table_of_data",
+    "table_of_runs",
     "trace",
     "unalias_model",
     "untrack_data",
