@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from stellwerk.releases.model import Signal
+from stellwerk.tracking.tables import Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +184,17 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetLine:
+    """Data that a run says it used."""
+
+    name: str
+    digest: str
+    """As the one who logged it computes it."""
+    source: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """One run with everything that is known of it."""
 
@@ -204,6 +216,13 @@ class RunPage:
     log: str
     children: tuple[RunLine, ...]
     graph: Graph
+    experiment_id: str = ""
+    user: str = ""
+    """Who ran it, by what the machine that ran it says."""
+    standing: tuple[Standing, ...] = ()
+    """How its metrics stand."""
+    datasets: tuple[DatasetLine, ...] = ()
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

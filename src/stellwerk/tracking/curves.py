@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, Protocol
 
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger.ports import Book, Reader
@@ -46,11 +46,19 @@ class Curve:
 MAX_ODD = 100
 
 
+class Unsealed(Protocol):
+    """Which runs have points that are in no segment."""
+
+    def unsealed(self, reader: Reader, runs: Collection[str]) -> Collection[str]:
+        """Those of some runs that do."""
+        ...
+
+
 class Curves:
     """Reads the points of metrics, of runs that go on and of those that ended."""
 
-    def __init__(self, book: Book, blobs: Blobs, points: Points) -> None:
-        self._book, self._points = book, points
+    def __init__(self, book: Book, blobs: Blobs, points: Points, unsealed: Unsealed) -> None:
+        self._book, self._points, self._unsealed = book, points, unsealed
         self._segment = lru_cache(maxsize=8)(blobs.get)
 
     def read(
@@ -78,20 +86,24 @@ class Curves:
             missing = next((run for run in runs if run not in known), None)
             if missing is not None:
                 raise NotFound(f"Run with id={missing[:60]} not found")
+            late = self._unsealed.unsealed(reader, known)
             return [
                 drawn(run, key, found, points=points, axis=axis, smooth=smooth)
                 for run in runs
-                for key, found in self._series(reader, known[run], keys)
+                for key, found in self._series(reader, known[run], keys, run in late)
             ]
 
-    def _series(self, reader: Reader, run: Run, keys: Sequence[str]) -> Iterable[tuple[str, Series]]:
+    def _series(
+        self, reader: Reader, run: Run, keys: Sequence[str], unsealed: bool
+    ) -> Iterable[tuple[str, Series]]:
         sealed = [self._segment(digest) for digest in run.points]
-        open_ = not run.points or self._points.count(reader, run.id) > 0
+        wanted = frozenset(keys)
+        found = [segments.decode_some(data, wanted) for data in sealed]
         for key in keys:
-            parts = [part for part in (segments.decode(data, key) for data in sealed) if part is not None]
-            if open_:
+            parts = [one[key] for one in found if key in one]
+            if unsealed:
                 late = self._points.history(reader, run.id, key, limit=None, offset=0)
-                parts += [segments.series((one.at, one.step, one.value) for one in late)] if late else []
+                parts += [segments.series((point.at, point.step, point.value) for point in late)] if late else []
             if parts:
                 yield key, parts[0] if len(parts) == 1 else _joined(parts)
 

@@ -14,6 +14,7 @@ from stellwerk.core.search import Subject
 from stellwerk.ledger.parameters import plain
 from stellwerk.ledger.ports import Reader
 from stellwerk.tracking.adapters.finder import values
+from stellwerk.tracking.adapters.points import points
 from stellwerk.tracking.shelves import RUNS
 from stellwerk.tracking.tables import Cell
 
@@ -74,6 +75,17 @@ class SqlCells:
             runs.c.workspace == reader.workspace, runs.c.experiment == plain(experiment)
         )
         return int(reader.execute(query).scalar())
+
+    def unsealed(self, reader: Reader, runs: Collection[str]) -> set[str]:
+        table = RUNS.table
+        some_point = sa.exists().where(points.c.workspace == table.c.workspace, points.c.run == table.c.id)
+        found: set[str] = set()
+        for some in _parts(list(runs)):
+            query = sa.select(table.c.id).where(
+                table.c.workspace == reader.workspace, table.c.id.in_(some), some_point
+            )
+            found.update(row.id for row in reader.execute(query))
+        return found
 
     def _of_table(
         self, reader: Reader, some: Sequence[str], subjects: Sequence[Subject]
