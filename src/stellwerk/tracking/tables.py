@@ -232,7 +232,8 @@ class Tables:
             raise Invalid(f"{len(wanted):,} runs at once (expected at most {MAX_COMPARED:,})", code="too-many")
         with self._book.read() as reader:
             known = {run.id: run for run in RUNS.among(reader, "id", wanted)}
-            names = {one.id: one.name for one in EXPERIMENTS.select(reader)}
+            names = {experiments.DEFAULT: experiments.DEFAULT_NAME}
+            names |= {one.id: one.name for one in EXPERIMENTS.select(reader)}
             stand = self._points.latest(reader, list(known))
         return [_compared(known[run], stand.get(run, ()), names) for run in wanted if run in known]
 

@@ -13,7 +13,7 @@ from stellwerk.core.errors import Invalid, StellwerkError
 from stellwerk.tracking.tables import MAX_COMPARED, Compared, RunTable
 from stellwerk.web import errors
 from stellwerk.web.routing import Guard, GuardedRoute, route
-from stellwerk.web.ui import drawing, listing, render
+from stellwerk.web.ui import drawing, listing, render, words
 from stellwerk.web.ui.drawing import Look
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.rooms import Rooms
@@ -66,8 +66,8 @@ class RunPages:
         return render.render_experiments(shown, wanted, len(found), _address(request), simulated=self._simulated())
 
     def _experiment(self, request: Request) -> tuple[str, int]:
-        asked = listing.read(request.query_params.multi_items())
         experiment = request.path_params["experiment"]
+        asked = listing.read(request.query_params.multi_items(), words.page("experiments", experiment))
         known = ops.columns_of_runs.perform(self._rooms, {"experiment": experiment})
         columns = asked.columns if asked.columns is not None else tuple(one.name for one in known if one.chosen)
         problem: Invalid | None = None

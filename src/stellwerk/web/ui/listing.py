@@ -25,6 +25,7 @@ _QUOTED = re.compile(r'[`"](.*)[`"]', re.DOTALL)
 class Asked:
     """What the address of a table says."""
 
+    path: str = "/"
     where: str = ""
     order: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
@@ -40,7 +41,7 @@ class Asked:
         pairs += [("column", one) for one in (then.columns or ("",) if then.columns is not None else ())]
         pairs += [("page", str(then.page))] if then.page > 1 else []
         pairs += [("size", str(then.size))] if then.size != SIZES[0] else []
-        return "?" + urlencode(pairs, errors="replace")
+        return self.path + ("?" + urlencode(pairs, errors="replace") if pairs else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class Listing:
     after: str
 
 
-def read(pairs: Iterable[tuple[str, str]]) -> Asked:
+def read(pairs: Iterable[tuple[str, str]], path: str = "/") -> Asked:
     """What an address says; what makes no sense in it is left out."""
     listed = list(pairs)
 
@@ -103,6 +104,7 @@ def read(pairs: Iterable[tuple[str, str]]) -> Asked:
 
     columns = of("column")
     return Asked(
+        path=path,
         where=(of("where") or [""])[-1].strip(),
         order=tuple(one.strip() for one in of("order") if one.strip())[:10],
         columns=tuple(dict.fromkeys(one for one in columns if one)) if columns else None,
