@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Literal, Protocol
 
 from stellwerk.core.errors import Invalid, NotFound
@@ -76,7 +76,9 @@ class Curves:
             Invalid: `too-many`, `invalid-number`.
         """
         if len(runs) * len(keys) > MAX_CURVES:
-            raise Invalid(f"{len(runs) * len(keys):,} curves at once (expected at most {MAX_CURVES:,})", code="too-many")
+            raise Invalid(
+                f"{len(runs) * len(keys):,} curves at once (expected at most {MAX_CURVES:,})", code="too-many"
+            )
         if not 2 <= points <= MAX_POINTS:
             raise Invalid(f"{points} points (expected from 2 to {MAX_POINTS:,})", code="invalid-number")
         if not 0 <= smooth < 1:
@@ -93,9 +95,7 @@ class Curves:
                 for key, found in self._series(reader, known[run], keys, run in late)
             ]
 
-    def _series(
-        self, reader: Reader, run: Run, keys: Sequence[str], unsealed: bool
-    ) -> Iterable[tuple[str, Series]]:
+    def _series(self, reader: Reader, run: Run, keys: Sequence[str], unsealed: bool) -> Iterable[tuple[str, Series]]:
         sealed = [self._segment(digest) for digest in run.points]
         wanted = frozenset(keys)
         found = [segments.decode_some(data, wanted) for data in sealed]
@@ -153,7 +153,7 @@ def smoothed(values: Sequence[float], weight: float) -> list[float]:
 
 def _by_step(series: Series) -> Series:
     steps = series.step
-    if all(before <= after for before, after in zip(steps, steps[1:], strict=False)):
+    if all(before <= after for before, after in pairwise(steps)):
         return series
     order = sorted(range(len(steps)), key=steps.__getitem__)
     return Series(

@@ -55,9 +55,7 @@ class RunPages:
             "/runs/{run}": self._run,
             "/compare": self._compare,
         }
-        return [
-            route(path, page(draw), ["GET"], permission="runs:read", guard=guard) for path, draw in made.items()
-        ]
+        return [route(path, page(draw), ["GET"], permission="runs:read", guard=guard) for path, draw in made.items()]
 
     def _experiments(self, request: Request) -> str:
         found = ops.list_experiments.perform(self._rooms, {})

@@ -251,7 +251,9 @@ def test_no_curve_breaks_out(page: RunPage, found: list[Curve], text: str, log: 
 @given(st.lists(values_of(Compared), max_size=4, unique_by=lambda run: run.id), st.data())
 def test_no_comparison_breaks_out(runs: list[Compared], data: st.DataObject) -> None:
     """Any runs side by side render, whatever the address says."""
-    pairs = data.draw(st.lists(st.tuples(st.sampled_from(["curve", "axis", "x", "y", "all", "run"]), TEXT), max_size=4))
+    pairs = data.draw(
+        st.lists(st.tuples(st.sampled_from(["curve", "axis", "x", "y", "all", "run"]), TEXT), max_size=4)
+    )
 
     def draw(keys: tuple[str, ...]) -> tuple[list[Curve], list[Curve]]:
         one = curves(st.sampled_from([run.id for run in runs]), st.sampled_from(keys))

@@ -142,7 +142,8 @@ def suggested(found: Mapping[str, Quantity]) -> list[str]:
     differing = [name for name, quantity in found.items() if len(set(quantity.values())) > 1]
     params = [name for name in differing if name.startswith("params.") and _drawable(found[name])]
     metrics = sorted(
-        (name for name in differing if name.startswith("metrics.")), key=lambda name: ("system" in name, -len(found[name]))
+        (name for name in differing if name.startswith("metrics.")),
+        key=lambda name: ("system" in name, -len(found[name])),
     )
     few = params[: max(AXES // 2, AXES - len(metrics))]
     return few + metrics[: AXES - len(few)]
@@ -277,7 +278,9 @@ def _difference(name: str, quantity: Quantity, runs: Sequence[Compared]) -> Diff
     side_by_side = len(runs) <= SIDE_BY_SIDE
     cells: tuple[str, ...] = ()
     if side_by_side:
-        cells = tuple(words.column(values) if numeric else [str(value) if value is not None else "" for value in values])
+        cells = tuple(
+            words.column(values) if numeric else [str(value) if value is not None else "" for value in values]
+        )
     return Difference(
         name=name,
         label=name.partition(".")[2],

@@ -127,7 +127,9 @@ def comparison(look: Look, runs: Sequence[Compared], draw: Draw) -> Comparison:
     """
     found = comparing.quantities(runs)
     curves = _with_curves(runs)
-    chosen = tuple(key for key in look.curves if key in curves)[:MOST_OVERLAYS] or curves[: 2 if len(runs) <= 10 else 1]
+    chosen = (
+        tuple(key for key in look.curves if key in curves)[:MOST_OVERLAYS] or curves[: 2 if len(runs) <= 10 else 1]
+    )
     tones = {run.id: place for place, run in enumerate(runs)}
     smooth, faint = draw(chosen) if chosen and runs else ((), ())
     names = {run.id: run.name for run in runs}
@@ -196,4 +198,4 @@ def _share(text: str) -> float:
         value = float(text)
     except ValueError:
         return 0.0
-    return min(max(value, 0.0), SMOOTHEST) if value == value else 0.0  # noqa: PLR0124 - NaN is not itself
+    return min(max(value, 0.0), SMOOTHEST) if value == value else 0.0

@@ -123,7 +123,7 @@ def chart(
             OddMark(x=round(100 * across(x), 3), text=f"{word} at step {step:,}" + _of(names, curve, len(curves)))
             for x, word, curve, step in odd
         ),
-        notes=_notes(curves, drawn, log),
+        notes=_notes(curves, [*drawn, *behind], log),
         summary=_summary(key, curves),
         crowd=crowd,
         dense=len(curves) > DENSE,
@@ -174,7 +174,9 @@ def _notes(
         for curve in curves:
             for _, _, word in curve.odd:
                 counts[word] = counts.get(word, 0) + 1
-        notes.append(", ".join(f"{word} {count:,} times" if count > 1 else f"{word} once" for word, count in counts.items()))
+        notes.append(
+            ", ".join(f"{word} {count:,} times" if count > 1 else f"{word} once" for word, count in counts.items())
+        )
     hidden = sum(len(curve.value) - len(points) for curve, points in drawn)
     if log and hidden:
         notes.append("values of zero and below have no place on a logarithmic axis")

@@ -7,6 +7,7 @@ in Python. The pages need no inline script or style and so work under the strict
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -54,9 +55,7 @@ def render_board(board: Board) -> str:
 def render_run(page: RunPage, *, panel: Panel | None = None, simulated: datetime | None = None) -> str:
     """One run with all that is known of it. `simulated` is the workspace's time where it replays history."""
     log, left_out = words.tail(page.log)
-    return _page(
-        "run.html", page=page, run=page.run, panel=panel, log=log, left_out=left_out, simulated=simulated
-    )
+    return _page("run.html", page=page, run=page.run, panel=panel, log=log, left_out=left_out, simulated=simulated)
 
 
 def render_experiments(
@@ -149,6 +148,7 @@ def _environment() -> Environment:
         moment=words.moment,
         number=words.number,
         prose=words.prose,
+        quoted=shlex.quote,
         share=words.share,
         short=short,
         size=words.size,

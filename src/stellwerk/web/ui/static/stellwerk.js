@@ -330,7 +330,7 @@
       const adopted = document.adoptNode(next.cloneNode(true));
       const focused = document.activeElement === old;
       adopted.querySelector("[name=run]").checked = old.querySelector("[name=run]").checked;
-      adopted.classList.add("fresh");
+      if (!same(old, next, "td.pick, td.took")) adopted.classList.add("fresh");
       old.replaceWith(adopted);
       if (focused) adopted.focus({ preventScroll: true });
     }
@@ -344,8 +344,8 @@
     }
     here.hidden = !first;
   }
-  function same(old, next) {
-    const [before, after] = [old, next].map((row) => [...row.cells].slice(1).map((one) => one.textContent));
+  function same(old, next, but = "td.pick") {
+    const [before, after] = [old, next].map((row) => [...row.cells].filter((one) => !one.matches(but)).map((one) => one.textContent));
     return before.length === after.length && before.every((text, place) => text === after[place]);
   }
   function wider() {
