@@ -195,6 +195,16 @@ class DatasetLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileLine:
+    """A file that a run logged."""
+
+    path: str
+    size: int
+    digest: str
+    """Empty for a folder whose content is not listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """One run with everything that is known of it."""
 
@@ -222,6 +232,10 @@ class RunPage:
     standing: tuple[Standing, ...] = ()
     """How its metrics stand."""
     datasets: tuple[DatasetLine, ...] = ()
+    files: tuple[FileLine, ...] = ()
+    """The first of the files that it logged."""
+    elsewhere: str = ""
+    """Where its files are, if not here."""
     deleted: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,8 +121,9 @@ class Standing:
     step: int
     at: int
     """Milliseconds since 1970."""
-    low: float | None = None
-    high: float | None = None
+    low: Number | None = None
+    """The bounds of all values that are numbers."""
+    high: Number | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,9 +297,16 @@ def standing(metric: Latest) -> Standing:
         value=spelled_number(metric.value),
         step=metric.step,
         at=metric.at,
-        low=metric.low,
-        high=metric.high,
+        low=_bound(metric.low),
+        high=_bound(metric.high),
     )
+
+
+def _bound(value: float | None) -> Number | None:
+    # Indexes hold the largest number there is instead of infinity.
+    if value is None or abs(value) != sys.float_info.max:
+        return value
+    return "Infinity" if value > 0 else "-Infinity"
 
 
 def _chosen(found: Mapping[tuple[str, str], tuple[int, int]]) -> set[tuple[str, str]]:

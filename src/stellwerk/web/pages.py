@@ -26,7 +26,11 @@ _OF_BOX = {"invalid-filter", "invalid-order", "invalid-column"}
 """What is wrong with what was typed, and so is told where it was typed."""
 
 
-def page(draw: Callable[[Request], str | tuple[str, int]]) -> Any:
+Draw = Callable[[Request], str | tuple[str, int]]
+"""What a page is made by; it may say a status."""
+
+
+def page(draw: Draw) -> Any:
     """An endpoint that draws a page in a thread, and the page of an error where it cannot."""
 
     async def drawn(request: Request) -> Response:
@@ -49,7 +53,7 @@ class RunPages:
 
     def routes(self, guard: Guard) -> list[GuardedRoute]:
         """Their routes; all need `runs:read`."""
-        made = {
+        made: dict[str, Draw] = {
             "/experiments": self._experiments,
             "/experiments/{experiment}": self._experiment,
             "/runs/{run}": self._run,

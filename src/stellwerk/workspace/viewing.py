@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from stellwerk.core.errors import Corrupt, NotFound
 from stellwerk.governance import board as boards
-from stellwerk.governance.model import Board, DatasetLine, Edge, Graph, Node, RunLine, RunPage
+from stellwerk.governance.model import Board, DatasetLine, Edge, FileLine, Graph, Node, RunLine, RunPage
 from stellwerk.governance.trace import Tracer
 from stellwerk.releases import signals
 from stellwerk.releases.model import SignalState
 from stellwerk.tracking.model import Run
-from stellwerk.tracking.rules import spelled
+from stellwerk.tracking.rules import artifacts_of, spelled
 from stellwerk.tracking.tables import standing
 from stellwerk.workspace.rooms import Rooms
 
 LOG_CHARACTERS = 100_000
+FILES_SHOWN = 200
+HERE = "mlflow-artifacts:/"
+"""How addresses of artifacts begin that are kept in this workspace."""
 
 
 def signal(rooms: Rooms, endpoint: str) -> SignalState:
@@ -88,6 +93,8 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
             )
             for one in run.datasets
         ),
+        files=tuple(_files(rooms, run)),
+        elsewhere="" if artifacts_of(run).startswith(HERE) else artifacts_of(run),
         deleted=found.deleted,
         started_by=run.started_by,
         ended_at=run.ended_at,
@@ -106,6 +113,27 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         children=tuple(map(boards.run_line, children)),
         graph=_graph(children),
     )
+
+
+def _files(rooms: Rooms, run: Run) -> Iterator[FileLine]:
+    """The files that a run logged, with folders opened, as long as they are not many."""
+    # Not every workspace has a tree of artifacts yet; where it does, it lists what is directly in a folder.
+    tree = getattr(rooms, "artifacts", None)
+    home = artifacts_of(run)
+    if tree is None or not home.startswith(HERE):
+        return
+    waiting, left = [""], FILES_SHOWN
+    while waiting and left > 0:
+        folder = waiting.pop(0)
+        for one in tree.list("/".join(filter(None, (home.removeprefix(HERE), folder))), limit=left):
+            path = f"{folder}/{one.name}" if folder else one.name
+            if one.digest is None:
+                waiting.append(path)
+            else:
+                left -= 1
+                yield FileLine(path=path, size=one.size, digest=one.digest)
+    for folder in waiting:
+        yield FileLine(path=f"{folder}/", size=0, digest="")
 
 
 def _parent(rooms: Rooms, run: Run) -> RunLine | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -202,6 +203,28 @@ def test_a_run_shows_what_it_logged(site: TestClient, rooms: Rooms, churn: str) 
     assert f'href="/experiments/{churn}"' in page
     assert 'data-x="0\t1\t3" data-y="3\t1\t2"' in page
     assert "data-live" in page.split("<head>")[0]
+
+
+def test_a_run_shows_the_files_that_it_logged(site: TestClient, rooms: Rooms, churn: str) -> None:
+    """Folders are opened, and each file can be had; what lies elsewhere is named."""
+    run = log(rooms, churn, "last", {"loss": [1.0]})
+    digest = "sha256:" + "a" * 64
+    tree = {
+        f"{churn}/{run}/artifacts": [("model", None), ("a b&.txt", digest)],
+        f"{churn}/{run}/artifacts/model": [("MLmodel", digest)],
+    }
+
+    def listed(folder: str, limit: int) -> list[Any]:
+        return [SimpleNamespace(name=name, digest=known, size=2048) for name, known in tree[folder]][:limit]
+
+    rooms.artifacts = SimpleNamespace(list=listed)  # type: ignore[attr-defined]
+    page = site.get(f"/runs/{run}").text
+
+    assert "a b&.txt 2.0 KiB" in text(page)
+    assert "model/MLmodel 2.0 KiB" in text(page)
+    assert f'href="/get-artifact?run_uuid={run}&amp;path=a%20b%26.txt"' in page
+    far = rooms.experiments.create("far", location="s3://there/x").id
+    assert "s3://there/x" in text(site.get(f"/runs/{log(rooms, far, 'r', {'m': [1.0]})}").text)
 
 
 def test_curves_are_drawn_as_asked(site: TestClient, rooms: Rooms, churn: str) -> None:

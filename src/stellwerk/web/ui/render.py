@@ -154,6 +154,7 @@ def _environment() -> Environment:
         size=words.size,
         stamp=words.stamp,
         took=words.took,
+        urlpart=words.urlpart,
         wrap=words.wrap,
     )
     environment.globals.update(

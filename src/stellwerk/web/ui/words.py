@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -98,7 +97,7 @@ def figure(value: float | None, extra: int = 0) -> str:
         return "–"
     if math.isnan(value):
         return "NaN"
-    if math.isinf(value) or abs(value) == sys.float_info.max:  # which stands for it in indexes
+    if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)
     if size and (size >= 1e12 or size < 5e-4):
@@ -216,6 +215,11 @@ def page(kind: str, identity: str) -> str:
     if identity in ("", ".", ".."):
         return ""
     return f"/{kind}/{quote(identity, safe=':@', errors='replace')}"
+
+
+def urlpart(text: str) -> str:
+    """A text as a value in the query of an address."""
+    return quote(text, safe="", errors="replace")
 
 
 def local(link: str) -> str:
