@@ -205,8 +205,8 @@ def scatter(
     if not pairs:
         return None
     height, top, bottom = 300.0, 8.0, 276.0
-    horizontal = Scale(min(p[1] for p in pairs), max(p[1] for p in pairs))
-    vertical = Scale(min(p[2] for p in pairs), max(p[2] for p in pairs))
+    horizontal = Scale(min(p[1] for p in pairs), max(p[1] for p in pairs), tight=True, pad=0.03)
+    vertical = Scale(min(p[2] for p in pairs), max(p[2] for p in pairs), tight=True, pad=0.05)
     crowd = len(runs) > 10
     return Scatter(
         x=x,

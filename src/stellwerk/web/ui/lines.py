@@ -88,7 +88,7 @@ def chart(
     xs = [x for x, _ in everything] + [x for x, *_ in odd]
     ys = [y for _, y in everything] or ([1.0] if log else [0.0])
     across = Scale(min(xs), max(xs), tight=True)
-    upward = Scale(min(ys), max(ys), log=log, ticks=4)
+    upward = Scale(min(ys), max(ys), log=log, ticks=6, tight=True, pad=0.04)
     top, bottom = 8.0, height - 22.0
 
     def place(points: Sequence[tuple[float, float]]) -> str:

@@ -24,16 +24,21 @@ class Mark:
 class Scale:
     """Values to a share of an axis from 0 to 1."""
 
-    def __init__(self, low: float, high: float, *, log: bool = False, ticks: int = 5, tight: bool = False) -> None:
+    def __init__(
+        self, low: float, high: float, *, log: bool = False, ticks: int = 5, tight: bool = False, pad: float = 0
+    ) -> None:
         """Args:
         tight: Whether the axis ends at the values themselves, and not at the next round numbers.
+        pad: How much longer a tight axis is at each end, as a share of it.
         """
         self.log, self.step = log, 0.0
         if log:
             low, high = math.log10(low), math.log10(high)
         if high - low < 1e-9 * max(abs(low), abs(high), 1e-300):
-            pad = 0.3 if log else max(abs(low) * 0.05, 1e-9)
-            low, high = low - pad, high + pad
+            around = 0.3 if log else max(abs(low) * 0.05, 1e-9)
+            low, high = low - around, high + around
+        margin = pad * (high - low)
+        low, high = low - margin, high + margin
         if not log:
             self.step = round_step(high / ticks - low / ticks)
             if not tight:
