@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Literal, Protocol
 
 from stellwerk.core.errors import Invalid, NotFound
@@ -146,9 +146,13 @@ def thinned(values: Sequence[float], limit: int) -> list[int]:
 
 def smoothed(values: Sequence[float], weight: float) -> list[float]:
     """An exponential moving average that starts at the first value instead of at zero."""
-    averages = accumulate(values, lambda before, value: before * weight + value * (1 - weight), initial=0.0)
-    next(averages)
-    return [value / (1 - weight**count) for count, value in enumerate(averages, 1)]
+    found: list[float] = []
+    average, bias, share = 0.0, 1.0, 1 - weight
+    for value in values:
+        average = average * weight + value * share
+        bias *= weight
+        found.append(average / (1 - bias))
+    return found
 
 
 def _by_step(series: Series) -> Series:

@@ -21,7 +21,9 @@ from stellwerk.workspace.rooms import Rooms
 CURVE_POINTS = 240
 """Of a curve on the page of its run."""
 CROWD_POINTS = 60
-"""Of a curve among many."""
+"""Of a curve among many, at most."""
+ALL_POINTS = 100_000
+"""Of all curves of a page together."""
 _OF_BOX = {"invalid-filter", "invalid-order", "invalid-column"}
 """What is wrong with what was typed, and so is told where it was typed."""
 
@@ -133,7 +135,8 @@ class RunPages:
         return render.render_comparison(drawn, pairs, missing=len(chosen) - len(runs), simulated=self._simulated())
 
     def _curves_of(self, runs: tuple[Compared, ...], keys: tuple[str, ...], look: Look) -> Any:
-        points = CURVE_POINTS if len(runs) <= 20 else CROWD_POINTS
+        each = max(ALL_POINTS // max(len(runs) * len(keys), 1), 12)
+        points = min(CURVE_POINTS if len(runs) <= 20 else CROWD_POINTS, each)
         return self._curves(tuple(run.id for run in runs), keys, look, points)
 
     def _curves(self, runs: tuple[str, ...], keys: tuple[str, ...], look: Look, points: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -91,8 +92,15 @@ def chart(
     upward = Scale(min(ys), max(ys), log=log, ticks=6, tight=True, pad=0.04)
     top, bottom = 8.0, height - 22.0
 
+    right, up = 100 / (across.high - across.low), (bottom - top) / (upward.high - upward.low)
+
     def place(points: Sequence[tuple[float, float]]) -> str:
-        return " ".join(f"{100 * across(x):.5g},{bottom - (bottom - top) * upward(y):.5g}" for x, y in points)
+        # Said at once and not by asking the scales: there may be a hundred thousand points.
+        highs = [math.log10(y) for _, y in points] if log else [y for _, y in points]
+        return " ".join(
+            f"{right * (x - across.low):.5g},{bottom - up * (y - upward.low):.5g}"
+            for (x, _), y in zip(points, highs, strict=True)
+        )
 
     crowd = len(curves) > TONES
     tell = len(curves) <= TOLD
