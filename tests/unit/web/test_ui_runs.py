@@ -344,10 +344,14 @@ def test_scales_have_round_marks_inside(low: float, high: float, tight: bool) ->
     assert 0 <= scale(low) <= scale(high) <= 1
 
 
-@pytest.mark.parametrize(("low", "high"), [(1e-6, 1.0), (2.0, 3.0), (0.9, 1.1), (5.0, 5.0), (1e-300, 1e299)])
-def test_logarithmic_scales_have_marks(low: float, high: float) -> None:
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(1e-6, 1.0), (2.0, 3.0), (0.9, 1.1), (5.0, 5.0), (1e-300, 1e299), (5e-324, 1.0), (5e-324, 1e299)],
+)
+@pytest.mark.parametrize("pad", [0, 0.04])
+def test_logarithmic_scales_have_marks(low: float, high: float, pad: float) -> None:
     """At least two, also within a decade."""
-    marks = [mark.at for mark in Scale(low, high, log=True).marks()]
+    marks = [mark.at for mark in Scale(low, high, log=True, tight=True, pad=pad).marks()]
 
     assert 2 <= len(marks) <= 12
     assert sorted(marks) == marks

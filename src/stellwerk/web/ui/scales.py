@@ -61,16 +61,19 @@ class Scale:
         return tuple(Mark(at=self(value), text=text) for value, text in zip(values, texts, strict=True))
 
     def _decades(self) -> tuple[Mark, ...]:
+        # Places are found by exponents: the powers themselves may be smaller or larger than any number.
         first, last = math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9)
         every = max(1, math.ceil((last - first) / 5))
-        found = [Mark(at=self(10.0**power), text=_power(power)) for power in range(first, last + 1, every)]
-        if len(found) >= 2:
-            return tuple(found)
-        between = [m * 10.0**power for power in range(first - 1, last + 1) for m in (1, 2, 5)]
-        inside = [value for value in between if self.low - 1e-9 <= math.log10(value) <= self.high + 1e-9]
-        if len(inside) < 2:  # less than half a decade: its ends say it
-            inside = [10**self.low, 10**self.high]
-        return tuple(Mark(at=self(value), text=words.figure(value)) for value in inside)
+        found = [(float(power), _power(1, power)) for power in range(first, last + 1, every)]
+        if len(found) < 2:
+            between = [
+                (power + math.log10(m), _power(m, power)) for power in range(first - 1, last + 1) for m in (1, 2, 5)
+            ]
+            found = [one for one in between if self.low - 1e-9 <= one[0] <= self.high + 1e-9]
+        if len(found) < 2:  # less than half a decade: its ends say it
+            found = [(end, _power(10 ** (end % 1), math.floor(end))) for end in (self.low, self.high)]
+        width = self.high - self.low
+        return tuple(Mark(at=min(max((at - self.low) / width, 0.0), 1.0), text=text) for at, text in found)
 
 
 def even(values: Iterable[float], step: float) -> list[str]:
@@ -84,5 +87,7 @@ def even(values: Iterable[float], step: float) -> list[str]:
     return [words.plain_sign(f"{value:,.{places}f}") for value in listed]
 
 
-def _power(power: int) -> str:
-    return words.plain_sign(f"{10.0**power:g}") if -4 <= power <= 5 else words.plain_sign(f"1e{power}")
+def _power(times: float, power: int) -> str:
+    if -4 <= power <= 5:
+        return words.plain_sign(f"{times * 10.0**power:.4g}")
+    return words.plain_sign(f"{times:.3g}e{power}")
