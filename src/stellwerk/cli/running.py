@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stellwerk.governance.model import RunLine, RunPage
     from stellwerk.pipelines.model import Plan
     from stellwerk.tracking.model import Run
+    from stellwerk.tracking.tables import ExperimentLine, Standing
     from stellwerk.workspace.facade import Workspace
     from stellwerk.workspace.running import Ran
 
@@ -148,6 +149,32 @@ def _send(session: Session) -> None:
         session.screen.say(dim("nothing waits to be sent"))
 
 
+@click.command(cls=Command)
+@click.pass_obj
+def experiments(session: Session) -> None:
+    """List experiments, the latest first.
+
+    What pipelines ran under is an experiment of their name; scripts and other clients name their own.
+
+    \b
+    Example:
+      stellwerk experiments
+    """
+    with session.workspace() as workspace:
+        found = workspace.experiments()
+    session.screen.show(found, _experiments(found) if found else dim("no experiment yet"))
+
+
+def _experiments(found: tuple[ExperimentLine, ...]) -> Table:
+    return Table(
+        header=("experiment", "runs", "latest run", "id"),
+        right=(1,),
+        firm=(1, 2),
+        spare=(3,),
+        rows=tuple((strong(one.name), f"{one.runs:,}", words.moment(one.latest), dim(one.id)) for one in found),
+    )
+
+
 def _runs(found: tuple[Run, ...]) -> Table:
     return Table(
         header=("run", "name", "kind", "status", "started", "took", "metrics"),
@@ -161,7 +188,7 @@ def _runs(found: tuple[Run, ...]) -> Table:
                 one.kind,
                 state("cached" if one.cached else one.status),
                 words.moment(one.started_at),
-                words.took(one.cost.wall_seconds),
+                words.took(_seconds(one)),
                 words.pairs(one.metrics) or one.error.partition("\n")[0],
             )
             for one in found
@@ -169,17 +196,27 @@ def _runs(found: tuple[Run, ...]) -> Table:
     )
 
 
+def _seconds(run: Run) -> float:
+    if run.cost.wall_seconds or run.ended_at is None:
+        return run.cost.wall_seconds
+    return (run.ended_at - run.started_at).total_seconds()
+
+
 def _page(page: RunPage) -> list[Block]:
     run = page.run
     facts: list[tuple[Any, ...]] = [
         (dim("run"), (strong(run.name), f"  {run.kind}  ", state("cached" if run.cached else run.status))),
         (dim("experiment"), page.experiment),
-        (dim("started"), f"{words.moment(run.started_at)} by {page.started_by}, took {words.took(run.seconds)}"),
+        (dim("started"), _started(page)),
     ]
     if page.parent is not None:
         facts.append((dim("part of"), f"{page.parent.name}  {page.parent.id}"))
     facts += [(dim("parameter"), f"{name} = {text}") for name, text in page.params]
-    facts += [(dim("metric"), f"{name} = {words.figure(number)}") for name, number in run.metrics]
+    facts += [(dim("metric"), _standing(one)) for one in page.standing]
+    if not page.standing:
+        facts += [(dim("metric"), f"{name} = {words.figure(number)}") for name, number in run.metrics]
+    facts += [(dim("data"), f"{one.name}  {one.digest}") for one in page.datasets]
+    facts += [(dim("file"), (f"{one.path}  ", dim(one.digest))) for one in page.files]
     for label, links in (("input", page.inputs), ("output", page.outputs)):
         facts += [(dim(label), (f"{name}  ", dim(digest))) for name, digest in links]
     for label, digest in (("code", page.code), ("environment", page.environment), ("step key", page.step_key)):
@@ -192,6 +229,20 @@ def _page(page: RunPage) -> list[Block]:
     if page.log:
         blocks += ["", (strong("log"),), page.log.rstrip("\n")]
     return blocks
+
+
+def _started(page: RunPage) -> str:
+    run = page.run
+    took = f"took {words.took(run.seconds)}" if page.ended_at or run.seconds else "goes on"
+    return f"{words.moment(run.started_at)} by {page.started_by}, {took}"
+
+
+def _standing(metric: Standing) -> str:
+    """How a metric stands, with its bounds where it has moved."""
+    text = f"{metric.key} = {words.figure(metric.value)}"
+    if metric.low is None or metric.low == metric.high:
+        return text
+    return f"{text}  at step {metric.step:,}, from {words.figure(metric.low)} to {words.figure(metric.high)}"
 
 
 def _children(children: tuple[RunLine, ...]) -> Table:

@@ -28,6 +28,7 @@ from stellwerk.releases.shelves import ENDPOINTS, RELEASES, VERDICTS
 from stellwerk.reviews.shelves import CASES
 from stellwerk.tracking.model import Run
 from stellwerk.tracking.shelves import RUNS
+from stellwerk.tracking.tables import lasted
 
 EVENTS = 25
 QUIET = ("run.started", "evidence.signed", "access.granted")
@@ -133,7 +134,7 @@ def run_line(run: Run) -> RunLine:
         kind=run.kind,
         status=run.status,
         started_at=run.started_at,
-        seconds=run.cost.wall_seconds,
+        seconds=lasted(run) or 0.0,
         cached=run.cached,
         metrics=tuple(sorted(run.metrics.items())),
     )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from stellwerk.releases.model import Signal
+from stellwerk.tracking.tables import Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +184,27 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetLine:
+    """Data that a run says it used."""
+
+    name: str
+    digest: str
+    """As the one who logged it computes it."""
+    source: str
+    context: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileLine:
+    """A file that a run logged."""
+
+    path: str
+    size: int
+    digest: str
+    """Empty for a folder whose content is not listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """One run with everything that is known of it."""
 
@@ -204,6 +226,17 @@ class RunPage:
     log: str
     children: tuple[RunLine, ...]
     graph: Graph
+    experiment_id: str = ""
+    user: str = ""
+    """Who ran it, by what the machine that ran it says."""
+    standing: tuple[Standing, ...] = ()
+    """How its metrics stand."""
+    datasets: tuple[DatasetLine, ...] = ()
+    files: tuple[FileLine, ...] = ()
+    """The first of the files that it logged."""
+    elsewhere: str = ""
+    """Where its files are, if not here."""
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,21 +12,16 @@ from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.core.names import new_id
-from stellwerk.core.search import Clause, Order, Subject, parse_filter, parse_order
+from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
 from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store.ports import Blobs
 from stellwerk.tracking import experiments, rules, segments
 from stellwerk.tracking.model import OPEN, DatasetUse, Latest, ModelUse, Point, Run, Score, Status
-from stellwerk.tracking.ports import Finder, Points
+from stellwerk.tracking.ports import THEN, Finder, Points
 from stellwerk.tracking.segments import Series
 from stellwerk.tracking.shelves import RUNS
 
-_THEN = (
-    Order(Subject("attribute", "start_time"), descending=True),
-    Order(Subject("attribute", "run_id"), descending=False),
-)
-"""What MLflow's clients expect of equals."""
 NAME_TAG = "mlflow.runName"
 PARENT_TAG = "mlflow.parentRunId"
 """Tags that say what a field of a run says; both are kept alike."""
@@ -127,7 +122,7 @@ class Logbook:
             Invalid: `invalid-filter` or `invalid-order`, with what was expected.
         """
         clauses = [*parse_filter(where), Clause(Subject("attribute", "experiment"), "IN", tuple(of))]
-        criteria = (*parse_order(order), *_THEN)
+        criteria = (*parse_order(order), *THEN)
         if not of or limit == 0:
             return []
         with self._book.read() as reader:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from stellwerk.core.search import Clause, Order
+from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.tracking.model import Latest, Point, Run, Score
 from stellwerk.tracking.segments import Series
+
+THEN = (
+    Order(Subject("attribute", "start_time"), descending=True),
+    Order(Subject("attribute", "run_id"), descending=False),
+)
+"""What MLflow's clients expect of equals."""
 
 
 class Finder(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from stellwerk.core import canonical
@@ -74,6 +74,17 @@ def points(data: bytes) -> list[Point]:
     for one in head:
         block, at = data[at : at + one["bytes"]], at + one["bytes"]
         found += _series(block, one["count"]).points(one["key"])
+    return found
+
+
+def decode_some(data: bytes, keys: Collection[str]) -> dict[str, Series]:
+    """The points of those of some metrics that the segment has. Raises `Corrupt`."""
+    at, head = _head(data)
+    found: dict[str, Series] = {}
+    for one in head:
+        if one["key"] in keys:
+            found[one["key"]] = _series(data[at : at + one["bytes"]], one["count"])
+        at += one["bytes"]
     return found
 
 

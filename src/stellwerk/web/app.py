@@ -10,17 +10,18 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from stellwerk.access.rules import require
 from stellwerk.core import canonical
 from stellwerk.core.clock import format_instant
-from stellwerk.core.errors import NotFound, StellwerkError
+from stellwerk.core.errors import NotFound
 from stellwerk.governance.dossier import Dossier
 from stellwerk.serving.service import EndpointServer
 from stellwerk.web import blobs, errors, inference, openapi
 from stellwerk.web.bodies import read_json
 from stellwerk.web.doors import mlflow
+from stellwerk.web.pages import RunPages, page
 from stellwerk.web.routing import OPEN, GuardedRoute, matrix, route
 from stellwerk.web.ui import render
 from stellwerk.web.wall import LOOPBACK, Wall
@@ -96,20 +97,15 @@ class _Desk:
         """The pages for people."""
         made = [
             ("/", self._board, "releases:read"),
-            ("/runs/{run}", self._run, "runs:read"),
             ("/trace/{subject:path}", self._trace, "ledger:read"),
             ("/dossier/{release}", self._dossier, "ledger:read"),
         ]
-        pages = [route(path, _page(page), ["GET"], permission=need, guard=self.guard) for path, page, need in made]
+        pages = [route(path, page(draw), ["GET"], permission=need, guard=self.guard) for path, draw, need in made]
+        pages += RunPages(self._rooms).routes(self.guard)
         return [*pages, route("/static/{name}", self._static, ["GET"], permission=OPEN)]
 
     def _board(self, _request: Request) -> str:
         return render.render_board(ops.board.perform(self._rooms, {}))
-
-    def _run(self, request: Request) -> str:
-        return render.render_run(
-            ops.run_page.perform(self._rooms, {"run": request.path_params["run"]}), simulated=self._simulated()
-        )
 
     def _trace(self, request: Request) -> str:
         asked = {"subject": request.path_params["subject"], "down": request.query_params.get("down") == "1"}
@@ -127,18 +123,6 @@ class _Desk:
         if found is None:
             raise NotFound("there is nothing under this path")
         return Response(found[0], media_type=found[1], headers={"Cache-Control": "no-cache"})
-
-
-def _page(draw: Any) -> Any:
-    async def page(request: Request) -> Response:
-        try:
-            return HTMLResponse(await run_in_threadpool(draw, request))
-        except StellwerkError as error:
-            status = errors.status_of(error)
-            return HTMLResponse(render.render_error(status, error.message, error.hint), status)
-
-    page.__name__ = draw.__name__.strip("_")
-    return page
 
 
 def _json(value: Any) -> Response:

@@ -25,7 +25,9 @@ from stellwerk.store.collecting import Collection
 from stellwerk.store.model import Damage
 from stellwerk.store.scrubbing import Scrub
 from stellwerk.store.working.model import CheckedOut, Progress, silent
+from stellwerk.tracking.curves import Axis, Curve
 from stellwerk.tracking.model import Run
+from stellwerk.tracking.tables import ExperimentLine, RunTable
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.calls import Operation
 from stellwerk.workspace.checking import BookReport
@@ -418,6 +420,40 @@ class Workspace:
         """
         asked = {"where": where, "order": tuple(order), "experiment": experiment, "parent": parent}
         return _call(self._caller, ops.search_runs, **asked, limit=limit, offset=offset)
+
+    def experiments(self) -> tuple[ExperimentLine, ...]:
+        """Experiments with how many runs they have; those in which something ran last come first."""
+        return _call(self._caller, ops.list_experiments)
+
+    def run_table(
+        self,
+        experiment: str,
+        where: str = "",
+        *,
+        order: Sequence[str] = (),
+        columns: Sequence[str] = (),
+        limit: int = 100,
+        offset: int = 0,
+    ) -> RunTable:
+        """Runs of an experiment with some columns, such as `metrics.auc` or `params.depth`; nothing else is read.
+
+        Args:
+            experiment: Its id, as `experiments` names it.
+        """
+        asked = {"experiment": experiment, "where": where, "order": tuple(order), "columns": tuple(columns)}
+        return _call(self._caller, ops.table_of_runs, **asked, limit=limit, offset=offset)
+
+    def curves(
+        self, runs: Sequence[str], keys: Sequence[str], *, points: int = 200, axis: Axis = "step", smooth: float = 0.0
+    ) -> tuple[Curve, ...]:
+        """The curves of some metrics of some runs, thinned to so many points with the extremes of every stretch.
+
+        Args:
+            axis: What the points are ordered by, `step` or `time`.
+            smooth: The weight of what was before, from 0 to below 1.
+        """
+        asked = {"runs": tuple(runs), "keys": tuple(keys)}
+        return _call(self._caller, ops.curves_of_runs, **asked, points=points, axis=axis, smooth=smooth)
 
     def declare(self, endpoint: EndpointSpec) -> EndpointSpec:
         """Make an endpoint's declaration known."""

@@ -39,16 +39,19 @@ from stellwerk.releases.service import Interlocking
 from stellwerk.reviews.service import Inbox
 from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
+from stellwerk.tracking.adapters.cells import SqlCells
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.artifacts import Artifacts
 from stellwerk.tracking.charting import Charting
+from stellwerk.tracking.curves import Curves
 from stellwerk.tracking.evaluations import Evaluations
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.logged import LoggedModels
 from stellwerk.tracking.scorers import Scorers
 from stellwerk.tracking.service import Runs
+from stellwerk.tracking.tables import Tables
 from stellwerk.tracking.traced import Trace
 from stellwerk.tracking.traces import Traces
 from stellwerk.workspace import layout as folders
@@ -112,6 +115,9 @@ class Rooms:
         self.charting = Charting(self.book, self.logbook)
         self.evaluations = Evaluations(self.book, self.clock)
         self.scorers = Scorers(self.book, self.clock)
+        cells = SqlCells()
+        self.tables = Tables(self.book, finder, points, cells)
+        self.curves = Curves(self.book, self.blobs, points, cells)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)
         self.registry = Registry(self.book, self.clock, _Releases(self))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from stellwerk.core.errors import Corrupt
+from collections.abc import Iterator
+
+from stellwerk.core.errors import Corrupt, NotFound
 from stellwerk.governance import board as boards
-from stellwerk.governance.model import Board, Edge, Graph, Node, RunPage
+from stellwerk.governance.model import Board, DatasetLine, Edge, FileLine, Graph, Node, RunLine, RunPage
 from stellwerk.governance.trace import Tracer
 from stellwerk.releases import signals
 from stellwerk.releases.model import SignalState
 from stellwerk.tracking.model import Run
+from stellwerk.tracking.rules import artifacts_of, spelled
+from stellwerk.tracking.tables import standing
 from stellwerk.workspace.rooms import Rooms
 
 LOG_CHARACTERS = 100_000
+FILES_SHOWN = 200
+HERE = "mlflow-artifacts:/"
+"""How addresses of artifacts begin that are kept in this workspace."""
 
 
 def signal(rooms: Rooms, endpoint: str) -> SignalState:
@@ -68,19 +75,32 @@ def tracer(rooms: Rooms) -> Tracer:
 
 def run_page(rooms: Rooms, run_id: str) -> RunPage:
     """One run with its steps as a graph."""
-    run = rooms.runs.get(run_id)
+    found = rooms.logbook.get(run_id)
+    run = found.run
     children = sorted(rooms.runs.search(parent=run_id, limit=1000), key=lambda child: child.id)
     log = ""
     if run.log is not None:
         log = rooms.blobs.get(run.log)[-LOG_CHARACTERS:].decode("utf-8", "replace")
     return RunPage(
         run=boards.run_line(run),
-        experiment=run.experiment,
+        experiment=rooms.experiments.get(run.experiment).name,
+        experiment_id=run.experiment,
+        user=run.user,
+        standing=tuple(map(standing, found.metrics)),
+        datasets=tuple(
+            DatasetLine(
+                name=one.name, digest=one.digest, source=one.source, context=one.tags.get("mlflow.data.context", "")
+            )
+            for one in run.datasets
+        ),
+        files=tuple(_files(rooms, run)),
+        elsewhere="" if artifacts_of(run).startswith(HERE) else artifacts_of(run),
+        deleted=found.deleted,
         started_by=run.started_by,
         ended_at=run.ended_at,
         error=run.error,
-        parent=boards.run_line(rooms.runs.get(run.parent)) if run.parent else None,
-        params=tuple((key, str(value)) for key, value in run.params.items()),
+        parent=_parent(rooms, run),
+        params=tuple((key, spelled(value)) for key, value in run.params.items()),
         tags=tuple(run.tags.items()),
         inputs=tuple(run.inputs.items()),
         outputs=tuple(run.outputs.items()),
@@ -93,6 +113,37 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         children=tuple(map(boards.run_line, children)),
         graph=_graph(children),
     )
+
+
+def _files(rooms: Rooms, run: Run) -> Iterator[FileLine]:
+    """The files that a run logged, with folders opened, as long as they are not many."""
+    # Not every workspace has a tree of artifacts yet; where it does, it lists what is directly in a folder.
+    tree = getattr(rooms, "artifacts", None)
+    home = artifacts_of(run)
+    if tree is None or not home.startswith(HERE):
+        return
+    waiting, left = [""], FILES_SHOWN
+    while waiting and left > 0:
+        folder = waiting.pop(0)
+        for one in tree.list("/".join(filter(None, (home.removeprefix(HERE), folder))), limit=left):
+            path = f"{folder}/{one.name}" if folder else one.name
+            if one.digest is None:
+                waiting.append(path)
+            else:
+                left -= 1
+                yield FileLine(path=path, size=one.size, digest=one.digest)
+    for folder in waiting:
+        yield FileLine(path=f"{folder}/", size=0, digest="")
+
+
+def _parent(rooms: Rooms, run: Run) -> RunLine | None:
+    """What a run is part of, unless it names something that is not here."""
+    if not run.parent:
+        return None
+    try:
+        return boards.run_line(rooms.runs.get(run.parent))
+    except NotFound:
+        return None
 
 
 def _graph(children: list[Run]) -> Graph:

@@ -15,6 +15,7 @@ from stellwerk.core.errors import StellwerkError
 from stellwerk.core.search import Clause, Subject, parse_filter
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import StandingClock
+from stellwerk.tracking.adapters import finder
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.model import Point, Run
@@ -274,6 +275,35 @@ def test_conditions_look_into_an_index(database: Database, clock: StandingClock)
         clause = Clause(Subject(entity, key), comparator, value)  # type: ignore[arg-type]
         plan = _plan(database, clause)
         assert index in plan, plan
+
+
+@pytest.mark.parametrize("comparator", ["=", "!=", "LIKE", "IS NULL", "IS NOT NULL"])
+def test_no_condition_reads_all_values_without_statistics(
+    database: Database, clock: StandingClock, comparator: str
+) -> None:
+    """A database that was never analysed looks up what it needs, too."""
+    log(of(database, clock), clock, "r", params={"depth": "7"})
+
+    plan = _plan(database, Clause(Subject("param", "depth"), comparator, "7"))  # type: ignore[arg-type]
+
+    assert "run_values USING PRIMARY KEY (workspace=?)" not in plan
+
+
+def test_an_order_is_the_same_among_many_and_few(
+    database: Database, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the index or by looking at each run; what has no value or no number comes last, and equals newest first."""
+    runs = of(database, clock)
+    for number in range(12):
+        log(runs, clock, f"r{number}", metrics={"auc": number % 3} if number % 4 else {})
+    answers = []
+    for many in (1, 1000):
+        monkeypatch.setattr(finder, "MANY", many)
+        for order in ("metrics.auc", "metrics.auc DESC", "start_time", "end_time DESC", "metrics.none"):
+            for limit, offset in ((3, 0), (3, 5), (9, 0), (20, 0), (4, 10)):
+                answers.append([run.name for run in runs.search(order=[order], limit=limit, offset=offset)])
+
+    assert answers[: len(answers) // 2] == answers[len(answers) // 2 :]
 
 
 def _plan(database: Database, clause: Clause) -> str:

@@ -17,9 +17,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Invalid
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
-from stellwerk.web.ui import render, words
+from stellwerk.tracking.curves import Curve
+from stellwerk.tracking.tables import ColumnLine, Compared, ExperimentLine, Row, RunTable
+from stellwerk.web.ui import drawing, listing, render, words
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
 
@@ -44,6 +48,7 @@ ATTACKS = (
 TEXT = st.sampled_from(ATTACKS) | st.text(alphabet=st.characters(exclude_categories=()), max_size=40)
 _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXT,
+    Digest: TEXT,
     int: st.integers(-10, 10**12),
     float: st.floats() | st.floats(0, 1),
     bool: st.booleans(),
@@ -59,7 +64,9 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return st.sampled_from(arguments)
-    if origin is types.UnionType:
+    if origin is dict:
+        return st.dictionaries(*map(values_of, arguments), max_size=3)
+    if origin in (types.UnionType, typing.Union):
         return st.one_of(*map(values_of, arguments))
     if origin is tuple and arguments[-1] is Ellipsis:
         return st.lists(st.deferred(lambda: values_of(arguments[0])), max_size=3).map(tuple)
@@ -75,7 +82,7 @@ _HTML = (
 _HTML += (
     " header html input kbd label li link main meta nav noscript ol p pre script section span strong summary table"
 )
-_HTML += " tbody td th thead time title tr ul article"
+_HTML += " tbody td th thead time title tr ul article option select fieldset legend i"
 _SVG = "svg rect circle line path polygon polyline text title a"
 TAGS = set((_HTML + " " + _SVG).split())
 VOID = {"br", "input", "link", "meta"}
@@ -84,7 +91,10 @@ _ATTRIBUTES = (
     "aria-haspopup aria-live hidden datetime scope method placeholder autocomplete spellcheck checked http-equiv "
     "viewbox width height x y x1 x2 y1 y2 cx cy r rx d dx points text-anchor preserveaspectratio "
     "data-live data-keep data-row data-filter data-filter-input data-copy data-needs-script data-theme-button "
-    "data-keys-button data-keys-switch data-since colspan data-graph data-node data-from data-to data-peek"
+    "data-keys-button data-keys-switch data-since colspan data-graph data-node data-from data-to data-peek "
+    "action for value min max step maxlength autocapitalize selected rel aria-sort aria-describedby aria-invalid "
+    "data-search data-box data-swap data-auto data-compare data-compare-button data-changed data-steady data-pick-all "
+    "data-no-script data-chart data-run data-name data-x data-y data-pointer"
 )
 ATTRIBUTES = set(_ATTRIBUTES.split())
 
@@ -185,6 +195,72 @@ def test_no_dossier_breaks_out(dossier: Dossier) -> None:
 def test_no_error_breaks_out(title: str, hint: str) -> None:
     """An error page shows what a stranger typed, as text."""
     assert "script" in dict(check(render.render_error(400, title, hint)).skeleton)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> RunTable:
+    """A table whose rows are as wide as it says."""
+    columns = draw(st.lists(TEXT.filter(bool) | st.just("metrics.auc"), max_size=4, unique=True))
+    cell = st.none() | st.floats() | TEXT
+    rows = [
+        dataclasses.replace(row, cells=tuple(draw(cell) for _ in columns))
+        for row in draw(st.lists(values_of(Row), max_size=3))
+    ]
+    return dataclasses.replace(draw(values_of(RunTable)), columns=tuple(columns), rows=tuple(rows))
+
+
+@st.composite
+def curves(draw: st.DrawFn, run: st.SearchStrategy[str], key: st.SearchStrategy[str]) -> Curve:
+    """A curve whose columns are of one length."""
+    whole = st.integers(-(2**63), 2**63 - 1)
+    points = draw(st.lists(st.tuples(whole, whole, st.floats()), max_size=5))
+    made = draw(values_of(Curve))
+    at, step, value = (tuple(point[i] for point in points) for i in range(3))
+    return dataclasses.replace(made, run=draw(run), key=draw(key), at=at, step=step, value=value)
+
+
+@PATIENT
+@given(st.lists(values_of(ExperimentLine), max_size=3), TEXT, TEXT)
+def test_no_list_of_experiments_breaks_out(found: list[ExperimentLine], wanted: str, address: str) -> None:
+    """Any experiments render, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_experiments(found, wanted, 3, address)).skeleton)
+
+
+@PATIENT
+@given(tables(), st.lists(st.tuples(st.sampled_from(["where", "order", "column", "page", "size"]), TEXT)), TEXT)
+def test_no_table_of_runs_breaks_out(table: RunTable, pairs: list[tuple[str, str]], text: str) -> None:
+    """Any runs in any columns render, whatever the address says, and with any problem."""
+    asked = listing.read(pairs, "/experiments/1")
+    shown = listing.listing(table, asked, [ColumnLine(name=f"tags.{text}", runs=1, chosen=True)], samples.NOW)
+    for problem in (None, Invalid(text, hint=text)):
+        page = render.render_experiment(table, asked, shown, problem=problem, address=text)
+        assert "script" in dict(check(page).skeleton)
+
+
+@PATIENT
+@given(values_of(RunPage), st.lists(curves(TEXT, TEXT), max_size=4), TEXT, st.booleans())
+def test_no_curve_breaks_out(page: RunPage, found: list[Curve], text: str, log: bool) -> None:
+    """Any curves render, also such as no number can be drawn of."""
+    look = drawing.read([("match", text), ("scale", "log" if log else ""), ("by", "time"), ("smooth", text)])
+    panel = drawing.panel(look, found, found, names={curve.run: text for curve in found})
+
+    assert "script" in dict(check(render.render_run(page, panel=panel)).skeleton)
+
+
+@PATIENT
+@given(st.lists(values_of(Compared), max_size=4, unique_by=lambda run: run.id), st.data())
+def test_no_comparison_breaks_out(runs: list[Compared], data: st.DataObject) -> None:
+    """Any runs side by side render, whatever the address says."""
+    pairs = data.draw(
+        st.lists(st.tuples(st.sampled_from(["curve", "axis", "x", "y", "all", "run"]), TEXT), max_size=4)
+    )
+
+    def draw(keys: tuple[str, ...]) -> tuple[list[Curve], list[Curve]]:
+        one = curves(st.sampled_from([run.id for run in runs]), st.sampled_from(keys))
+        return data.draw(st.lists(one, max_size=3)), []
+
+    shown = drawing.comparison(drawing.read(pairs), runs, draw)
+    assert "script" in dict(check(render.render_comparison(shown, pairs)).skeleton)
 
 
 def twisted(value: Any, text: str) -> Any:

@@ -19,12 +19,15 @@ from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
 from stellwerk.tracking import rules
 from stellwerk.tracking.model import Run
+from stellwerk.tracking.ports import THEN
 from stellwerk.tracking.shelves import RUNS
 
 HEAD = 200
 """Characters of a text that are in an index. PostgreSQL takes no row of more than 2,700 bytes into one."""
 CONTEXT = "mlflow.data.context"
 """The tag of a dataset that says what it was used for."""
+MANY = 5000
+"""Runs of an experiment from which on an order is read from an index, instead of making it of all of them."""
 LONGEST_KEY = 500
 """In bytes of UTF-8. What has a longer name is shown with its run, and cannot be sought."""
 
@@ -112,7 +115,7 @@ class SqlFinder:
         without: Collection[str] = (),
     ) -> list[str]:
         runs = RUNS.table
-        query = sa.select(runs.c.id).where(runs.c.workspace == reader.workspace)
+        conditions = [runs.c.workspace == reader.workspace]
         if deleted is not None:
             binned = sa.select(values.c.run).where(
                 values.c.workspace == reader.workspace, values.c.entity == "state", values.c.key == "deleted",
@@ -123,9 +126,14 @@ class SqlFinder:
                 if without
                 else runs.c.id.in_(binned)
             )
-            query = query.where(gone if deleted else sa.not_(gone))
-        for clause in where:
-            query = query.where(_condition(clause, reader.workspace))
+            conditions.append(gone if deleted else sa.not_(gone))
+        conditions += [_condition(clause, reader.workspace) for clause in where]
+        if order and _by_value(order[0].subject) and order[1:] in ((), THEN) and _of_many(reader, where):
+            query = _first_by_value(reader, order, conditions)
+            found = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
+            if len(found) == limit:  # else there are also runs without a value, which come last
+                return [str(row.run) for row in found]
+        query = sa.select(runs.c.id).where(*conditions)
         for criterion in order:
             measure = _measure(criterion.subject)
             if criterion.subject not in _ALWAYS:
@@ -135,6 +143,48 @@ class SqlFinder:
         query = query.order_by(runs.c.started_at.desc(), runs.c.id.desc())
         found = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
         return [str(row.id) for row in found]
+
+
+def _by_value(subject: Subject) -> bool:
+    """Whether an index holds runs in this order."""
+    return subject.numeric and _column(subject) is None
+
+
+def _of_many(reader: Reader, where: Sequence[Clause]) -> bool:
+    """Whether nothing but experiments is asked for, and those have many runs.
+
+    Then an index in the order asked for leads to the first of them soon; otherwise it could be read to its end.
+    """
+    if any(clause.subject != Subject("attribute", "experiment") for clause in where):
+        return False
+    runs = RUNS.table
+    some = sa.select(sa.literal(1).label("one")).select_from(runs).where(
+        runs.c.workspace == reader.workspace, *(_condition(clause, reader.workspace) for clause in where)
+    )  # fmt: skip
+    return int(reader.execute(sa.select(sa.func.count()).select_from(some.limit(MANY).subquery())).scalar()) == MANY
+
+
+def _first_by_value(reader: Reader, order: Sequence[Order], conditions: Sequence[Any]) -> sa.Select[Any]:
+    """Runs that have a value, by its index."""
+    subject = order[0].subject
+    runs, ranked = RUNS.table, values.alias("ranked")
+    mine = (runs.c.workspace == ranked.c.workspace, runs.c.id == ranked.c.run)
+    begun = sa.select(runs.c.started_at).where(*mine).correlate(ranked).scalar_subquery()
+    return (
+        sa.select(ranked.c.run)
+        .where(
+            ranked.c.workspace == reader.workspace,
+            ranked.c.entity == subject.entity,
+            ranked.c.key == plain(subject.key),
+            ranked.c.number.is_not(None),
+            sa.exists().where(*mine, *conditions).correlate(ranked),
+        )
+        .order_by(
+            ranked.c.number.desc() if order[0].descending else ranked.c.number,
+            begun.desc(),
+            ranked.c.run if order[1:] else ranked.c.run.desc(),
+        )
+    )
 
 
 def can_be_sought(key: str) -> bool:
@@ -190,15 +240,19 @@ def _condition(clause: Clause, workspace: str) -> Any:
     else:
         rows = rows.where(values.c.entity == subject.entity, values.c.key == plain(subject.key))
     run = RUNS.table.c.id
-    if clause.comparator == "IS NULL":
-        return run.not_in(rows)
-    if clause.comparator == "IS NOT NULL":
-        return run.in_(rows)
+    # What an index holds is looked up there, once for all runs. Everything else is asked of each run by itself, which
+    # ends with the last run that is wanted: without statistics SQLite would read all values of all runs instead.
+    of_run = rows.where(values.c.run == run).correlate(RUNS.table)
+    if clause.comparator in ("IS NULL", "IS NOT NULL"):
+        return of_run.exists() if clause.comparator == "IS NOT NULL" else sa.not_(of_run.exists())
     if subject.numeric:
         return run.in_(rows.where(_compared(values.c.number, clause)))
     if clause.comparator == "=":
-        rows = rows.where(values.c.head == plain(str(clause.value))[:HEAD])
-    return run.in_(rows.where(_compared(values.c.text, clause)))
+        wanted = plain(str(clause.value))
+        if len(wanted) < HEAD:
+            return run.in_(rows.where(values.c.head == wanted))
+        of_run = of_run.where(values.c.head == wanted[:HEAD])
+    return of_run.where(_compared(values.c.text, clause)).exists()
 
 
 def _column(subject: Subject) -> Any:

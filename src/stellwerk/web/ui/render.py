@@ -7,7 +7,8 @@ in Python. The pages need no inline script or style and so work under the strict
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -17,9 +18,13 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stellwerk.core.digest import short
+from stellwerk.core.errors import Invalid
 from stellwerk.governance.model import Board, EndpointCard, Graph, Node, RunPage, Trace
-from stellwerk.web.ui import charts, gauges, words
+from stellwerk.tracking.tables import MAX_COMPARED, ExperimentLine, RunTable
+from stellwerk.web.ui import charts, drawing, gauges, words
+from stellwerk.web.ui.drawing import Comparison, Panel
 from stellwerk.web.ui.graph import HEIGHT, WIDTH, lay_out
+from stellwerk.web.ui.listing import SIZES, Asked, Listing
 
 if TYPE_CHECKING:  # the rooms behind it are heavy, and drawing needs only the value
     from stellwerk.governance.dossier import Dossier
@@ -47,10 +52,53 @@ def render_board(board: Board) -> str:
     return _page("board.html", board=board, counts=counts, simulated=board.now if board.simulated else None)
 
 
-def render_run(page: RunPage, *, simulated: datetime | None = None) -> str:
+def render_run(page: RunPage, *, panel: Panel | None = None, simulated: datetime | None = None) -> str:
     """One run with all that is known of it. `simulated` is the workspace's time where it replays history."""
     log, left_out = words.tail(page.log)
-    return _page("run.html", page=page, run=page.run, log=log, left_out=left_out, simulated=simulated)
+    return _page("run.html", page=page, run=page.run, panel=panel, log=log, left_out=left_out, simulated=simulated)
+
+
+def render_experiments(
+    shown: Sequence[ExperimentLine], wanted: str, total: int, address: str, *, simulated: datetime | None = None
+) -> str:
+    """The experiments whose names hold what is wanted, out of all."""
+    return _page(
+        "experiments.html", experiments=shown, wanted=wanted, total=total, server=address, simulated=simulated
+    )
+
+
+def render_experiment(
+    table: RunTable,
+    asked: Asked,
+    listing: Listing,
+    *,
+    problem: Invalid | None = None,
+    address: str = "",
+    simulated: datetime | None = None,
+) -> str:
+    """The runs of an experiment as a table; `problem` is what is wrong with what was typed."""
+    return _page(
+        "experiment.html",
+        table=table,
+        asked=asked,
+        listing=listing,
+        problem=problem,
+        server=address,
+        sizes=SIZES,
+        most=MAX_COMPARED,
+        simulated=simulated,
+    )
+
+
+def render_comparison(
+    comparison: Comparison,
+    asked: Sequence[tuple[str, str]],
+    *,
+    missing: int = 0,
+    simulated: datetime | None = None,
+) -> str:
+    """Runs side by side. `asked` is the address, which the forms of the page carry on."""
+    return _page("compare.html", shown=comparison, asked=asked, missing=missing, simulated=simulated)
 
 
 def render_trace(trace: Trace, *, simulated: datetime | None = None) -> str:
@@ -98,18 +146,22 @@ def _environment() -> Environment:
         left=words.left,
         local=words.local,
         moment=words.moment,
+        number=words.number,
         prose=words.prose,
+        quoted=shlex.quote,
         share=words.share,
         short=short,
         size=words.size,
         stamp=words.stamp,
         took=words.took,
+        urlpart=words.urlpart,
         wrap=words.wrap,
     )
     environment.globals.update(
         address=words.page,
         asset=_asset,
         quality_chart=_quality_chart,
+        quantity=drawing.label,
         lease_bar=gauges.lease,
         risk_gauge=gauges.risk,
         drift_bars=gauges.drift,

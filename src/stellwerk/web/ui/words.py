@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote
@@ -108,6 +109,34 @@ def figure(value: float | None, extra: int = 0) -> str:
     return text.replace("-", "−")
 
 
+def plain_sign(text: str) -> str:
+    """A number with the sign that is as wide as its digits."""
+    return text.replace("-", "−")
+
+
+def number(value: float | str | None) -> str:
+    """A metric's value with four telling digits, or a sign for one that is not finite; None is a dash."""
+    return "–" if value is None else column([value])[0]
+
+
+def column(values: Sequence[float | str | None]) -> list[str]:
+    """Numbers of one column with equally many decimals, so that their points stand in line."""
+    known = [abs(one) for one in values if isinstance(one, float | int) and math.isfinite(one)]
+    most = max(known, default=0.0)
+    if not known or most >= 1e6 or 0 < most < 1e-3:
+        return ["" if one is None else figure(float(one)) for one in values]
+    places = 0 if all(one == int(one) for one in known) else min(max(3 - math.floor(math.log10(most or 1.0)), 0), 6)
+    return [_in_line(one, places) for one in values]
+
+
+def _in_line(value: float | str | None, places: int) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) or not math.isfinite(value) or 0 < abs(value) < 10.0**-places:
+        return figure(float(value))
+    return plain_sign(f"{value:,.{places}f}")
+
+
 def share(value: float | None) -> str:
     """A fraction as percent; None is a dash."""
     if value is None or not math.isfinite(value):
@@ -186,6 +215,11 @@ def page(kind: str, identity: str) -> str:
     if identity in ("", ".", ".."):
         return ""
     return f"/{kind}/{quote(identity, safe=':@', errors='replace')}"
+
+
+def urlpart(text: str) -> str:
+    """A text as a value in the query of an address."""
+    return quote(text, safe="", errors="replace")
 
 
 def local(link: str) -> str:

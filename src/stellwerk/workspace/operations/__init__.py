@@ -27,7 +27,7 @@ from stellwerk.workspace.operations.ledger import (
     rotate_key,
     signed_checkpoints,
 )
-from stellwerk.workspace.operations.logging import begin_run, end_run, list_experiments, log_points, log_run
+from stellwerk.workspace.operations.logging import begin_run, end_run, log_points, log_run
 from stellwerk.workspace.operations.models import (
     about_model,
     alias_model,
@@ -44,6 +44,13 @@ from stellwerk.workspace.operations.models import (
     seal_gate,
     unalias_model,
     unprotect_alias,
+)
+from stellwerk.workspace.operations.pages import (
+    columns_of_runs,
+    compare_runs,
+    curves_of_runs,
+    list_experiments,
+    table_of_runs,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
 from stellwerk.workspace.operations.releases import (
@@ -80,8 +87,11 @@ __all__ = [
     "board",
     "close_runs",
     "collect",
+    "columns_of_runs",
     "compare",
+    "compare_runs",
     "confirm_contract",
+    "curves_of_runs",
     "decide_case",
     "declare_endpoint",
     "delete_artifacts",
@@ -148,6 +158,7 @@ __all__ = [
     "stop",
     "story",
     "table_of_data",
+    "table_of_runs",
     "trace",
     "unalias_model",
     "unprotect_alias",

@@ -6,7 +6,7 @@ import base64
 
 from stellwerk.core.errors import Conflict, Invalid
 from stellwerk.tracking import rules, segments
-from stellwerk.tracking.model import Experiment, Run, Status
+from stellwerk.tracking.model import Run, Status
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.rooms import Rooms
 
@@ -59,9 +59,3 @@ def log_points(rooms: Rooms, run: str, segment: str) -> int:
 def end_run(rooms: Rooms, run: str, status: Status = "finished", end: int | None = None) -> Run:
     """End a run that was begun by `runs.begin`; its points are sealed into the ledger."""
     return rooms.logbook.update(run, status=status, end=end).run
-
-
-@operation("experiments.list", "runs:read")
-def list_experiments(rooms: Rooms, where: str = "", limit: int = 1000, offset: int = 0) -> tuple[Experiment, ...]:
-    """Experiments that meet all conditions, the newest first."""
-    return tuple(rooms.experiments.search(where=where, limit=limit, offset=offset))

@@ -44,10 +44,23 @@
     setTimeout(() => button.classList.remove("done"), 1200);
   }
 
+  const pick = (target) => target.closest?.("[data-row]")?.querySelector("[name=run]");
+  const picks = () => all("[data-steady] [name=run]");
+  function count() {
+    const button = document.querySelector("[data-compare-button]");
+    if (!button) return;
+    const chosen = picks().filter((one) => one.checked).length;
+    button.disabled = chosen < 1;
+    button.firstChild.data = chosen ? `Compare ${chosen} selected` : "Compare the selected";
+    const whole = document.querySelector("[data-pick-all]");
+    if (whole) [whole.checked, whole.indeterminate] = [chosen > 0 && chosen === picks().length, chosen > 0 && chosen < picks().length];
+  }
+
   let pending = "";
   function onKey(event) {
     const target = event.target;
-    const typing = target.matches?.("input, textarea, select, [contenteditable]");
+    const typing = target.matches?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+    if (event.key === "Escape" && target.matches?.("[data-box]")) target.blur();
     if (event.key === "Escape" && target === input()) {
       input().value = "";
       filter();
@@ -59,8 +72,12 @@
     if (dialog.open) return;
     const pressed = pending + event.key;
     pending = event.key === "g" ? "g" : "";
+    const box = input() ?? document.querySelector("[data-box]");
     if (pressed === "gb") location.assign("/");
-    else if (event.key === "/" && input()) input().focus();
+    else if (pressed === "ge") location.assign("/experiments");
+    else if (event.key === "/" && box) box.focus();
+    else if (event.key === "x" && pick(target)) pick(target).click();
+    else if (event.key === "c" && document.querySelector("[data-compare-button]:not(:disabled)")) document.querySelector("[data-compare-button]").click();
     else if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
     else if (event.key === "t") nextTheme();
@@ -104,7 +121,136 @@
     panel.hidden = false;
   }
 
+  // Charts: what lies under the pointer is told beside it, and the same run lights up in every chart of the page.
+  const columns = new WeakMap();
+  function read(line) {
+    if (!columns.has(line)) {
+      const places = (line.getAttribute("points") ?? "").split(" ").map((pair) => pair.split(",").map(Number));
+      columns.set(line, { places, x: (line.dataset.x ?? "").split("\t"), y: (line.dataset.y ?? "").split("\t") });
+    }
+    return columns.get(line);
+  }
+  function nearest(places, x) {
+    let [low, high] = [0, places.length - 1];
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (places[middle][0] < x) low = middle; else high = middle;
+    }
+    return Math.abs(places[low][0] - x) < Math.abs(places[high][0] - x) ? low : high;
+  }
+  function said(line, value) {
+    const row = document.createElement("p");
+    const dab = document.createElement("i");
+    const number = document.createElement("b");
+    dab.className = `dab ${[...line.classList].find((one) => /^s\d$/.test(one)) ?? ""}`;
+    number.textContent = value;
+    row.append(dab, line.dataset.name, number);
+    return row;
+  }
+  function tell(chart, event) {
+    const plot = chart.querySelector(".plot");
+    const frame = plot.getBoundingClientRect();
+    const x = (100 * (event.clientX - frame.left)) / frame.width;
+    if (x < -2 || x > 102) return hush(chart);
+    const lines = all("polyline[data-y]", chart).filter((line) => read(line).places.length);
+    const over = event.target.closest?.("polyline[data-run], circle[data-run]");
+    lit(over?.dataset.run ?? null);
+    const rows = [];
+    let title = "";
+    if (lines.length) {
+      const points = lines.map((line) => [line, nearest(read(line).places, x)]);
+      const [first, place] = points.reduce((best, one) => (Math.abs(read(one[0]).places[one[1]][0] - x) < Math.abs(read(best[0]).places[best[1]][0] - x) ? one : best));
+      title = read(first).x[place];
+      const pointer = chart.querySelector("[data-pointer]");
+      for (const end of ["x1", "x2"]) pointer.setAttribute(end, `${read(first).places[place][0]}%`);
+      pointer.removeAttribute("hidden");
+      for (const [line, at] of points) rows.push(said(line, read(line).y[at]));
+    } else if (over?.dataset.name) rows.push(said(over, ""));
+    if (!rows.length) return hush(chart, true);
+    let box = chart.querySelector(".readout");
+    if (!box) chart.append(box = Object.assign(document.createElement("div"), { className: "readout" }));
+    const head = document.createElement("p");
+    head.className = "soft";
+    head.textContent = title;
+    box.replaceChildren(...(title ? [head] : []), ...rows);
+    const around = chart.getBoundingClientRect();
+    const left = event.clientX - around.left;
+    box.style.left = `${left + 14 + box.offsetWidth > around.width ? Math.max(0, left - 14 - box.offsetWidth) : left + 14}px`;
+    box.style.top = `${Math.max(0, event.clientY - around.top - box.offsetHeight - 8)}px`;
+  }
+  function lit(run) {
+    document.getElementById("main").classList.toggle("told", run !== null);
+    for (const one of all(".told-one")) one.classList.remove("told-one");
+    if (run !== null) for (const one of all("polyline[data-run], circle[data-run]")) one.classList.toggle("told-one", one.dataset.run === run);
+  }
+  function hush(chart, keep) {
+    chart.querySelector(".readout")?.remove();
+    chart.querySelector("[data-pointer]")?.setAttribute("hidden", "");
+    if (!keep) lit(null);
+  }
+
+  // Forms whose answer is a part of this page: the part is moved in, and the address says what is shown.
+  let asking = 0;
+  function address(form) {
+    const url = new URL(location.pathname, location.origin);
+    const own = new FormData(form);
+    for (const [key, value] of own) if (value !== "") url.searchParams.append(key, value);
+    return url;
+  }
+  async function swap(url, names) {
+    const mine = ++asking;
+    const page = await fetchPage(url);
+    if (mine !== asking) return null;
+    const fresh = page.getElementById("main");
+    for (const part of all("[data-swap]")) {
+      const next = names.includes(part.dataset.swap) && all("[data-swap]", fresh).find((one) => one.dataset.swap === part.dataset.swap);
+      if (!next) continue;
+      const adopted = document.adoptNode(next.cloneNode(true));
+      part.replaceWith(adopted);
+      dress(adopted);
+    }
+    shown = fresh;
+    return fresh;
+  }
+  let drawing = 0;
+  function redraw(form) {
+    clearTimeout(drawing);
+    drawing = setTimeout(async () => {
+      const url = address(form);
+      try { await swap(url, [form.dataset.auto]); } catch { return; }
+      history.replaceState(null, "", url);
+      carry(url);
+    }, 120);
+  }
+  // Each form carries the rest of the address: where one has changed it, the others follow.
+  function carry(url) {
+    for (const form of all("form[data-auto]")) {
+      const mine = new Set(all("[name]:not([type=hidden])", form).map((one) => one.name));
+      for (const old of all("input[type=hidden]", form)) old.remove();
+      for (const [name, value] of url.searchParams) {
+        if (!mine.has(name)) form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+      }
+    }
+  }
+  async function search(form) {
+    const url = address(form);
+    try {
+      const fresh = await swap(url, ["problem"]);
+      if (!fresh) return;
+      const wrong = fresh.querySelector("[data-search]").classList.contains("wrong");
+      form.classList.toggle("wrong", wrong);
+      form.querySelector("[data-box]").toggleAttribute("aria-invalid", wrong);
+      if (!wrong) location.assign(url);
+    } catch { location.assign(url); }
+  }
+
   function dress(main) {
+    for (const button of all("[data-no-script]", main)) button.hidden = true;
+    for (const chart of [...all("[data-chart]", main), ...(main.matches("[data-chart]") ? [main] : [])]) {
+      chart.addEventListener("pointermove", (event) => tell(chart, event));
+      chart.addEventListener("pointerleave", () => hush(chart));
+    }
+    count();
     for (const button of all("[data-copy]", main)) button.hidden = !navigator.clipboard;
     for (const element of all("[data-needs-script]", main)) element.hidden = false;
     for (const graph of all("[data-graph]", main)) {
@@ -130,13 +276,13 @@
   let shown = null;
   let missed = 0;
   let since = null;
-  function fetchPage() {
+  function fetchPage(url = location.pathname + location.search) {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
-      request.open("GET", location.pathname + location.search);
+      request.open("GET", url);
       request.responseType = "document";
       request.timeout = EVERY * 2;
-      request.onload = () => (request.status === 200 && request.response ? resolve(request.response) : reject(new Error(request.status)));
+      request.onload = () => ([200, 422].includes(request.status) && request.response ? resolve(request.response) : reject(new Error(request.status)));
       request.onerror = request.ontimeout = () => reject(new Error("no answer"));
       request.send();
     });
@@ -151,7 +297,8 @@
   }
   function busy() {
     const selection = document.getSelection();
-    return document.getElementById("keys").open || (selection && !selection.isCollapsed);
+    const held = document.activeElement?.closest?.("form[data-auto], form[data-search], .columns");
+    return document.getElementById("keys").open || (selection && !selection.isCollapsed) || held;
   }
   function show(fresh) {
     const old = document.getElementById("main");
@@ -171,17 +318,54 @@
   function place(details) {
     return `${details.closest("[data-row]")?.dataset.row}/${details.dataset.keep}`;
   }
+  // A table that is being read stays where it is: rows that are there are renewed in place, and that others came is
+  // said above it. More rows are asked for than are shown, so that those which came push none out.
+  const cell = (row) => row.querySelector("[name=run]").value;
+  function steady(fresh) {
+    const known = new Map(all("[data-steady] tbody tr").map((row) => [cell(row), row]));
+    const rows = all("[data-steady] tbody tr", fresh);
+    for (const next of rows) {
+      const old = known.get(cell(next));
+      if (!old || same(old, next)) continue;
+      const adopted = document.adoptNode(next.cloneNode(true));
+      const focused = document.activeElement === old;
+      adopted.querySelector("[name=run]").checked = old.querySelector("[name=run]").checked;
+      if (!same(old, next, "td.pick, td.took")) adopted.classList.add("fresh");
+      old.replaceWith(adopted);
+      if (focused) adopted.focus({ preventScroll: true });
+    }
+    const here = document.querySelector("[data-changed]");
+    const first = rows.slice(0, known.size).filter((row) => !known.has(cell(row))).length;
+    if (first && here.dataset.count !== String(first)) {
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Show" });
+      button.addEventListener("click", () => location.reload());
+      here.replaceChildren(first === 1 ? "1 run came in" : `${first} runs came in`, button);
+      here.dataset.count = String(first);
+    }
+    here.hidden = !first;
+  }
+  function same(old, next, but = "td.pick") {
+    const [before, after] = [old, next].map((row) => [...row.cells].filter((one) => !one.matches(but)).map((one) => one.textContent));
+    return before.length === after.length && before.every((text, place) => text === after[place]);
+  }
+  function wider() {
+    const url = new URL(location.href);
+    const size = picks().length;
+    if (document.querySelector("[data-steady]") && !url.searchParams.has("page")) url.searchParams.set("size", String(Math.min(size * 2, 400)));
+    return url;
+  }
   async function refresh() {
     if (document.hidden) return;
     try {
-      const page = await fetchPage();
+      const page = await fetchPage(wider());
       const fresh = page.getElementById("main");
       connected(true);
       for (const id of ["clock", "simulated"]) {
         const [now, then] = [document.getElementById(id), page.getElementById(id)];
         if (now && then && !now.isEqualNode(then)) now.replaceWith(document.adoptNode(then));
       }
-      if (fresh && !fresh.isEqualNode(shown) && !busy()) {
+      if (fresh && document.querySelector("[data-steady]")) steady(fresh);
+      else if (fresh && !fresh.isEqualNode(shown) && !busy()) {
         document.title = page.title;
         show(fresh);
         shown = fresh;
@@ -203,6 +387,21 @@
     document.querySelector("[data-theme-button]").addEventListener("click", nextTheme);
     document.querySelector("[data-keys-button]").addEventListener("click", () => document.getElementById("keys").showModal());
     document.addEventListener("keydown", onKey);
+    document.addEventListener("change", (event) => {
+      if (event.target.matches("[data-pick-all]")) for (const one of picks()) one.checked = event.target.checked;
+      count();
+    });
+    document.addEventListener("input", (event) => {
+      const form = event.target.closest("form[data-auto]");
+      if (form) redraw(form);
+    });
+    document.addEventListener("submit", (event) => {
+      const form = event.target;
+      if (form.matches("form[data-auto]")) redraw(form);
+      else if (form.matches("form[data-search]")) search(form);
+      else return;
+      event.preventDefault();
+    });
     document.addEventListener("click", (event) => {
       const button = event.target.closest?.("[data-copy]");
       if (button) copy(button);

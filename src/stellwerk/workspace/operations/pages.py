@@ -1,0 +1,53 @@
+"""What people look at all day: experiments, tables of runs, curves, comparisons."""
+
+from __future__ import annotations
+
+from stellwerk.tracking.curves import Axis, Curve
+from stellwerk.tracking.tables import ColumnLine, Compared, ExperimentLine, RunTable
+from stellwerk.workspace.calls import operation
+from stellwerk.workspace.rooms import Rooms
+
+
+@operation("experiments.list", "runs:read")
+def list_experiments(rooms: Rooms) -> tuple[ExperimentLine, ...]:
+    """Experiments with how many runs they have; those in which something ran last come first."""
+    return tuple(rooms.tables.experiments())
+
+
+@operation("runs.columns", "runs:read")
+def columns_of_runs(rooms: Rooms, experiment: str) -> tuple[ColumnLine, ...]:
+    """What the newest runs of an experiment (its id) logged: the columns that its table can have."""
+    return tuple(rooms.tables.columns(experiment))
+
+
+@operation("runs.table", "runs:read")
+def table_of_runs(
+    rooms: Rooms,
+    experiment: str,
+    where: str = "",
+    order: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
+    limit: int = 100,
+    offset: int = 0,
+) -> RunTable:
+    """Runs of an experiment (its id) with some columns, such as `metrics.auc`, and nothing else of them."""
+    return rooms.tables.table(experiment, where=where, order=order, columns=columns, limit=limit, offset=offset)
+
+
+@operation("runs.curves", "runs:read")
+def curves_of_runs(
+    rooms: Rooms,
+    runs: tuple[str, ...],
+    keys: tuple[str, ...],
+    points: int = 200,
+    axis: Axis = "step",
+    smooth: float = 0.0,
+) -> tuple[Curve, ...]:
+    """The curves of some metrics, thinned to a number of points with the extremes of every stretch."""
+    return tuple(rooms.curves.read(runs, keys, points=points, axis=axis, smooth=smooth))
+
+
+@operation("runs.compare", "runs:read")
+def compare_runs(rooms: Rooms, runs: tuple[str, ...]) -> tuple[Compared, ...]:
+    """Everything that up to 1,000 runs logged, for a comparison; unknown runs are left out."""
+    return tuple(rooms.tables.compare(runs))
