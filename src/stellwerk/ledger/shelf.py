@@ -33,11 +33,19 @@ class Shelf(Generic[T]):
         kind: The dataclass; its fields named in `key` and `index` become columns.
         key: Fields that, with the workspace, name a value.
         index: Further fields to filter and order by.
+        together: Fields of `key` and `index` that are sought and ordered by together.
         weak: What its values name is not kept alive by them.
     """
 
     def __init__(
-        self, name: str, kind: type[T], *, key: tuple[str, ...], index: tuple[str, ...] = (), weak: bool = False
+        self,
+        name: str,
+        kind: type[T],
+        *,
+        key: tuple[str, ...],
+        index: tuple[str, ...] = (),
+        together: tuple[str, ...] = (),
+        weak: bool = False,
     ) -> None:
         self.name, self.kind, self.key = name, kind, key
         hints = typing.get_type_hints(kind)
@@ -53,6 +61,7 @@ class Shelf(Generic[T]):
             *columns,
             sa.Column("document", TEXT, nullable=False),
             *(sa.Index(f"{name}_by_{field}", "workspace", field) for field in index),
+            *([sa.Index(f"{name}_by_{'_and_'.join(together)}", "workspace", *together)] if together else []),
             sqlite_strict=True,
             info={"weak": weak},
         )

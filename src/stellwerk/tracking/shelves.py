@@ -5,7 +5,13 @@ from __future__ import annotations
 from stellwerk.ledger.shelf import Shelf
 from stellwerk.tracking.model import Experiment, Link, Run, StepMemory
 
-RUNS = Shelf("runs", Run, key=("id",), index=("experiment", "status", "parent", "started_at"))
+RUNS = Shelf(
+    "runs",
+    Run,
+    key=("id",),
+    index=("experiment", "status", "parent", "started_at"),
+    together=("experiment", "started_at", "id"),
+)
 STEPS = Shelf("step_results", StepMemory, key=("step_key",))
 LINKS = Shelf("artifact_links", Link, key=("digest", "role", "run", "label"), index=())
 EXPERIMENTS = Shelf("experiments", Experiment, key=("id",), index=("name", "stage"))

@@ -33,6 +33,8 @@ def upgrade(op: Operations) -> None:
         there = sa.text(f"{column} IS NOT NULL")
         columns = ["workspace", "entity", "key", column, "run"]
         op.create_index(index, "run_values", columns, sqlite_where=there, postgresql_where=there)
+    together = ["experiment", "started_at", "id"]
+    op.create_index(f"runs_by_{'_and_'.join(together)}", "runs", ["workspace", *together])
     table = op.create_table(
         "experiments",
         *(sa.Column(name, text, primary_key=True) for name in ("workspace", "id")),
