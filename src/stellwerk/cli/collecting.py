@@ -15,9 +15,12 @@ from stellwerk.cli.session import Session
 @click.option(
     "--grace", "days", type=float, default=7.0, show_default=True, help="Days for which a blob must be unreachable."
 )
+@click.option(
+    "--bin", "binned", type=float, metavar="DAYS", help="First forget runs that were deleted so many days ago."
+)
 @click.option("--consent", is_flag=True, help="Also remove more than half of all blobs.")
 @click.pass_obj
-def gc(session: Session, dry_run: bool, days: float, consent: bool) -> None:
+def gc(session: Session, dry_run: bool, days: float, binned: float | None, consent: bool) -> None:
     """Remove bytes that nothing refers to.
 
     A blob goes in two steps: it is marked when it is first found unreachable, and removed by a later collection when
@@ -27,8 +30,12 @@ def gc(session: Session, dry_run: bool, days: float, consent: bool) -> None:
     \b
     Example:
       stellwerk gc --dry-run
+      stellwerk gc --bin 30
     """
     with session.workspace() as workspace, session.screen.working("looking for what nothing refers to"):
+        if binned is not None and not dry_run:
+            forgotten = workspace.empty_bin(days=binned)
+            session.screen.say(f"{words.count(len(forgotten), 'run')} forgotten")
         found = workspace.collect(days=days, dry_run=dry_run, consent=consent)
     removed = "would be removed" if dry_run else "removed"
     blocks: list[Block] = [

@@ -25,6 +25,8 @@ from stellwerk.tracking.shelves import RUNS
 NAME_TAG = "mlflow.runName"
 PARENT_TAG = "mlflow.parentRunId"
 """Tags that say what a field of a run says; both are kept alike."""
+FORGOTTEN = "run.forgotten"
+"""Kind of the entry after which nothing that entries say of a run is held any more."""
 KIND = "logged"
 """Kind of a run that was told of, and not executed here."""
 
@@ -246,6 +248,21 @@ class Logbook:
     def restore(self, run: str) -> None:
         """Take a run out of the bin."""
         self._bin(run, into=False)
+
+    def forget(self, run: str) -> None:
+        """Take a run out of the bin for good, with all its points; the ledger keeps that it was there.
+
+        Raises `Invalid` for a run that is not in the bin.
+        """
+        with self._book.write() as tx:
+            known = _known(tx, run)
+            home = experiments.find(tx, known.experiment)
+            if known.deleted_at is None and home.stage != "deleted":
+                raise Invalid(f"run {run} is not in the bin", code="not-deleted", hint="delete it first")
+            RUNS.remove(tx, run)
+            self._finder.leave(tx, run)
+            self._points.clear(tx, run)
+            tx.record(FORGOTTEN, f"run:{run}", {"name": known.name, "experiment": known.experiment})
 
     def _bin(self, run: str, *, into: bool) -> None:
         rules.check_run_id(run)

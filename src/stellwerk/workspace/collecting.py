@@ -12,6 +12,7 @@ from stellwerk.core.errors import Invalid, Refused
 from stellwerk.ledger import survey
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.store.collecting import Collection, collect, digests_in
+from stellwerk.tracking.logbook import FORGOTTEN
 from stellwerk.workspace.layout import alone
 from stellwerk.workspace.rooms import Rooms
 
@@ -70,15 +71,22 @@ def roots(rooms: Rooms) -> Iterator[Digest]:
 
 
 def released(rooms: Rooms) -> frozenset[int]:
-    """Sequences of entries that no longer hold what they name: additions of dataset versions that were removed later."""
+    """Sequences of entries that no longer hold what they name: what was added and removed, or forgotten."""
     added: dict[tuple[str, str], list[int]] = {}
     gone: set[int] = set()
+    forgotten: set[tuple[str, str]] = set()
     for sequence, workspace, kind, subject, _ in survey.entries(rooms.database):
         if kind in ADDED:
             added.setdefault((workspace, subject.partition("@")[0]), []).append(sequence)
             added.setdefault((workspace, subject), []).append(sequence)
         elif kind == "data.removed":
             gone.update(added.pop((workspace, subject), ()))
+        elif kind == FORGOTTEN:
+            forgotten.add((workspace, subject))
+    if forgotten:
+        for sequence, workspace, _, subject, _ in survey.entries(rooms.database):
+            if (workspace, subject) in forgotten:
+                gone.add(sequence)
     return frozenset(gone)
 
 

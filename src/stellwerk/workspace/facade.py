@@ -557,6 +557,13 @@ class Workspace:
         """
         return _call(self._caller, ops.collect, days=days, dry_run=dry_run, consent=consent)
 
+    def empty_bin(self, *, days: float = 30.0) -> tuple[str, ...]:
+        """Forget runs that were deleted so many days ago; returns their ids. Their bytes go with the next collections.
+
+        Runs of pipelines stay, and runs whose models are registered.
+        """
+        return _call(self._caller, ops.empty_bin, days=days)
+
     def scrub(self, *, budget: int | None = None) -> Scrub:
         """Read on in the store until `budget` bytes were compared with their names; to the end by default."""
         return _call(self._caller, ops.scrub, budget=budget)

@@ -66,6 +66,7 @@ from stellwerk.workspace.operations.releases import (
 )
 from stellwerk.workspace.operations.runs import (
     close_runs,
+    empty_bin,
     finish_run,
     get_run,
     record_run,
@@ -100,6 +101,7 @@ __all__ = [
     "diff_data",
     "dossier",
     "duel",
+    "empty_bin",
     "end_run",
     "entry_text",
     "entry_texts",

@@ -7,6 +7,7 @@ from typing import Any
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused
 from stellwerk.tracking.model import Cost, Run, Status, StepMemory
+from stellwerk.workspace import emptying
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive
 from stellwerk.workspace.operations.kept import must_be_kept
@@ -89,6 +90,12 @@ def record_run(rooms: Rooms, run: Run) -> Run:
 def close_runs(rooms: Rooms) -> tuple[Run, ...]:
     """Mark runs as interrupted whose process on this machine is gone."""
     return tuple(rooms.runs.close_interrupted(process_alive))
+
+
+@operation("runs.empty", "workspace:admin", changes=True)
+def empty_bin(rooms: Rooms, days: float = 30.0) -> tuple[str, ...]:
+    """Forget runs that have been in the bin for some days. Their bytes go with the next collections of garbage."""
+    return emptying.empty(rooms, days=days)
 
 
 @operation("runs.search", "runs:read")
