@@ -91,6 +91,7 @@ class Nothing(http.server.BaseHTTPRequestHandler):
     """A server that answers every request with an empty object."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = 65_536  # one packet an answer
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -99,6 +100,7 @@ class Nothing(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"{}")
+        self.wfile.flush()
 
     def do_GET(self) -> None:
         self.do_POST()

@@ -27,6 +27,8 @@ PARENT_TAG = "mlflow.parentRunId"
 """Tags that say what a field of a run says; both are kept alike."""
 FORGOTTEN = "run.forgotten"
 """Kind of the entry after which nothing that entries say of a run is held any more."""
+FEW = 1000
+"""Points of a run that stay rows when it ends: a file in the store for ten numbers helps nobody."""
 KIND = "logged"
 """Kind of a run that was told of, and not executed here."""
 
@@ -41,11 +43,23 @@ class Found:
     """Whether it is in the bin, by itself or with its experiment."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sealed:
+    """The open points of a run at one moment."""
+
+    count: int
+    fingerprint: str
+    segment: Digest | None
+
+
 class Logbook:
     """Use cases of runs that are told of, for one workspace and actor."""
 
-    def __init__(self, book: Book, blobs: Blobs, clock: Clock, finder: Finder, points: Points) -> None:
+    def __init__(
+        self, book: Book, blobs: Blobs, clock: Clock, finder: Finder, points: Points, *, few: int = FEW
+    ) -> None:
         self._book, self._blobs, self._clock, self._finder, self._points = book, blobs, clock, finder, points
+        self._few = few
         self._sealed = lru_cache(maxsize=16)(self._read_series)
 
     def create(
@@ -160,16 +174,20 @@ class Logbook:
                 changes["ended_at"] = self._clock.now()
             if name and name != known.name:
                 changes |= {"name": name, "tags": {**known.tags, NAME_TAG: name}}
-            if sealed is not None and self._points.count(tx, run) == sealed[1]:
+            facts: dict[str, Any] = {}
+            if sealed is not None and self._points.count(tx, run) == sealed.count:
                 # Points that came meanwhile stay where they are, and are sealed when it ends again.
-                changes["points"] = (*known.points, sealed[0])
-                self._points.clear(tx, run)
+                if sealed.segment is None:
+                    facts["rows"] = sealed.fingerprint
+                else:
+                    changes["points"] = (*known.points, sealed.segment)
+                    self._points.clear(tx, run)
             changed = evolve(known, **changes)
             if changed != known:
                 RUNS.put(tx, changed)
                 self._finder.enter(tx, changed, known)
                 kind = f"run.{changed.status}" if "status" in changes else "run.updated"
-                tx.record(kind, f"run:{run}", {"name": changed.name, "points": list(changed.points)})
+                tx.record(kind, f"run:{run}", {"name": changed.name, "points": list(changed.points), **facts})
             return self._found(tx, [changed])[0]
 
     def log(
@@ -287,13 +305,15 @@ class Logbook:
         state = canonical.digest({"params": changed.params, "tags": changed.tags})
         tx.record(kind, f"run:{changed.id}", {**facts, "state": state})
 
-    def _seal(self, run: str) -> tuple[Digest, int] | None:
-        """Put the open points of a run into the store: the digest of the segment, and how many there are."""
+    def _seal(self, run: str) -> _Sealed | None:
+        """What the open points of a run come to. Many of them are put into the store; few stay rows."""
         with self._book.read() as reader:
             found = self._points.open(reader, run)
         if not found:
             return None
-        return self._blobs.put(segments.encode(found)), sum(len(one.at) for one in found.values())
+        count = sum(len(one.at) for one in found.values())
+        segment = self._blobs.put(segments.encode(found)) if count > self._few else None
+        return _Sealed(count=count, fingerprint=segments.fingerprint(found), segment=segment)
 
     def _read_series(self, digest: Digest, key: str) -> Series | None:
         return segments.decode(self._blobs.get(digest), key)

@@ -9,6 +9,7 @@ import json
 import sys
 from array import array
 from collections.abc import Collection, Iterable, Mapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from stellwerk.core import canonical
@@ -55,6 +56,16 @@ def encode(metrics: Mapping[str, Series]) -> bytes:
     }
     head = [{"key": key, "count": len(metrics[key].at), "bytes": len(block)} for key, block in blocks.items()]
     return MAGIC + canonical.dumps({"series": head}) + b"\n" + b"".join(blocks.values())
+
+
+def fingerprint(metrics: Mapping[str, Series]) -> str:
+    """SHA-256, in hexadecimal digits, of what a segment of these metrics holds before it is compressed."""
+    head = [{"key": key, "count": len(metrics[key].at)} for key in sorted(metrics)]
+    hasher = sha256(canonical.dumps({"series": head}) + b"\n")
+    for key in sorted(metrics):
+        for column in metrics[key]:
+            hasher.update(_little(column))
+    return hasher.hexdigest()
 
 
 def decode(data: bytes, key: str) -> Series | None:

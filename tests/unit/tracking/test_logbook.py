@@ -34,7 +34,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         finder, points = SqlFinder(), SqlPoints()
-        self.log = Logbook(self.book, self.blobs, self.clock, finder, points)
+        self.log = Logbook(self.book, self.blobs, self.clock, finder, points, few=0)
         self.experiments = Experiments(self.book, self.clock)
         self.runs = Runs(self.book, self.clock, finder, points)
 
@@ -84,6 +84,22 @@ def test_a_run_begins_logs_and_ends(desk: Desk) -> None:
     (segment,) = found.run.points
     assert desk.book.entries()[-1].body["points"] == [segment]
     assert segments.counts(desk.blobs.get(segment)) == {"auc": 2}
+
+
+def test_few_points_stay_rows(database: Database, clock: StandingClock) -> None:
+    """And the entry that ends the run holds what they come to, however often they are read and in whatever order."""
+    desk = Desk(WorkspaceBook(database, "default", "anna"), MemoryBlobs(), clock)
+    log = Logbook(desk.book, desk.blobs, clock, SqlFinder(), SqlPoints(), few=3)
+    points = [Point("b", 2.0, 1, 1), Point("a", math.nan, 2, 2), Point("a", 0.5, 1, 1)]
+    run = log.create("0").run.id
+    log.log(run, points=points)
+    assert () == log.update(run, status="finished").run.points
+    rows = {"a": segments.series([(1, 1, 0.5), (2, 2, math.nan)]), "b": segments.series([(1, 1, 2.0)])}
+    assert segments.fingerprint(rows) == desk.book.entries()[-1].body["rows"]
+    assert [0.5] == [point.value for point in log.history(run, "a")][:1]
+    log.log(run, points=[Point("a", 1.0, 3, 3)])
+    assert 1 == len(log.update(run, status="failed").run.points)
+    assert 3 == len(log.history(run, "a"))
 
 
 def test_what_is_said_twice_is_kept_once(desk: Desk) -> None:

@@ -24,7 +24,7 @@ def logged(rooms: Rooms, name: str, experiment: str = "0") -> str:
     """A run with a curve and a file."""
     run = rooms.logbook.create(experiment, name=name).run.id
     rooms.logbook.log(
-        run, points=[Point("m", len(name) + step / 7, step, step) for step in range(100)], params=[("name", name)]
+        run, points=[Point("m", len(name) + step / 7, step, step) for step in range(1100)], params=[("name", name)]
     )
     digest = rooms.blobs.put(f"the file of {name}".encode() * 1000)
     rooms.artifacts.log(f"{experiment}/{run}/artifacts/model/weights", digest)
@@ -53,7 +53,7 @@ def test_what_was_deleted_long_ago_is_forgotten_and_its_bytes_go(rooms: Rooms) -
     with pytest.raises(NotFound):
         rooms.logbook.get(gone)
     for run in (kept, stays):
-        assert 100 == len(rooms.logbook.history(run, "m"))
+        assert 1100 == len(rooms.logbook.history(run, "m"))
         assert rooms.blobs.get(rooms.artifacts.get(f"0/{run}/artifacts/model/weights").digest or gone)  # type: ignore[arg-type]
     assert [] == rooms.logbook.search(["0"], where=f"run_id = '{gone}'", deleted=None)
     assert "run.forgotten" == rooms.book.entries(subject=f"run:{gone}")[-1].kind

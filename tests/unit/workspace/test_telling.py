@@ -50,7 +50,7 @@ def test_a_script_logs_a_run(rooms: Rooms) -> None:
     assert [(0, 1.0), (1, 0.5), (2, 1 / 3)] == [(p.step, p.value) for p in rooms.logbook.history(run.id, "loss")]
     assert [7] == [point.step for point in rooms.logbook.history(run.id, "val/loss")]
     assert [] == held(BOX)
-    assert found.run.points
+    assert rooms.book.entries(subject=f"run:{run.id}")[-1].body["rows"]
 
 
 def test_a_run_that_fails_says_so(rooms: Rooms) -> None:
