@@ -57,11 +57,14 @@ def _holds_record(tail: bytes) -> bool:
     return False
 
 
-def payloads(file: BinaryIO, size: int, *, whole: bool) -> Iterator[bytes]:
-    """Records up to `size`; the first that is not whole ends them, or is `Corrupt` where all must be `whole`."""
+def payloads(file: BinaryIO, size: int, *, whole: bool, start: int = 0) -> Iterator[bytes]:
+    """Records from one that begins at `start` up to `size`.
+
+    The first that is not whole ends them, or is `Corrupt` where all must be `whole`.
+    """
     with file:
-        position = 0
-        file.seek(0)
+        position = start
+        file.seek(start)
         while position < size:
             header = file.read(HEADER.size)
             length, checksum = HEADER.unpack(header) if len(header) == HEADER.size else (0, 0)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Conflict, Invalid, NotFound
 from stellwerk.core.search import Clause, Order, Subject, Value, arranged, matches
-from stellwerk.ledger.ports import Book, Reader, Transaction
+from stellwerk.ledger.ports import Book, Reader
 from stellwerk.ledger.shelf import evolve
 from stellwerk.models import keeping, naming, search, sources
 from stellwerk.models.model import Alias, ModelVersion, RegisteredModel, Stage
@@ -192,10 +192,15 @@ class Catalogue:
                     f"'{what}' exceeds the maximum length of {sources.MAX_SOURCE} characters", code="invalid-text"
                 )
         now = self._clock.now()
+        with self._book.read() as reader:
+            foreseen = self._follow(reader, said, run_id, model_id)
+        # A tree of many files is made before the change, which keeps all other writers waiting.
+        copied = foreseen.copied or self._bytes(foreseen)
         with self._book.write() as tx:
             model = keeping.get_model(tx, name)
             made = self._follow(tx, said, run_id, model_id)
-            copied = made.copied or self._bytes(made)
+            if made != foreseen:
+                copied = made.copied or self._bytes(made)
             version = ModelVersion(
                 workspace=tx.workspace,
                 name=name,
@@ -361,7 +366,7 @@ class Catalogue:
                 models[name] = keeping.implied(own)
         return models, versions
 
-    def _follow(self, tx: Transaction, source: Source, run_id: str | None, model_id: str | None) -> _Made:
+    def _follow(self, tx: Reader, source: Source, run_id: str | None, model_id: str | None) -> _Made:
         """What a source means now. Only the book is asked; no address is."""
         match source.kind:
             case "version":
@@ -396,7 +401,7 @@ class Catalogue:
             raise sources.unrelated(source.text, "model_id")
         return found
 
-    def _copied(self, tx: Transaction, source: Source, run_id: str | None, model_id: str | None) -> _Made:
+    def _copied(self, tx: Reader, source: Source, run_id: str | None, model_id: str | None) -> _Made:
         model = keeping.get_model(tx, source.name)
         if naming.is_prompt(model.tags):
             raise sources.prompt(source.text)

@@ -169,7 +169,10 @@ def _by_step(series: Series) -> Series:
 
 def _joined(parts: Sequence[Series]) -> Series:
     """Series as one, each point once."""
-    return segments.series(sorted({row for part in parts for row in zip(*part, strict=True)}))
+    rows = {
+        (row[0], row[1], repr(row[2])): row for part in parts for row in zip(*part, strict=True)
+    }  # NaN is one value
+    return segments.series(rows[place] for place in sorted(rows))
 
 
 def _word(value: float) -> Odd:

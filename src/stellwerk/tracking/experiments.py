@@ -194,7 +194,8 @@ def by_name(reader: Reader, name: str) -> Experiment | None:
 def enter(tx: Transaction, name: str, clock: Clock) -> str:
     """The id of the experiment of a name, which is made if need be: what a pipeline says by its name.
 
-    Its id is the name. Recording is up to the caller: that the run began says it all.
+    Its id is the name, unless that could be taken for a number, or is another one's id. Recording is up to the caller:
+    that the run began says it all.
     """
     known = by_name(tx, name)
     if known is not None:
@@ -202,8 +203,9 @@ def enter(tx: Transaction, name: str, clock: Clock) -> str:
     if not rules.is_experiment_id(name):
         raise Invalid(f"Invalid experiment ID: '{name[:100]}'", code="invalid-name")
     now = clock.now()
-    EXPERIMENTS.insert(tx, Experiment(id=name, name=name, created_at=now, changed_at=now))
-    return name
+    identity = _next(tx) if name.isdecimal() or EXPERIMENTS.find(tx, name) is not None else name
+    EXPERIMENTS.insert(tx, Experiment(id=identity, name=name, created_at=now, changed_at=now))
+    return identity
 
 
 def deleted(reader: Reader) -> list[str]:

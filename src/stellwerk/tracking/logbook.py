@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ PARENT_TAG = "mlflow.parentRunId"
 """Tags that say what a field of a run says; both are kept alike."""
 FORGOTTEN = "run.forgotten"
 """Kind of the entry after which nothing that entries say of a run is held any more."""
+MOST_EXPERIMENTS = 10_000
 FEW = 1000
 """Points of a run that stay rows when it ends: a file in the store for ten numbers helps nobody."""
 KIND = "logged"
@@ -45,8 +47,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sealed:
-    """The open points of a run at one moment."""
+    """The open points of a run at one moment.
 
+    Attributes:
+        after: The segments that the run had then.
+    """
+
+    after: tuple[Digest, ...]
     count: int
     fingerprint: str
     segment: Digest | None
@@ -141,6 +148,8 @@ class Logbook:
         criteria = (*parse_order(order), *THEN)
         if not of or limit == 0:
             return []
+        if len(of) > MOST_EXPERIMENTS:
+            raise Invalid(f"at most {MOST_EXPERIMENTS:,} experiments can be searched at once", code="too-many")
         with self._book.read() as reader:
             binned = set(experiments.deleted(reader)) & set(of)
             ids = self._finder.find(
@@ -175,7 +184,9 @@ class Logbook:
             if name and name != known.name:
                 changes |= {"name": name, "tags": {**known.tags, NAME_TAG: name}}
             facts: dict[str, Any] = {}
-            if sealed is not None and self._points.count(tx, run) == sealed.count:
+            # What was sealed is what there is, if nobody has sealed since: points only ever leave by that.
+            same = sealed is not None and known.points == sealed.after
+            if sealed is not None and same and self._points.count(tx, run) == sealed.count:
                 # Points that came meanwhile stay where they are, and are sealed when it ends again.
                 if sealed.segment is None:
                     facts["rows"] = sealed.fingerprint
@@ -215,6 +226,20 @@ class Logbook:
             self._points.add(tx, run, points)
             self._points.score(tx, scores)
 
+    def note(self, run: str, key: str, said: object) -> None:
+        """Append a value to a tag that holds a list as JSON. Raises `Invalid` where it holds something else."""
+        with self._book.write() as tx:
+            known = self._living(tx, run)
+            try:
+                listed = json.loads(known.tags.get(key, "[]"))
+            except (ValueError, RecursionError):
+                listed = None
+            if not isinstance(listed, list):
+                raise Invalid(f"the tag {key} of run {run} holds no list", code="invalid-value")
+            tags = [(key, json.dumps([*listed, said]))]
+            rules.check_tags(tags, path="")
+            self._keep(tx, known, evolve(known, tags={**known.tags, **dict(tags)}), "run.logged", {"tags": 1})
+
     def untag(self, run: str, key: str) -> None:
         """Take a tag away. Raises `NotFound` where there is none."""
         with self._book.write() as tx:
@@ -251,8 +276,8 @@ class Logbook:
         parts = [part for part in (self._sealed(digest, key) for digest in sealed) if part is not None]
         if len(parts) == 1 and not late:
             return parts[0].points(key, offset, stop)
-        merged = sorted({point for part in parts for point in part.points(key)} | set(late), key=_place)
-        return merged[offset:stop]
+        places = {place(point): point for part in (*(part.points(key) for part in parts), late) for point in part}
+        return [places[one] for one in sorted(places)][offset:stop]
 
     def scores(self, model: str) -> list[Score]:
         """What runs measured of a logged model."""
@@ -308,12 +333,13 @@ class Logbook:
     def _seal(self, run: str) -> _Sealed | None:
         """What the open points of a run come to. Many of them are put into the store; few stay rows."""
         with self._book.read() as reader:
+            after = _known(reader, run).points
             found = self._points.open(reader, run)
         if not found:
             return None
         count = sum(len(one.at) for one in found.values())
         segment = self._blobs.put(segments.encode(found)) if count > self._few else None
-        return _Sealed(count=count, fingerprint=segments.fingerprint(found), segment=segment)
+        return _Sealed(after=after, count=count, fingerprint=segments.fingerprint(found), segment=segment)
 
     def _read_series(self, digest: Digest, key: str) -> Series | None:
         return segments.decode(self._blobs.get(digest), key)
@@ -347,5 +373,6 @@ def _known(reader: Reader, run: str) -> Run:
     return found
 
 
-def _place(point: Point) -> tuple[int, int, float]:
-    return point.at, point.step, point.value
+def place(point: Point) -> tuple[int, int, float, str]:
+    """Where a point stands, and which it is: NaN equals NaN here."""
+    return point.at, point.step, 0.0 if point.value != point.value else point.value, repr(point.value)

@@ -28,7 +28,9 @@ MAX_DATASET = {"name": 500, "digest": 36, "source": 65_535, "schema": 1_048_575,
 MAX_USE_KEY, MAX_USE_TAG = 255, 500
 _KEY = re.compile(r"[/\w.\- :]*")
 _RUN = re.compile(r"[a-zA-Z0-9][\w-]{0,255}")
-_EXPERIMENT = re.compile(r"[a-zA-Z0-9][\w-]{0,63}")
+RESERVED = ("models", "traces")
+"""What lies beside the runs of an experiment in the tree of artifacts."""
+_EXPERIMENT = re.compile(r"[a-zA-Z0-9][\w.-]{0,127}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ADJECTIVES = (
@@ -77,7 +79,7 @@ def below(location: str, path: str) -> str:
 
 def check_run_id(run: str) -> None:
     """Raises `Invalid` for what can be no run."""
-    if not _RUN.fullmatch(run):
+    if not _RUN.fullmatch(run) or run in RESERVED:
         raise wrong("run_id", run)
 
 

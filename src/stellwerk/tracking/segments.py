@@ -110,14 +110,19 @@ def _head(data: bytes) -> tuple[int, list[dict[str, Any]]]:
         raise _damaged()
     try:
         head: list[dict[str, Any]] = json.loads(data[len(MAGIC) : end])["series"]
-    except (ValueError, KeyError, TypeError) as cause:
+        for one in head:
+            if not isinstance(one["key"], str) or not all(
+                type(one[name]) is int and one[name] >= 0 for name in ("count", "bytes")
+            ):
+                raise _damaged()
+    except (ValueError, KeyError, TypeError, RecursionError) as cause:
         raise _damaged() from cause
     return end + 1, head
 
 
 def _series(block: bytes, count: int) -> Series:
     try:
-        raw = zstd.decompress(block)
+        raw = zstd.ZstdDecompressor().decompress(block, max_length=24 * count + 1)
     except zstd.ZstdError as cause:
         raise _damaged() from cause
     if len(raw) != 24 * count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -115,7 +116,7 @@ class Runs:
     def get(self, run_id: str) -> Run:
         """One run. Raises `NotFound`."""
         with self._book.read() as reader:
-            return RUNS.get(reader, run_id)
+            return self._measured_now(reader, [RUNS.get(reader, run_id)])[0]
 
     def search(
         self,
@@ -144,7 +145,17 @@ class Runs:
             ]
             ids = self._finder.find(reader, where=clauses, order=criteria, limit=limit, offset=offset)
             found = {run.id: run for run in RUNS.among(reader, "id", ids)}
-        return [found[one] for one in ids]
+            return self._measured_now(reader, [found[one] for one in ids])
+
+    def _measured_now(self, reader: Reader, runs: list[Run]) -> list[Run]:
+        """Runs with their metrics as they stand, also while they go on; finite ones, for JSON knows no others."""
+        latest = self._points.latest(reader, [run.id for run in runs if not run.metrics])
+        return [
+            evolve(run, metrics={one.key: one.value for one in latest[run.id] if math.isfinite(one.value)})
+            if run.id in latest
+            else run
+            for run in runs
+        ]
 
     def _keep(self, tx: Transaction, run: Run) -> Run:
         run = evolve(run, experiment=experiments.enter(tx, run.experiment, self._clock))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from stellwerk.core.errors import Invalid
+from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.tracking.logbook import KIND
 from stellwerk.tracking.model import Run
 from stellwerk.workspace.rooms import Rooms
@@ -26,9 +26,13 @@ def empty(rooms: Rooms, *, days: float) -> tuple[str, ...]:
     for run, since in list(_binned(rooms)):
         if since > limit or run.kind != KIND or run.id in needed:
             continue
-        if not run.location and rooms.artifacts.find(f"{run.experiment}/{run.id}") is not None:
-            rooms.artifacts.delete(f"{run.experiment}/{run.id}")
-        rooms.logbook.forget(run.id)
+        try:
+            rooms.logbook.forget(run.id)
+        except (Invalid, NotFound):  # restored, or forgotten, since it was found
+            continue
+        files = f"{run.experiment}/{run.id}/artifacts"
+        if not run.location and rooms.artifacts.find(files) is not None:
+            rooms.artifacts.delete(files)
         gone.append(run.id)
     return tuple(gone)
 

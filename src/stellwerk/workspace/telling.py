@@ -11,17 +11,19 @@ import atexit
 import base64
 import getpass
 import logging
+import operator
+import os
 import sys
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from stellwerk.core.clock import SystemClock, milliseconds, monotonic
-from stellwerk.core.errors import Conflict, Invalid, Refused, StellwerkError, Unavailable
+from stellwerk.core.errors import Conflict, Invalid, NotFound, StellwerkError, Unavailable
 from stellwerk.core.names import new_id
 from stellwerk.tracking import rules, segments
 from stellwerk.tracking.adapters.outbox import Outbox, Record, held
@@ -36,6 +38,9 @@ EVERY_SECONDS = 0.1
 MANY, TOO_MANY = 20_000, 500_000
 """Waiting points at which the thread is woken, and at which the caller helps it."""
 PER_RECORD = 50_000
+AT_ONCE = 64
+"""Records that are read from the outbox together."""
+LARGEST = 2**63 - 1
 RETRY_SECONDS = (1.0, 60.0)
 """Between attempts to reach the workspace: at first, and at most."""
 CLOSE_SECONDS = 30.0
@@ -72,6 +77,8 @@ class ActiveRun:
         self._step = -1
         self._turn, self._wake, self._closing = threading.Lock(), threading.Event(), threading.Event()
         self._kept = 0
+        self._pending: deque[Record] = deque()
+        self._process = os.getpid()
         self._problem: StellwerkError | None = None
         self._ended = self._rejected = False
         self._keys: set[str] = set()
@@ -90,8 +97,12 @@ class ActiveRun:
 
         Takes microseconds: nothing is written before it returns. Without a step, the next one is taken.
         """
+        if self._process != os.getpid():
+            return  # a process that was forked off: the run belongs to the one that began it
         if step is None:
             step = self._step + 1
+        elif type(step) is not int or not -LARGEST <= step <= LARGEST:
+            step = _step(step)
         self._step = step
         at, add = milliseconds(), self._queue.append
         for values in (metrics, more):
@@ -119,8 +130,9 @@ class ActiveRun:
         self._said.append({"kind": "log", "tags": tags})
 
     def flush(self) -> None:
-        """Return when everything that was logged is durable on this machine."""
-        self._keep()
+        """Return when everything that was logged is durable on this machine. Raises `Unavailable` where it cannot be."""
+        if self._process == os.getpid():
+            self._keep()
 
     def finish(self, status: Status = "finished", *, seconds: float = CLOSE_SECONDS) -> bool:
         """End the run. Returns whether the workspace has all of it; if not, the rest is in the outbox.
@@ -128,16 +140,19 @@ class ActiveRun:
         Args:
             seconds: How long to wait for the workspace.
         """
-        if self._ended:
+        if self._ended or self._process != os.getpid():
             return False
-        self._ended = True
         self._said.append({"kind": "end", "status": status, "end": milliseconds()})
-        self._keep()
+        self._ended = True
+        try:
+            self._keep()
+        except Unavailable as problem:
+            self._complain(problem)
         self._closing.set()
         self._wake.set()
         self._thread.join(seconds)
         atexit.unregister(self._leave)
-        done = not self._thread.is_alive() and self._box.acknowledged >= self._kept + 1
+        done = not self._thread.is_alive() and not self._pending and self._box.acknowledged >= self._kept + 1
         if not self._thread.is_alive():
             if done:
                 self._box.discard(rejected=self._rejected)
@@ -168,9 +183,10 @@ class ActiveRun:
     def _keep(self) -> None:
         """Make durable what waits."""
         with self._turn:
-            records = [*self._drained(), *self._words()]
-            for says, data in records:
-                self._box.append(says, data)
+            self._pending += [*self._drained(), *self._words()]
+            while self._pending:
+                self._box.append(*self._pending[0])
+                self._pending.popleft()  # only now: a full disk must not cost what was logged
                 self._kept += 1
 
     def _drained(self) -> Iterator[Record]:
@@ -199,11 +215,14 @@ class ActiveRun:
                     self._keep()
                 except Unavailable as problem:
                     self._complain(problem)
+                except Exception:  # the thread must not end while something may still be logged
+                    LOGGER.exception("run %s: what is logged cannot be kept", self.id)
                 if not self._offline and monotonic() >= next_try:
                     try:
-                        for record in self._waiting():
-                            self._rejected |= not line.send(self.id, record)
-                            self._box.acknowledge()
+                        while records := self._waiting():
+                            for record in records:
+                                self._rejected |= not line.send(self.id, record)
+                                self._box.acknowledge()
                         pause = RETRY_SECONDS[0]
                     except StellwerkError as problem:
                         self._complain(problem)
@@ -214,9 +233,9 @@ class ActiveRun:
                 self._wake.wait(EVERY_SECONDS)
                 self._wake.clear()
 
-    def _waiting(self) -> Iterable[Record]:
+    def _waiting(self) -> Sequence[Record]:
         with self._turn:  # what is written meanwhile is not half seen
-            return list(self._box.waiting()) if self._box.acknowledged < self._kept + 1 else ()
+            return list(self._box.waiting(AT_ONCE)) if self._box.acknowledged < self._kept + 1 else ()
 
     def _complain(self, problem: StellwerkError) -> None:
         if self._problem is None or self._problem.code != problem.code:
@@ -248,7 +267,7 @@ class _Line:
             raise Invalid(f"a record of the outbox is of the unknown kind {str(kind)[:40]!r}", code="invalid-record")
         try:
             self._call(_KINDS[str(kind)], {"run": run, **arguments})
-        except (Invalid, Conflict, Refused) as problem:
+        except (Invalid, Conflict, NotFound) as problem:
             LOGGER.error("run %s: the workspace does not take what was logged: %s (%s)", run, problem, problem.code)
             return False
         return True
@@ -338,10 +357,11 @@ def send(place: str | Path = ".", *, outbox: Path | None = None) -> dict[str, in
                     continue
                 ended = rejected = False
                 sent[one] = 0
-                for record in list(box.waiting()):
-                    rejected |= not line.send(one, record)
-                    box.acknowledge()
-                    sent[one] += 1
+                while records := list(box.waiting(AT_ONCE)):
+                    for record in records:
+                        rejected |= not line.send(one, record)
+                        box.acknowledge()
+                        sent[one] += 1
                 for says, _ in box.all():
                     ended = says.get("kind") == "end"
                 if not ended:
@@ -370,6 +390,16 @@ def _home(place: str) -> Path:
     from stellwerk.workspace.layout import find
 
     return find(Path(place)).root
+
+
+def _step(step: Any) -> int:
+    try:
+        found: int = operator.index(step)
+    except TypeError as cause:
+        raise Invalid(f"a step is an integer, got {step!r}", code="invalid-number") from cause
+    if not -LARGEST <= found <= LARGEST:
+        raise Invalid("a step must fit into 64 bits", code="invalid-number")
+    return found
 
 
 def _user() -> str:

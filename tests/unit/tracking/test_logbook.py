@@ -375,3 +375,56 @@ def test_a_damaged_segment_is_corrupt() -> None:
             segments.decode(data[:end], "m")
     with pytest.raises(Corrupt):
         segments.decode(b"x" + data, "m")
+
+
+def test_two_that_end_a_run_at_once_lose_nothing(desk: Desk) -> None:
+    """The second one has read the points before the first has sealed them, and a new one has come since."""
+    run = desk.log.create("0").run.id
+    desk.log.log(run, points=[Point("m", 1.0, 1, 1)])
+    late = desk.log._seal(run)
+    desk.log.update(run, status="finished")
+    desk.log.log(run, points=[Point("m", 2.0, 2, 2)])
+    desk.log._seal = lambda _run: late  # type: ignore[method-assign]
+    desk.log.update(run, status="failed")
+    assert [1.0, 2.0] == [point.value for point in desk.log.history(run, "m")]
+
+
+def test_no_number_that_is_sent_twice_is_there_once(desk: Desk) -> None:
+    """Also when it was sealed in between."""
+    run = desk.log.create("0").run.id
+    for _ in range(3):
+        desk.log.log(run, points=[Point("m", math.nan, 1, 1), Point("m", math.inf, 1, 1), Point("m", 0.5, 2, 2)])
+        desk.log.update(run, status="finished")
+        desk.log.update(run, status="running")
+    desk.log.log(run, points=[Point("m", math.nan, 1, 1)])
+    assert 3 == len(desk.log.history(run, "m"))
+
+
+@pytest.mark.parametrize("name", ["a.b", "x" * 128, "1", "0", "Default"])
+def test_pipelines_of_any_name_have_an_experiment(desk: Desk, name: str) -> None:
+    """Also of a name that is a number: nothing of another experiment is taken."""
+    first = desk.experiments.create("first").id
+    run = desk.runs.start(experiment=name, name="fit", kind="train")
+    assert name == desk.experiments.get(run.experiment).name
+    assert ["fit"] == [one.name for one in desk.runs.search(experiment=name)]
+    assert ("first", "Default") == (desk.experiments.get(first).name, desk.experiments.get("0").name)
+    desk.runs.start(experiment=name, name="again", kind="train")
+    assert 2 == len(desk.runs.search(experiment=name))
+
+
+@pytest.mark.parametrize(
+    "head", [b'{"series":1}', b"[1]", b'{"series":[{}]}', b"None", b'{"series":[{"count":"a"}]}']
+)
+def test_a_damaged_head_is_corrupt(head: bytes) -> None:
+    """Whatever JSON it is."""
+    for call in (segments.counts, segments.points):
+        with pytest.raises(Corrupt):
+            call(segments.MAGIC + head + b"\n")
+
+
+def test_a_segment_that_says_too_little_is_not_inflated() -> None:
+    """What is read is what the head says, and one byte more."""
+    data = segments.encode({"m": segments.series([(step, 0, 0.0) for step in range(100_000)])})
+    small = data.replace(b'"count":100000', b'"count":1')
+    with pytest.raises(Corrupt):
+        segments.points(small)

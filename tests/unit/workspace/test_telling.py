@@ -167,3 +167,69 @@ def test_a_torn_record_is_cut_off(tmp_path: Path) -> None:
     again = Outbox(tmp_path, "run")
     assert [({"kind": "end"}, b"")] == list(again.waiting())
     again.close()
+
+
+def test_a_full_disk_costs_nothing(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What could not be written waits, is told, and is written when there is room."""
+    run = stellwerk.run("full", offline=True)
+    real, full = Outbox.append, [True]
+
+    def append(box: Outbox, says: dict[str, object], data: bytes = b"") -> None:
+        if full[0]:
+            raise Unavailable("the disk is full", code="disk-full")
+        real(box, says, data)
+
+    monkeypatch.setattr(Outbox, "append", append)
+    run.log(loss=1.0)
+    with pytest.raises(Unavailable):
+        run.flush()
+    full[0] = False
+    run.log(loss=2.0)
+    run.finish()
+    telling.send()
+    assert [1.0, 2.0] == [point.value for point in rooms.logbook.history(run.id, "loss")]
+
+
+@pytest.mark.parametrize("step", [1.0, "1", 2**63, None])
+def test_a_step_is_an_integer(rooms: Rooms, step: object) -> None:
+    """Said at once, and the rest goes on."""
+    with stellwerk.run() as run:
+        run.log(loss=1.0)
+        if step is not None:
+            with pytest.raises(Invalid):
+                run.log(loss=2.0, step=step)  # type: ignore[arg-type]
+        run.log(loss=3.0)
+    assert [1.0, 3.0] == [point.value for point in rooms.logbook.history(run.id, "loss")]
+
+
+def test_a_process_that_is_forked_off_leaves_the_run_alone(rooms: Rooms) -> None:
+    """It neither logs nor ends it, and its end does not wait."""
+    with stellwerk.run() as run:
+        run.log(loss=1.0)
+        child = os.fork()
+        if child == 0:
+            run.log(loss=9.0)
+            run.flush()
+            run.finish()
+            os._exit(0)
+        assert (child, 0) == os.waitpid(child, 0)
+        run.log(loss=2.0)
+    assert [1.0, 2.0] == [point.value for point in rooms.logbook.history(run.id, "loss")]
+
+
+def test_an_experiment_in_the_bin_keeps_nobody_else_waiting(rooms: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that cannot begin is kept as rejected, and the others are sent."""
+    monkeypatch.setenv("STELLWERK_OFFLINE", "1")
+    binned = rooms.experiments.create("binned").id
+    rooms.experiments.delete(binned)
+    runs = []
+    for experiment in ("binned", "fine"):
+        with stellwerk.run(experiment=experiment) as run:
+            run.log(loss=1.0)
+        runs.append(run.id)
+    telling.send()
+    assert 1 == len(rooms.logbook.history(runs[1], "loss"))
+    assert [f"{runs[0]}.rejected"] == sorted(path.name for path in BOX.glob("*.rejected"))
+    assert [] == held(BOX)

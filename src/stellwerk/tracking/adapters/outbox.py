@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from stellwerk.core import canonical, failpoints
 from stellwerk.core.errors import Conflict, Corrupt, Invalid, Unavailable
 from stellwerk.core.files import replace_text, sync_folder
-from stellwerk.core.frames import frame, payloads, repair, write
+from stellwerk.core.frames import HEADER, frame, payloads, repair, write
 
 failpoints.declare("outbox.write", "outbox.synced", "outbox.acknowledged")
 
@@ -32,6 +34,7 @@ class Outbox:
     """
 
     def __init__(self, folder: Path, run: str) -> None:
+        self._ends: deque[int] = deque()
         self._path, self._mark = folder / f"{run}.log", folder / f"{run}.sent"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -48,7 +51,8 @@ class Outbox:
         except OSError as cause:
             os.close(self._file)
             raise _unavailable(cause) from cause
-        self.acknowledged = self._read_mark()
+        self.acknowledged, self._at = 0, 0
+        self._skip(self._read_mark())
 
     def append(self, says: dict[str, object], data: bytes = b"") -> None:
         """Keep a record durably."""
@@ -63,19 +67,25 @@ class Outbox:
         self._size += len(framed)
         failpoints.hit("outbox.synced")
 
-    def waiting(self) -> Iterator[Record]:
+    def waiting(self, limit: int | None = None) -> Iterator[Record]:
         """Records that were not acknowledged, in order."""
-        file = self._path.open("rb")
-        for number, payload in enumerate(payloads(file, self._size, whole=True)):
-            if number >= self.acknowledged:
-                yield _read(payload)
+        self._ends.clear()
+        end = self._at
+        for payload in islice(payloads(self._path.open("rb"), self._size, whole=True, start=self._at), limit):
+            end += HEADER.size + len(payload)
+            self._ends.append(end)
+            yield _read(payload)
 
     def all(self) -> Iterator[Record]:
         """All records, in order."""
         return map(_read, payloads(self._path.open("rb"), self._size, whole=True))
 
     def acknowledge(self) -> None:
-        """The next record has arrived. Not durable by itself: what arrives twice is there once."""
+        """The next of the records that `waiting` gave has arrived.
+
+        Not durable by itself: what arrives twice is there once.
+        """
+        self._at = self._ends.popleft()
         self.acknowledged += 1
         replace_text(self._mark, str(self.acknowledged), mode=0o600)
         failpoints.hit("outbox.acknowledged")
@@ -90,6 +100,11 @@ class Outbox:
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._file)
+
+    def _skip(self, records: int) -> None:
+        for payload in islice(payloads(self._path.open("rb"), self._size, whole=True), records):
+            self._at += HEADER.size + len(payload)
+            self.acknowledged += 1
 
     def _read_mark(self) -> int:
         try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 
-from stellwerk.core.errors import Conflict, Invalid
+from stellwerk.core.errors import Conflict, Corrupt, Invalid
 from stellwerk.tracking import rules, segments
 from stellwerk.tracking.model import Run, Status
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.rooms import Rooms
+
+MOST_POINTS = 100_000
+"""Of one request."""
 
 
 @operation("runs.begin", "runs:write", changes=True)
@@ -49,7 +52,12 @@ def log_points(rooms: Rooms, run: str, segment: str) -> int:
         data = base64.b64decode(segment, validate=True)
     except ValueError as cause:
         raise Invalid(f"the segment must be base64: {cause}", code="invalid-arguments") from cause
-    points = segments.points(data)
+    try:
+        if sum(segments.counts(data).values()) > MOST_POINTS:
+            raise Invalid(f"a segment may hold at most {MOST_POINTS:,} points here", code="too-many")
+        points = segments.points(data)
+    except Corrupt as cause:
+        raise Invalid("this is no segment of points", code="invalid-segment") from cause
     rules.check_points(points)
     rooms.logbook.log(run, points=points)
     return len(points)

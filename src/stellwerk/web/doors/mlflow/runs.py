@@ -184,15 +184,7 @@ def log_model(rooms: Rooms, ask: Ask) -> Answer:
     absent = _OF_MODEL - set(said) if isinstance(said, dict) else _OF_MODEL
     if absent:
         raise Invalid(f"Model json is missing mandatory fields: {sorted(absent)}", code="invalid-arguments")
-    try:
-        known = json.loads(rooms.logbook.get(run).run.tags.get(HISTORY_TAG, "[]"))
-    except (ValueError, RecursionError):
-        known = None
-    if not isinstance(known, list):
-        raise Invalid(f"the tag {HISTORY_TAG} of run {run} is no list of models", code="invalid-value")
-    tags = [(HISTORY_TAG, json.dumps([*known, said]))]
-    rules.check_tags(tags, path="")
-    rooms.logbook.log(run, tags=tags)
+    rooms.logbook.note(run, HISTORY_TAG, said)
     return None
 
 
