@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from stellwerk.core.errors import Refused
 from stellwerk.governance.model import RunModel
+from stellwerk.ledger.parameters import position
 from stellwerk.ledger.ports import Book, Reader
 from stellwerk.models.catalogue import Page
 from stellwerk.models.model import AliasMove, ModelVersion, Stage
@@ -212,7 +213,7 @@ def model_list(book: Book, pages: Sequence[Page], wanted: str, limit: int, now: 
             changed_at=page.model.changed_at,
             permits=tuple(permits.get(page.model.name, ())),
         )
-        for page in found[:limit]
+        for page in found[: position(limit)]
     )
     return ModelList(models=lines, found=len(found), total=len(pages))
 
@@ -226,7 +227,7 @@ def model_page(book: Book, page: Page, moves: Sequence[AliasMove], cut: Cut) -> 
     with book.read() as reader:
         every = VERSIONS.select(reader, name=name, order="-version")
         made = [one for one in every if as_of is None or one.created_at <= as_of]
-        shown = made[cut.offset : cut.offset + cut.limit]
+        shown = made[position(cut.offset) :][: position(cut.limit)]
         protected = {one.alias for one in PROTECTED.select(reader)}
         digests = {one.digest for one in made if one.digest is not None}
         facts = _Facts(
