@@ -5,7 +5,7 @@ What is said of models and where aliases pointed comes from the room of models, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -17,7 +17,7 @@ from stellwerk.ledger.ports import Book, Reader
 from stellwerk.models.catalogue import Page
 from stellwerk.models.model import AliasMove, ModelVersion, Stage
 from stellwerk.models.shelves import PROTECTED, VERSIONS
-from stellwerk.releases.model import Outcome, Release, Verdict
+from stellwerk.releases.model import Outcome, Release, Signal, SignalState, Verdict
 from stellwerk.releases.shelves import RELEASES, VERDICTS
 from stellwerk.releases.signals import holds
 from stellwerk.tracking.model import Run
@@ -27,17 +27,21 @@ SHOWN = 200
 """Moves of aliases, and verdicts and releases, that a page shows: the newest."""
 ENDED = "lease ended"
 """What is said of a release that nobody ended and that permits nothing any more."""
+Shows = Callable[[str], SignalState]
+"""What the signal of an endpoint shows, judged as serving does."""
 T = TypeVar("T", Verdict, Release)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
-    """That a release permits a version to answer at this moment."""
+    """That a release, by its dates, permits a version to answer at this moment."""
 
     release: str
     endpoint: str
     version: int
     until: datetime
+    signal: Signal
+    """What the endpoint shows: a permission that cannot be proven is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,8 @@ class PermissionLine:
     until: datetime
     """When it ended, or will."""
     why: str
+    signal: Signal | None
+    """What the endpoint shows, where the release is active."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,9 +184,10 @@ class ModelPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """Which part of a model is looked at."""
+    """Which part of a model is looked at, when, and what signals show."""
 
     now: datetime
+    shows: Shows
     as_of: datetime | None = None
     limit: int = 100
     offset: int = 0
@@ -191,17 +198,18 @@ class _Facts:
     """What versions are shown with, by digest, run and number."""
 
     now: datetime
+    shows: Shows
     verdicts: Mapping[str, list[Verdict]] = field(default_factory=dict)
     releases: Mapping[str, list[Release]] = field(default_factory=dict)
     runs: Mapping[str, Run] = field(default_factory=dict)
     aliases: Mapping[int, list[str]] = field(default_factory=dict)
 
 
-def model_list(book: Book, pages: Sequence[Page], wanted: str, limit: int, now: datetime) -> ModelList:
+def model_list(book: Book, pages: Sequence[Page], wanted: str, cut: Cut) -> ModelList:
     """Models whose name holds what is wanted, in the order in which they come, with what a release permits of them."""
     found = [page for page in pages if wanted.casefold() in page.model.name.casefold()]
     with book.read() as reader:
-        permits = _permits(reader, now)
+        permits = _permits(reader, cut)
     lines = tuple(
         ModelLine(
             name=page.model.name,
@@ -213,7 +221,7 @@ def model_list(book: Book, pages: Sequence[Page], wanted: str, limit: int, now: 
             changed_at=page.model.changed_at,
             permits=tuple(permits.get(page.model.name, ())),
         )
-        for page in found[: position(limit)]
+        for page in found[: position(cut.limit)]
     )
     return ModelList(models=lines, found=len(found), total=len(pages))
 
@@ -232,6 +240,7 @@ def model_page(book: Book, page: Page, moves: Sequence[AliasMove], cut: Cut) -> 
         digests = {one.digest for one in made if one.digest is not None}
         facts = _Facts(
             now=cut.now,
+            shows=cut.shows,
             verdicts=_by_model(VERDICTS.among(reader, "model", digests)),
             releases=_by_model(RELEASES.among(reader, "model", digests)),
             runs={run.id: run for run in RUNS.among(reader, "id", {one.run_id for one in shown if one.run_id})},
@@ -276,17 +285,23 @@ def made_by(reader: Reader, runs: Iterable[str], digests: Iterable[str]) -> tupl
     )
 
 
-def _permits(reader: Reader, now: datetime) -> dict[str, list[Permit]]:
+def _permits(reader: Reader, cut: Cut) -> dict[str, list[Permit]]:
     """What answers at this moment, by the name of its model; the same bytes may have several."""
     found: dict[str, list[Permit]] = {}
-    holding = [one for one in RELEASES.select(reader, status="active", order="endpoint") if holds(one, now)]
+    holding = [one for one in RELEASES.select(reader, status="active", order="endpoint") if holds(one, cut.now)]
     bearers: dict[str, list[ModelVersion]] = {}
     for version in VERSIONS.among(reader, "digest", {release.model for release in holding}):
         bearers.setdefault(version.digest or "", []).append(version)
     for release in holding:
         for one in sorted(bearers.get(release.model, ()), key=lambda version: version.version):
             found.setdefault(one.name, []).append(
-                Permit(release=release.id, endpoint=release.endpoint, version=one.version, until=release.expires_at)
+                Permit(
+                    release=release.id,
+                    endpoint=release.endpoint,
+                    version=one.version,
+                    until=release.expires_at,
+                    signal=cut.shows(release.endpoint).signal,
+                )
             )
     return found
 
@@ -318,7 +333,7 @@ def _version(one: ModelVersion, facts: _Facts) -> VersionLine:
         tags=tuple(sorted(one.tags.items())),
         unprovable=_unprovable(one),
         verdict=_verdict(newest_verdict, facts.now) if newest_verdict else None,
-        release=_permission(newest_release, facts.now) if newest_release else None,
+        release=_permission(newest_release, facts) if newest_release else None,
     )
 
 
@@ -344,15 +359,17 @@ def _verdict(verdict: Verdict, now: datetime) -> VerdictLine:
     )
 
 
-def _permission(release: Release, now: datetime) -> PermissionLine:
+def _permission(release: Release, facts: _Facts) -> PermissionLine:
+    active = holds(release, facts.now)
     return PermissionLine(
         id=release.id,
         endpoint=release.endpoint,
-        status=ENDED if release.status == "active" and not holds(release, now) else release.status,
+        status=ENDED if release.status == "active" and not active else release.status,
         granted_at=release.granted_at,
         granted_by=release.granted_by,
         until=release.ended_at or release.expires_at,
         why=release.ended_why,
+        signal=facts.shows(release.endpoint).signal if active else None,
     )
 
 
@@ -363,16 +380,12 @@ def _judged(versions: Sequence[ModelVersion], facts: _Facts) -> list[JudgedLine]
         if one.digest is not None:
             numbers.setdefault(one.digest, one.version)
     lines = [
-        JudgedLine(
-            at=verdict.given_at, version=numbers[digest], digest=digest, verdict=_verdict(verdict, facts.now)
-        )
+        JudgedLine(at=verdict.given_at, version=numbers[digest], digest=digest, verdict=_verdict(verdict, facts.now))
         for digest, verdicts in facts.verdicts.items()
         for verdict in verdicts
     ]
     lines += [
-        JudgedLine(
-            at=release.granted_at, version=numbers[digest], digest=digest, release=_permission(release, facts.now)
-        )
+        JudgedLine(at=release.granted_at, version=numbers[digest], digest=digest, release=_permission(release, facts))
         for digest, releases in facts.releases.items()
         for release in releases
     ]

@@ -26,7 +26,9 @@ class ModelPages:
     def routes(self, guard: Guard) -> list[GuardedRoute]:
         """Their routes; both need `models:read`."""
         made: dict[str, Draw] = {"/models": self._models, "/models/{name}": self._model}
-        return [route(path, page(draw), ["GET"], permission="models:read", guard=guard) for path, draw in made.items()]
+        return [
+            route(path, page(draw), ["GET"], permission="models:read", guard=guard) for path, draw in made.items()
+        ]
 
     def _models(self, request: Request) -> str:
         wanted = request.query_params.get("name", "").strip()

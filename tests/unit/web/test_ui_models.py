@@ -15,10 +15,11 @@ from starlette.testclient import TestClient
 
 from stellwerk.core.clock import format_instant
 from stellwerk.core.digest import of_bytes
+from stellwerk.evidence.service import MARK
 from stellwerk.models.model import Column, ModelVersion, Signature
 from stellwerk.releases.model import Release, Verdict
 from stellwerk.releases.shelves import ENDPOINTS, RELEASES, VERDICTS
-from stellwerk.testing.releases import a_release, an_endpoint
+from stellwerk.testing.releases import a_plan, a_release, an_endpoint
 from stellwerk.web.app import application
 from stellwerk.web.ui import shelving
 from stellwerk.workspace.rooms import Rooms, create
@@ -87,6 +88,29 @@ def release(rooms: Rooms, version: ModelVersion, **facts: Any) -> Release:
     return made
 
 
+def grant(rooms: Rooms, version: ModelVersion) -> Release:
+    """A release of a version, granted the honest way."""
+    declare(rooms)
+    gate = rooms.gates.seal(
+        name="arrivals", features=b"f", labels=b"l", rows=1, target="y", task="regression", marks=b"m" * MARK
+    )
+    plan = rooms.gates.freeze(
+        a_plan(endpoint="arrivals", gate=gate.name, gate_version=gate.version, model=version.digest)
+    )
+    attempt = rooms.gates.open(gate, plan)[0].attempt
+    verdict = judge(rooms, version, plan=plan, attempt=attempt)
+    with rooms.book.write() as tx:
+        tx.record("verdict.given", "endpoint:arrivals", {"verdict": verdict.id})
+    return rooms.interlocking.grant(verdict, version, labels_to_renew=500)
+
+
+def declare(rooms: Rooms) -> None:
+    """An endpoint for the releases of these tests."""
+    with rooms.book.write() as tx:
+        ENDPOINTS.put(tx, an_endpoint(name="arrivals"))
+        tx.record("test.declared", "test:1")
+
+
 def test_an_empty_workspace_says_how_to_begin(site: TestClient) -> None:
     """With the commands to type, and this server's own address."""
     shown = text(site.get("/models").text)
@@ -101,8 +125,7 @@ def test_models_are_listed(site: TestClient, rooms: Rooms) -> None:
     one, two = register(rooms, 1), register(rooms, 2)
     rooms.registry.alias("delay", "champion", 1)
     rooms.catalogue.describe("delay", description="Will it be late?", tags={"team": "risk"})
-    judge(rooms, one)
-    release(rooms, one)
+    grant(rooms, one)
     release(rooms, two, endpoint="departures", expires_at=rooms.clock.now())
     rooms.catalogue.create("bare")
     rooms.catalogue.create("greeting", tags={"mlflow.prompt.is_prompt": "true"})
@@ -111,7 +134,7 @@ def test_models_are_listed(site: TestClient, rooms: Rooms) -> None:
     shown = text(page)
     assert 'href="/models/delay"' in page
     assert "Models 2" in shown
-    assert "Will it be late? team : risk 2 2 champion → 1 good: arrivals by version 1" in shown
+    assert "Will it be late? team : risk 2 2 champion → 1 good: arrivals version 1, clear" in shown
     assert "bare 0 none yet" in shown
     assert "departures" not in shown
     assert "greeting" not in shown
@@ -133,9 +156,8 @@ def test_a_model_shows_its_versions(site: TestClient, rooms: Rooms) -> None:
     rooms.catalogue.stage("delay", 2, "Staging")
     rooms.catalogue.describe("delay", 2, description="With weather.", tags={"depth": "6"})
     rooms.registry.alias("delay", "champion", 1)
-    judge(rooms, one)
+    granted = grant(rooms, one)
     judge(rooms, two, outcome="unproven", n_needed=400, valid_until=rooms.clock.now())
-    release(rooms, one)
     page = site.get("/models/delay").text
 
     assert [3, 2, 1] == numbers(page)
@@ -153,7 +175,7 @@ def test_a_model_shows_its_versions(site: TestClient, rooms: Rooms) -> None:
     assert f'href="/runs/{run}"' in page
     assert f'data-copy="{one.digest}"' in page
     assert f'href="/trace/{one.digest}"' in page
-    assert 'href="/dossier/release-1"' in page
+    assert f'href="/dossier/{granted.id}"' in page
     assert 'html lang="en" data-live' in page
 
 
@@ -182,6 +204,19 @@ def test_verdicts_and_releases_are_evidence(site: TestClient, rooms: Rooms) -> N
     for found in ("release-1", "release-9"):
         assert f'href="/dossier/{found}"' in page
         assert f'href="/trace/{found}"' in page
+
+
+def test_a_release_that_cannot_be_proven_shines_nowhere(site: TestClient, rooms: Rooms) -> None:
+    """Its row says that it is active, but no entry of the ledger grants it: the endpoint is at stop, and so it stands."""
+    declare(rooms)
+    one = register(rooms, 1)
+    judge(rooms, one)
+    release(rooms, one)
+
+    assert "bad: arrivals version 1, stop" in text(site.get("/models").text)
+    page = site.get("/models/delay").text
+    assert 2 == text(page).count("active, signal at stop")
+    assert 'class="chip good">active' not in page
 
 
 def test_moves_of_aliases_are_told(site: TestClient, rooms: Rooms) -> None:
@@ -276,11 +311,7 @@ def test_runs_and_the_board_lead_to_models(site: TestClient, rooms: Rooms) -> No
     parent = rooms.logbook.create(experiment, name="parent").run.id
     child = rooms.logbook.create(experiment, name="child", tags=[("mlflow.parentRunId", parent)]).run.id
     version = register(rooms, 1, run=child)
-    with rooms.book.write() as tx:
-        ENDPOINTS.put(tx, an_endpoint(name="arrivals"))
-        tx.record("test.declared", "test:1")
-    judge(rooms, version)
-    release(rooms, version)
+    grant(rooms, version)
     rooms.catalogue.rename("delay", "late")
 
     for path in (f"/runs/{child}", f"/runs/{parent}"):
@@ -310,7 +341,12 @@ def test_hostile_names_stay_text_on_every_page(site: TestClient, rooms: Rooms, a
     rooms.catalogue.add(name, "s3://bucket/model", description=attack, tags={"note": attack}, run_id=attack[:200])
     typed = quote(attack)
 
-    for path in ("/models", f"/models?name={typed}", f"/models/{quote(name)}", f"/models/{quote(name)}?as_of={typed}"):
+    for path in (
+        "/models",
+        f"/models?name={typed}",
+        f"/models/{quote(name)}",
+        f"/models/{quote(name)}?as_of={typed}",
+    ):
         answer = site.get(path)
         assert answer.status_code in (200, 422)
         assert "<img" not in answer.text
@@ -328,8 +364,7 @@ def test_programs_get_the_same(site: TestClient, rooms: Rooms) -> None:
 
     version = register(rooms, 1)
     rooms.registry.alias("delay", "champion", 1)
-    judge(rooms, version)
-    release(rooms, version)
+    grant(rooms, version)
 
     found = ask("models.overview", name="DEL")
     assert (1, 1) == (found["found"], found["total"])

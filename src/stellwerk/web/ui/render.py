@@ -44,6 +44,7 @@ _FAMILIES = {
 _FAMILY = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds}
 _STATUS = {"finished": "good", "running": "busy", "failed": "bad", "interrupted": "warn"}
 _OUTCOME = {"pass": "good", "clear": "good", "fail": "bad", "stop": "bad", "unproven": "warn"}
+_SIGNAL = {"clear": "good", "caution": "warn", "stop": "bad"}
 _RELEASE = {"active": "good", "superseded": "plain", "stopped": "bad", "lease ended": "warn"}
 
 
@@ -112,9 +113,7 @@ def render_model(
     model: ModelPage, asked: shelving.Asked, *, problem: Invalid | None = None, simulated: datetime | None = None
 ) -> str:
     """One model; `problem` is what is wrong with the time that was typed."""
-    return _page(
-        "model.html", model=model, asked=asked, problem=problem, size=shelving.SIZE, simulated=simulated
-    )
+    return _page("model.html", model=model, asked=asked, problem=problem, size=shelving.SIZE, simulated=simulated)
 
 
 def render_trace(trace: Trace, *, simulated: datetime | None = None) -> str:
@@ -189,6 +188,7 @@ def _environment() -> Environment:
         family=lambda kind: _FAMILY.get(kind, "plain"),
         status_tone=lambda status: _STATUS.get(status, "plain"),
         cell_tone=lambda cell: _OUTCOME.get(cell, ""),
+        signal_tone=lambda signal: _SIGNAL.get(signal, "bad"),
         release_tone=lambda status: _RELEASE.get(status, "plain"),
     )
     return environment

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 
 from stellwerk.governance import shelf_of_models
-from stellwerk.governance.shelf_of_models import ModelList, ModelPage
+from stellwerk.governance.shelf_of_models import Cut, ModelList, ModelPage
 from stellwerk.tracking.curves import Axis, Curve
 from stellwerk.tracking.tables import ColumnLine, Compared, ExperimentLine, RunTable
+from stellwerk.workspace import viewing
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.rooms import Rooms
 
@@ -64,7 +66,7 @@ def compare_runs(rooms: Rooms, runs: tuple[str, ...]) -> tuple[Compared, ...]:
 def overview_of_models(rooms: Rooms, name: str = "", limit: int = 500) -> ModelList:
     """Registered models with a part of a name: versions, aliases, what is said of them, and what may answer now."""
     every = rooms.catalogue.search_models(limit=EVERY_MODEL)
-    return shelf_of_models.model_list(rooms.book, every, name, limit, rooms.clock.now())
+    return shelf_of_models.model_list(rooms.book, every, name, _cut(rooms, limit=limit))
 
 
 @operation("models.page", "models:read")
@@ -75,6 +77,11 @@ def page_of_model(
 
     With a time: where its aliases pointed then, and the versions there were.
     """
-    cut = shelf_of_models.Cut(now=rooms.clock.now(), as_of=as_of, limit=limit, offset=offset)
     page, moves = rooms.catalogue.get(name), rooms.registry.history(name)
-    return shelf_of_models.model_page(rooms.book, page, moves, cut)
+    return shelf_of_models.model_page(rooms.book, page, moves, _cut(rooms, as_of=as_of, limit=limit, offset=offset))
+
+
+def _cut(rooms: Rooms, *, limit: int, offset: int = 0, as_of: datetime | None = None) -> Cut:
+    """A part of the shelf, with signals that are judged once each."""
+    shows = cache(lambda endpoint: viewing.signal(rooms, endpoint))
+    return Cut(now=rooms.clock.now(), shows=shows, as_of=as_of, limit=limit, offset=offset)
