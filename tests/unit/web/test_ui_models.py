@@ -200,10 +200,20 @@ def test_verdicts_and_releases_are_evidence(site: TestClient, rooms: Rooms) -> N
     shown = text(page.split("Proven and released")[-1])
     assert shown.index("lease ended") < shown.index("stopped") < shown.index("clear")
     assert "harm was proven" in shown
+    assert 'class="chip good">clear' in page
     assert 2 == page.count(f'href="/trace/{one.digest}"')
     for found in ("release-1", "release-9"):
         assert f'href="/dossier/{found}"' in page
         assert f'href="/trace/{found}"' in page
+
+
+def test_expired_evidence_is_not_green(site: TestClient, rooms: Rooms) -> None:
+    """What it said is still told, in plain letters."""
+    judge(rooms, register(rooms, 1), valid_until=rooms.clock.now())
+    page = site.get("/models/delay").text
+
+    assert 2 == page.count('class="chip">clear')
+    assert 'class="chip good">clear' not in page
 
 
 def test_a_release_that_cannot_be_proven_shines_nowhere(site: TestClient, rooms: Rooms) -> None:
