@@ -250,7 +250,7 @@ class RunPage:
     """Where its files are, if not here."""
     deleted: bool = False
     models: tuple[RunModel, ...] = ()
-    """Versions that it, or a run that is part of it, made."""
+    """Versions that were registered as its own, or whose bytes it or a run that is part of it wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

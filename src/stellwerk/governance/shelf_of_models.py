@@ -275,13 +275,12 @@ def model_page(book: Book, page: Page, moves: Sequence[AliasMove], cut: Cut) -> 
     )
 
 
-def made_by(reader: Reader, runs: Iterable[str], digests: Iterable[str]) -> tuple[RunModel, ...]:
-    """Model versions that came from runs, by what was said when they were registered or by their bytes."""
-    asked, written = set(runs) - {""}, set(digests)
+def made_by(reader: Reader, run: str, digests: Iterable[str]) -> tuple[RunModel, ...]:
+    """Model versions that came from a run, by what was said when they were registered or by their bytes."""
+    said = [one for one in VERSIONS.mentioning(reader, run) if one.run_id == run]
+    found = {(one.name, one.version): one for one in (*said, *VERSIONS.among(reader, "digest", set(digests)))}
     return tuple(
-        RunModel(name=one.name, version=one.version, digest=one.digest or "")
-        for one in VERSIONS.select(reader)
-        if one.run_id in asked or one.digest in written
+        RunModel(name=one.name, version=one.version, digest=one.digest or "") for _, one in sorted(found.items())
     )
 
 

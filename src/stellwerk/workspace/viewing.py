@@ -85,7 +85,7 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
     with rooms.book.read() as reader:
         models = made_by(
             reader,
-            [one.id for one in (run, *children)],
+            run.id,
             [digest for one in (run, *children) if not one.cached for digest in one.outputs.values()],
         )
     return RunPage(

@@ -316,16 +316,19 @@ def test_versions_are_read_in_pages(site: TestClient, rooms: Rooms, monkeypatch:
 
 
 def test_runs_and_the_board_lead_to_models(site: TestClient, rooms: Rooms) -> None:
-    """To what a run made, also by its parts, and to what was released, also after it was renamed."""
+    """To what a run made, also by its steps, and to what was released, also after it was renamed."""
     experiment = rooms.experiments.create("e").id
-    parent = rooms.logbook.create(experiment, name="parent").run.id
-    child = rooms.logbook.create(experiment, name="child", tags=[("mlflow.parentRunId", parent)]).run.id
-    version = register(rooms, 1, run=child)
+    made = of_bytes(b"delay 1")
+    parent = rooms.runs.start(experiment="steps", name="parent", kind="pipeline").id
+    step = rooms.runs.start(experiment="steps", name="step", kind="train", parent=parent).id
+    rooms.runs.finish(step, outputs={"model": made})
+    run = rooms.logbook.create(experiment).run.id
+    version = register(rooms, 1, run=run)
     grant(rooms, version)
     rooms.catalogue.rename("delay", "late")
 
-    for path in (f"/runs/{child}", f"/runs/{parent}"):
-        page = site.get(path).text
+    for found in (run, step, parent):
+        page = site.get(f"/runs/{found}").text
         assert "Models made by it 1" in text(page)
         assert 'href="/models/late"' in page
     assert "Models made by it" not in site.get(f"/runs/{rooms.logbook.create(experiment).run.id}").text
