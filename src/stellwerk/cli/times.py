@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
 import click
 
-from stellwerk.core.clock import parse_instant
+from stellwerk.core.clock import parse_moment
 
 
 class Instant(click.ParamType[datetime]):
@@ -19,8 +18,7 @@ class Instant(click.ParamType[datetime]):
     def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        text = str(value)
-        return parse_instant(f"{text}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text)
+        return parse_moment(str(value))
 
 
 as_of = click.option(

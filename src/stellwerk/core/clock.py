@@ -75,6 +75,11 @@ def parse_instant(text: str) -> datetime:
     return _in_utc(instant)
 
 
+def parse_moment(text: str) -> datetime:
+    """Read what a person types: RFC 3339, or a day, which means its beginning in UTC."""
+    return parse_instant(f"{text}T00:00:00Z" if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else text)
+
+
 def _in_utc(instant: datetime) -> datetime:
     if instant.utcoffset() is None:
         raise Invalid(f"time without zone: {instant.isoformat()}", code="invalid-time", hint="append Z for UTC")

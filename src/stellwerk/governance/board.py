@@ -109,7 +109,8 @@ def card(reader: Reader, endpoint: EndpointSpec, around: Surroundings) -> Endpoi
 def release_line(reader: Reader, release: Release, verdicts: dict[str, Verdict]) -> ReleaseLine:
     """A release in a list."""
     verdict = verdicts[release.verdict]
-    models = VERSIONS.select(reader, digest=release.model, limit=1)
+    models = VERSIONS.select(reader, digest=release.model)
+    named = next((one for one in models if one.name == release.model_name), models[0] if models else None)
     return ReleaseLine(
         id=release.id,
         model=f"{release.model_name}@{release.model_version}",
@@ -123,6 +124,7 @@ def release_line(reader: Reader, release: Release, verdicts: dict[str, Verdict])
         verdict=verdict.outcome,
         attempt=verdict.attempt,
         run=models[0].run_id if models else "",
+        model_name=named.name if named else "",
     )
 
 

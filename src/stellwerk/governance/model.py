@@ -76,6 +76,8 @@ class ReleaseLine:
     verdict: str
     attempt: int
     run: str
+    model_name: str = ""
+    """Under which its bytes are registered now; empty where they are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +207,16 @@ class FileLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunModel:
+    """A model version that came from a run."""
+
+    name: str
+    version: int
+    digest: str
+    """Empty where its files are not in the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """One run with everything that is known of it."""
 
@@ -237,6 +249,8 @@ class RunPage:
     elsewhere: str = ""
     """Where its files are, if not here."""
     deleted: bool = False
+    models: tuple[RunModel, ...] = ()
+    """Versions that were registered as its own, or whose bytes it or a run that is part of it wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

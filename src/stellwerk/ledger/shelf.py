@@ -106,6 +106,12 @@ class Shelf(Generic[T]):
             found += [self._read(row.document) for row in reader.execute(query).all()]
         return found
 
+    def mentioning(self, reader: Reader, text: str) -> list[T]:
+        """Values in whose document a text stands somewhere: few to look through, where a field has no column."""
+        column = self.table.c.document
+        query = sa.select(column).where(*self._where(reader, {}), column.contains(text, autoescape=True))
+        return [self._read(row.document) for row in reader.execute(query).all()]
+
     def get(self, reader: Reader, *key: Any) -> T:
         """The value of a key. Raises `NotFound`."""
         found = self.find(reader, *key)

@@ -34,11 +34,13 @@ class Page:
     Attributes:
         aliases: Where its aliases point.
         latest: The newest version of each stage, the oldest first.
+        versions: How many there are.
     """
 
     model: RegisteredModel
     aliases: Mapping[str, int]
     latest: tuple[ModelVersion, ...]
+    versions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,6 +479,7 @@ def _page(model: RegisteredModel, versions: Sequence[ModelVersion], aliases: Seq
         model=model,
         aliases={alias.alias: alias.version for alias in aliases},
         latest=tuple(sorted(newest.values(), key=lambda one: one.version)),
+        versions=len(versions),
     )
 
 

@@ -67,7 +67,7 @@ class RunPages:
         found = ops.list_experiments.perform(self._rooms, {})
         wanted = request.query_params.get("name", "").strip()
         shown = tuple(one for one in found if wanted.casefold() in one.name.casefold())
-        return render.render_experiments(shown, wanted, len(found), _address(request), simulated=self._simulated())
+        return render.render_experiments(shown, wanted, len(found), address(request), simulated=self._simulated())
 
     def _experiment(self, request: Request) -> tuple[str, int]:
         experiment = request.path_params["experiment"]
@@ -83,7 +83,7 @@ class RunPages:
             problem, table = error, self._nothing(experiment, columns)
         shown = listing.listing(table, asked, known, self._rooms.clock.now())
         drawn = render.render_experiment(
-            table, asked, shown, problem=problem, address=_address(request), simulated=self._simulated()
+            table, asked, shown, problem=problem, address=address(request), simulated=self._simulated()
         )
         return drawn, 200 if problem is None else errors.status_of(problem)
 
@@ -149,6 +149,6 @@ class RunPages:
         return self._rooms.clock.now() if self._rooms.layout.clock == "replay" else None
 
 
-def _address(request: Request) -> str:
+def address(request: Request) -> str:
     """Where this server answers, as the one who asks sees it; the wall has checked the name."""
     return str(request.base_url).rstrip("/")

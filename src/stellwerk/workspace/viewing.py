@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from stellwerk.core.errors import Corrupt, NotFound
 from stellwerk.governance import board as boards
 from stellwerk.governance.model import Board, DatasetLine, Edge, FileLine, Graph, Node, RunLine, RunPage
+from stellwerk.governance.shelf_of_models import made_by
 from stellwerk.governance.trace import Tracer
 from stellwerk.releases import signals
 from stellwerk.releases.model import SignalState
@@ -81,6 +82,12 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
     log = ""
     if run.log is not None:
         log = rooms.blobs.get(run.log)[-LOG_CHARACTERS:].decode("utf-8", "replace")
+    with rooms.book.read() as reader:
+        models = made_by(
+            reader,
+            run.id,
+            [digest for one in (run, *children) if not one.cached for digest in one.outputs.values()],
+        )
     return RunPage(
         run=boards.run_line(run),
         experiment=rooms.experiments.get(run.experiment).name,
@@ -112,6 +119,7 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         log=log,
         children=tuple(map(boards.run_line, children)),
         graph=_graph(children),
+        models=models,
     )
 
 

@@ -512,3 +512,15 @@ class TestSearch:
         )
         assert [("a", 2)] == found("source_path = 's3://bucket/other'")
         assert [("prompt", 1)] == found("tag.`mlflow.prompt.is_prompt` = 'true'")
+
+
+def test_versions_are_found_by_what_stands_in_them(room: Room) -> None:
+    """Any text of their documents, with no sign in it that means another."""
+    room.register(ONE)
+    room.add("s3://bucket/100%_sure/x")
+
+    with room.book.read() as reader:
+        found = {
+            text: [one.version for one in VERSIONS.mentioning(reader, text)] for text in (RUN, "100%_sure", "1%sure")
+        }
+    assert {RUN: [1], "100%_sure": [2], "1%sure": []} == found

@@ -21,9 +21,10 @@ from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
+from stellwerk.governance.shelf_of_models import ModelList, ModelPage
 from stellwerk.tracking.curves import Curve
 from stellwerk.tracking.tables import ColumnLine, Compared, ExperimentLine, Row, RunTable
-from stellwerk.web.ui import drawing, listing, render, words
+from stellwerk.web.ui import drawing, listing, render, shelving, words
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
 
@@ -261,6 +262,22 @@ def test_no_comparison_breaks_out(runs: list[Compared], data: st.DataObject) -> 
 
     shown = drawing.comparison(drawing.read(pairs), runs, draw)
     assert "script" in dict(check(render.render_comparison(shown, pairs)).skeleton)
+
+
+@PATIENT
+@given(values_of(ModelList), TEXT, TEXT)
+def test_no_list_of_models_breaks_out(found: ModelList, wanted: str, address: str) -> None:
+    """Any models render, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_models(found, wanted, address)).skeleton)
+
+
+@PATIENT
+@given(values_of(ModelPage), TEXT, st.lists(st.tuples(st.sampled_from(["as_of", "page"]), TEXT), max_size=3))
+def test_no_model_breaks_out(model: ModelPage, text: str, pairs: list[tuple[str, str]]) -> None:
+    """Any model renders, whatever the address says, and with any problem."""
+    asked = shelving.read(pairs, text)
+    for problem in (None, Invalid(text, hint=text)):
+        assert "script" in dict(check(render.render_model(model, asked, problem=problem)).skeleton)
 
 
 def twisted(value: Any, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Pages from view values: board, run, trace, dossier and error, and the static files that they load.
+"""Pages from view values: board, runs, models, trace, dossier and error, and the static files that they load.
 
 Pure: the same value gives the same page. Every text passes `words.visible` and Jinja's escaping; no markup is built
 in Python. The pages need no inline script or style and so work under the strictest content security policy.
@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from stellwerk.core.clock import format_instant
 from stellwerk.core.digest import short
 from stellwerk.core.errors import Invalid
 from stellwerk.governance.model import Board, EndpointCard, Graph, Node, RunPage, Trace
 from stellwerk.tracking.tables import MAX_COMPARED, ExperimentLine, RunTable
-from stellwerk.web.ui import charts, drawing, gauges, words
+from stellwerk.web.ui import charts, drawing, gauges, shelving, words
 from stellwerk.web.ui.drawing import Comparison, Panel
 from stellwerk.web.ui.graph import HEIGHT, WIDTH, lay_out
 from stellwerk.web.ui.listing import SIZES, Asked, Listing
 
 if TYPE_CHECKING:  # the rooms behind it are heavy, and drawing needs only the value
     from stellwerk.governance.dossier import Dossier
+    from stellwerk.governance.shelf_of_models import ModelList, ModelPage
 
 _HERE = Path(__file__).parent
 _MEDIA = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
@@ -42,7 +44,8 @@ _FAMILIES = {
 _FAMILY = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds}
 _STATUS = {"finished": "good", "running": "busy", "failed": "bad", "interrupted": "warn"}
 _OUTCOME = {"pass": "good", "clear": "good", "fail": "bad", "stop": "bad", "unproven": "warn"}
-_RELEASE = {"active": "good", "superseded": "plain", "stopped": "bad"}
+_SIGNAL = {"clear": "good", "caution": "warn", "stop": "bad"}
+_RELEASE = {"active": "good", "superseded": "plain", "stopped": "bad", "lease ended": "warn"}
 
 
 def render_board(board: Board) -> str:
@@ -101,6 +104,18 @@ def render_comparison(
     return _page("compare.html", shown=comparison, asked=asked, missing=missing, simulated=simulated)
 
 
+def render_models(found: ModelList, wanted: str, address: str, *, simulated: datetime | None = None) -> str:
+    """The registered models whose names hold what is wanted, out of all."""
+    return _page("models.html", found=found, wanted=wanted, server=address, simulated=simulated)
+
+
+def render_model(
+    model: ModelPage, asked: shelving.Asked, *, problem: Invalid | None = None, simulated: datetime | None = None
+) -> str:
+    """One model; `problem` is what is wrong with the time that was typed."""
+    return _page("model.html", model=model, asked=asked, problem=problem, size=shelving.SIZE, simulated=simulated)
+
+
 def render_trace(trace: Trace, *, simulated: datetime | None = None) -> str:
     """The graph from a thing to its causes or effects, what was verified, and what could not be proven."""
     return _page("trace.html", trace=trace, subject=_subject(trace), simulated=simulated)
@@ -142,6 +157,7 @@ def _environment() -> Environment:
         clip=words.clip,
         count=words.count,
         day=words.day,
+        exact=format_instant,
         figure=words.figure,
         left=words.left,
         local=words.local,
@@ -172,6 +188,7 @@ def _environment() -> Environment:
         family=lambda kind: _FAMILY.get(kind, "plain"),
         status_tone=lambda status: _STATUS.get(status, "plain"),
         cell_tone=lambda cell: _OUTCOME.get(cell, ""),
+        signal_tone=lambda signal: _SIGNAL.get(signal, "bad"),
         release_tone=lambda status: _RELEASE.get(status, "plain"),
     )
     return environment

@@ -50,6 +50,8 @@ from stellwerk.workspace.operations.pages import (
     compare_runs,
     curves_of_runs,
     list_experiments,
+    overview_of_models,
+    page_of_model,
     table_of_runs,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
@@ -136,6 +138,8 @@ __all__ = [
     "log_run",
     "name_foreign",
     "newest_checkpoint",
+    "overview_of_models",
+    "page_of_model",
     "protect_alias",
     "prove",
     "prove_consistency",

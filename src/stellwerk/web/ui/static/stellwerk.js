@@ -75,6 +75,7 @@
     const box = input() ?? document.querySelector("[data-box]");
     if (pressed === "gb") location.assign("/");
     else if (pressed === "ge") location.assign("/experiments");
+    else if (pressed === "gm") location.assign("/models");
     else if (event.key === "/" && box) box.focus();
     else if (event.key === "x" && pick(target)) pick(target).click();
     else if (event.key === "c" && document.querySelector("[data-compare-button]:not(:disabled)")) document.querySelector("[data-compare-button]").click();
