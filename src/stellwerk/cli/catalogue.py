@@ -37,6 +37,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "runs": Entry("stellwerk.cli.running:runs", "list what was executed, newest first, or show one run"),
         "models": Entry("stellwerk.cli.models:models", "list registered model versions, or show one model"),
         "alias": Entry("stellwerk.cli.models:alias", "point an alias at a model version, or take it away"),
+        "mlflow": Entry(
+            "stellwerk.cli.mlflow:mlflow", "take over what MLflow keeps: experiments, runs, models and their files"
+        ),
         "compare": Entry("stellwerk.cli.models:compare", "show what two model versions share and where they differ"),
     },
     "From proof to signal": {

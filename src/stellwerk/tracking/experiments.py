@@ -49,7 +49,7 @@ class Experiments:
         with self._book.write() as tx:
             self._must_be_free(tx, name)
             made = Experiment(
-                id=_next(tx),
+                id=next_id(tx),
                 name=name,
                 created_at=now,
                 changed_at=now,
@@ -211,7 +211,7 @@ def deleted(reader: Reader) -> list[str]:
     return [one.id for one in EXPERIMENTS.select(reader, stage="deleted")]
 
 
-def _next(tx: Transaction) -> str:
+def next_id(tx: Transaction) -> str:
     """The next number. Pipelines' experiments have names as ids, so there may be more rows than numbers."""
     number = EXPERIMENTS.count(tx) + 1
     while EXPERIMENTS.find(tx, str(number)) is not None:
