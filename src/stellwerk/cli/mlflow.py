@@ -76,7 +76,9 @@ def _told(done: MlflowImport) -> list[Block]:
     )
     blocks: list[Block] = [Table(header=("", "new", "here before"), right=(1, 2), rows=rows)] if rows else []
     facts = [f"{done.made.get('bytes', 0):,} bytes of artifacts, in {words.took(done.seconds)}"]
-    facts += [f"{words.count(count, what)} with artifacts elsewhere, not copied" for what, count in done.remote.items()]
+    facts += [
+        f"{words.count(count, what)} with artifacts elsewhere, not copied" for what, count in done.remote.items()
+    ]
     facts += [f"{words.count(done.bare, 'run')} without a folder of artifacts"] if done.bare else []
     facts += [f"left out: {', '.join(f'{count:,} {what}' for what, count in done.left_out.items())}"] * bool(
         done.left_out

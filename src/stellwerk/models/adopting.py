@@ -58,7 +58,9 @@ class Adoption:
             last = max([there.last, *(version.version for version in fresh)])
             if known is None:
                 MODELS.insert(tx, evolve(there, last=last))
-                tx.record("model.created", f"model:{model.name}", {"tags": sorted(model.tags), "origin": dict(origin)})
+                tx.record(
+                    "model.created", f"model:{model.name}", {"tags": sorted(model.tags), "origin": dict(origin)}
+                )
             elif fresh:
                 MODELS.put(tx, evolve(there, last=last))
             for version in fresh:

@@ -48,9 +48,9 @@ class Answer:
 class Line:
     """Talks to one address. Follows no redirect: whoever answers is whom we asked."""
 
-    def __init__(self, url: str, *, pause: float = PAUSE_SECONDS) -> None:
+    def __init__(self, url: str, *, pause: float = PAUSE_SECONDS, headers: dict[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
-        self._pause = pause
+        self._pause, self._headers = pause, headers or {}
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False, maxsize=16
         )
@@ -78,7 +78,7 @@ class Line:
         self, method: str, path: str, *, body: Any = None, kind: str = "", headers: dict[str, str] | None = None
     ) -> Iterator[Answer]:
         """One request whose answer is read piece by piece; raises the error that the server names."""
-        sent = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
+        sent = {**self._headers, **({"Content-Type": kind} if kind else {}), **(headers or {})}
         try:
             response = self._pool.request(
                 method, self.url + path, body=body, headers=sent, preload_content=False, redirect=False

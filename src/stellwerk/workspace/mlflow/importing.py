@@ -334,7 +334,9 @@ class _Import:
             for name, outcome in outcomes.items():
                 if outcome == "taken":
                     singular = "version" if kind == "versions" else "alias"
-                    self._problem(singular, where, str(name), "it means something else here, is protected, or was here")
+                    self._problem(
+                        singular, where, str(name), "it means something else here, is protected, or was here"
+                    )
                 else:
                     (self.made if outcome == "made" else self.known)[kind] += 1
 

@@ -28,7 +28,9 @@ def open_source(place: str, artifacts: Path | None = None) -> Source:
     path = Path(place.removeprefix("sqlite:///"))
     if not path.exists():
         raise NotFound(
-            f"there is nothing at {place!r}", code="no-such-file", hint="the path of an mlflow.db or of an mlruns folder"
+            f"there is nothing at {place!r}",
+            code="no-such-file",
+            hint="the path of an mlflow.db or of an mlruns folder",
         )
     if path.is_dir():
         return _folder(path, artifacts)

@@ -64,7 +64,9 @@ class SqlSource:
             self._database.execute("PRAGMA query_only = 1")
             self._database.execute("PRAGMA trusted_schema = 0")
             self._database.execute("BEGIN")
-            names = [str(row[0]) for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            names = [
+                str(row[0]) for row in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            ]
             self._columns = {name: self._columns_of(name) for name in names}
         except sqlite3.DatabaseError as cause:
             self.close()
@@ -106,7 +108,14 @@ class SqlSource:
 
     def experiments(self) -> Iterator[FoundExperiment]:
         tags = self._pairs("experiment_tags", "experiment_id")
-        columns = ("experiment_id", "name", "artifact_location", "lifecycle_stage", "creation_time", "last_update_time")
+        columns = (
+            "experiment_id",
+            "name",
+            "artifact_location",
+            "lifecycle_stage",
+            "creation_time",
+            "last_update_time",
+        )
         for row in self._rows("experiments", (*columns, "workspace"), order="experiment_id"):
             identity = _text(row["experiment_id"])
             yield FoundExperiment(
@@ -312,8 +321,7 @@ class SqlSource:
         )  # fmt: skip
         wanted = list({_text(row["source_id"]) for row in inputs})
         datasets = {
-            _text(row["dataset_uuid"]): row
-            for row in self._rows("datasets", columns, among=("dataset_uuid", wanted))
+            _text(row["dataset_uuid"]): row for row in self._rows("datasets", columns, among=("dataset_uuid", wanted))
         }
         found: dict[str, list[DatasetUse]] = {}
         for row in inputs:
