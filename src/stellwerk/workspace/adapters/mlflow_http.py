@@ -24,11 +24,15 @@ from stellwerk.workspace.mlflow.model import (
     FoundVersion,
     Kind,
     Problem,
+    Unread,
+    whole,
 )
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+FILES = "/ajax-api/2.0/mlflow"
 PAGE, POINTS_PAGE, MODELS_PAGE = 1000, 25_000, 50
+UNREACHABLE = "server-unreachable"
 DEEPEST = 64
 """Folders in folders; a server that goes on for ever is not followed."""
 _PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
@@ -60,8 +64,8 @@ class ServerSource:
             yield FoundExperiment(
                 id=_text(one.get("experiment_id")),
                 name=_text(one.get("name")),
-                created=_whole(one.get("creation_time")),
-                changed=_whole(one.get("last_update_time")),
+                created=whole(one.get("creation_time")),
+                changed=whole(one.get("last_update_time")),
                 location=_text(one.get("artifact_location")),
                 tags=dict(_pairs(one.get("tags"))),
                 deleted=one.get("lifecycle_stage") == "deleted",
@@ -96,8 +100,8 @@ class ServerSource:
             name=_text(info.get("run_name")),
             user=_text(info.get("user_id")),
             status=_text(info.get("status")),
-            start=_whole(info.get("start_time")),
-            end=None if end in (None, 0) else _whole(end),
+            start=whole(info.get("start_time")),
+            end=None if end in (None, 0) else whole(end),
             location=_text(info.get("artifact_uri")),
             deleted=info.get("lifecycle_stage") == "deleted",
             params=_pairs(data.get("params")),
@@ -137,8 +141,8 @@ class ServerSource:
                 model_type=_text(info.get("model_type")),
                 source_run=_text(info.get("source_run_id")),
                 status=_MODEL_STATUS.get(_text(info.get("status")), "FAILED"),
-                created=_whole(info.get("creation_timestamp_ms")),
-                changed=_whole(info.get("last_updated_timestamp_ms")),
+                created=whole(info.get("creation_timestamp_ms")),
+                changed=whole(info.get("last_updated_timestamp_ms")),
                 location=_text(info.get("artifact_uri")),
                 tags=_pairs(info.get("tags")),
                 params=_pairs(data.get("params")),
@@ -151,18 +155,20 @@ class ServerSource:
             for one in self._listed("registered-models/search", asked, "registered_models"):
                 name = _text(one.get("name"))
                 if "'" in name or "`" in name:
-                    yield Problem(kind="model", where=f"model {name}", name=name, reason="its name cannot be asked for")
+                    yield Problem(
+                        kind="model", where=f"model {name}", name=name, reason="its name cannot be asked for"
+                    )
                     continue
                 where = f"name = '{name}'" + (f" AND {_PROMPTS}" if prompts else "")
                 versions = self._listed("model-versions/search", {"filter": where}, "model_versions")
-                created = _whole(one.get("creation_timestamp"))
+                created = whole(one.get("creation_timestamp"))
                 yield FoundRegistered(
                     name=name,
                     created=created,
-                    changed=_whole(one.get("last_updated_timestamp")) or created,
+                    changed=whole(one.get("last_updated_timestamp")) or created,
                     description=_text(one.get("description")),
                     tags=_pairs(one.get("tags")),
-                    aliases={_text(each.get("alias")): _whole(each.get("version")) for each in _rows(one, "aliases")},
+                    aliases={_text(each.get("alias")): whole(each.get("version")) for each in _rows(one, "aliases")},
                     versions=[_version(each) for each in versions],
                 )
 
@@ -175,9 +181,7 @@ class ServerSource:
             return Folder(state="here", files=self._proxied(top))
         if mark and "/" not in scheme and scheme != "file":
             return Folder(state="elsewhere")
-        if len(tail) != 2:  # noqa: PLR2004 - a run and `artifacts`
-            return Folder(state="refused", reason="its files are on the server's disk, and the server does not send them")
-        return Folder(state="here", files=self._sent(tail[0]))
+        return Folder(state="here", files=self._sent_models(tail[1]) if tail[0] == "models" else self._sent(tail[0]))
 
     def left_out(self) -> Mapping[str, int]:
         return {}
@@ -203,6 +207,16 @@ class ServerSource:
 
         return self._walk(ask, lambda path: f"/get-artifact?{urlencode({'run_uuid': run, 'path': path})}")
 
+    def _sent_models(self, model: str) -> Iterator[FoundFile | Problem]:
+        """Files of a logged model that the server reads from its own disk."""
+        place = f"logged-models/{quote(model, safe='')}/artifacts"
+
+        def ask(inner: str) -> list[dict[str, Any]]:
+            asked = {"artifact_directory_path": inner} if inner else {}
+            return _rows(self._get(f"{place}/directories", asked), "files")
+
+        return self._walk(ask, lambda path: f"{FILES}/{place}/files?{urlencode({'artifact_file_path': path})}")
+
     def _walk(self, ask: Any, address: Any) -> Iterator[FoundFile | Problem]:
         waiting = [""]
         while waiting:
@@ -210,6 +224,8 @@ class ServerSource:
             try:
                 listed = ask(inner)
             except StellwerkError as cause:
+                if cause.code == UNREACHABLE:
+                    raise
                 if inner or not isinstance(cause, NotFound):  # what was never written to is not there
                     yield _unread(inner, cause.message)
                 continue
@@ -219,7 +235,7 @@ class ServerSource:
                 if name in ("", ".", ".."):
                     yield _unread(path, "its name is no name of a file")
                 elif not one.get("is_dir"):
-                    yield FoundFile(path=path, size=_whole(one.get("file_size")), chunks=self._chunks(address(path)))
+                    yield FoundFile(path=path, size=whole(one.get("file_size")), chunks=self._chunks(address(path)))
                 elif path.count("/") < DEEPEST:
                     waiting.append(path)
                 else:
@@ -227,8 +243,13 @@ class ServerSource:
 
     def _chunks(self, path: str) -> Any:
         def chunks() -> Iterator[bytes]:
-            with self._line.receive("GET", path) as answer:
-                yield from answer.pieces()
+            try:
+                with self._line.receive("GET", path) as answer:
+                    yield from answer.pieces()
+            except StellwerkError as cause:
+                if cause.code == UNREACHABLE:  # then nothing else can be read either
+                    raise
+                raise Unread(cause.message) from cause
 
         return chunks
 
@@ -276,9 +297,9 @@ def _document(data: bytes) -> dict[str, Any]:
 def _version(one: Mapping[str, Any]) -> FoundVersion:
     changed = one.get("last_updated_timestamp")
     return FoundVersion(
-        number=_whole(one.get("version")),
-        created=_whole(one.get("creation_timestamp")),
-        changed=None if changed is None else _whole(changed),
+        number=whole(one.get("version")),
+        created=whole(one.get("creation_timestamp")),
+        changed=None if changed is None else whole(changed),
         description=_text(one.get("description")),
         user=_text(one.get("user_id")),
         stage=_text(one.get("current_stage")) or "None",
@@ -308,7 +329,7 @@ def _uses(said: Mapping[str, Any], field: str) -> list[ModelUse]:
         ModelUse(
             model=_text(one.get("model_id")),
             role="made" if field == "model_outputs" else "used",
-            step=_whole(one.get("step")),
+            step=whole(one.get("step")),
         )
         for one in _rows(said, field)
     ]
@@ -351,14 +372,7 @@ def _pairs(found: Any) -> list[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _whole(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
 
 
 def _number(value: Any) -> float:

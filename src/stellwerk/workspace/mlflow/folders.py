@@ -12,8 +12,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from stellwerk.core.errors import Unavailable
-from stellwerk.workspace.mlflow.model import Folder, FoundFile, Problem
+from stellwerk.workspace.mlflow.model import Folder, FoundFile, Problem, Unread
 
 CHUNK = 1 << 20
 _LOCAL = ("", "file")
@@ -86,7 +85,7 @@ def walk(top: Path) -> Iterator[FoundFile | Problem]:
                 if not stat.S_ISREG(os.fstat(opened).st_mode):
                     yield _problem(path, "it is no file")
                     continue
-                yield FoundFile(path=path, size=os.fstat(opened).st_size, chunks=partial(_chunks, opened, path))
+                yield FoundFile(path=path, size=os.fstat(opened).st_size, chunks=partial(_chunks, opened))
             finally:
                 os.close(opened)
     for problem in failed:
@@ -116,19 +115,19 @@ def text_of(file: Path, *, most: int) -> bytes | None:
         found = os.fstat(opened)
         if not stat.S_ISREG(found.st_mode) or found.st_size > most:
             return None
-        return b"".join(_chunks(opened, file.name))
+        return b"".join(_chunks(opened))
     finally:
         os.close(opened)
 
 
-def _chunks(opened: int, path: str) -> Iterator[bytes]:
+def _chunks(opened: int) -> Iterator[bytes]:
     try:
         at = 0
         while data := os.pread(opened, CHUNK, at):
             at += len(data)
             yield data
     except OSError as cause:
-        raise Unavailable(f"the artifact {path[:80]!r} cannot be read", code="unreadable-artifact") from cause
+        raise Unread(f"it cannot be read ({cause.strerror})") from cause
 
 
 def _read(location: str) -> tuple[str, str]:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from stellwerk.access.rules import require
 from stellwerk.core.clock import monotonic
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Invalid, NotFound
+from stellwerk.core.errors import Conflict, Invalid, NotFound
+from stellwerk.ledger.parameters import MAX_INTEGER
 from stellwerk.models import naming
 from stellwerk.models.catalogue import FOREIGN
 from stellwerk.models.model import ModelVersion, RegisteredModel
@@ -35,6 +36,7 @@ from stellwerk.workspace.mlflow.model import (
     MlflowImport,
     Problem,
     Source,
+    Unread,
 )
 from stellwerk.workspace.rooms import Rooms
 
@@ -45,6 +47,8 @@ RUNS_AT_ONCE, POINTS_AT_ONCE = 100, 500_000
 SMALL = 1 << 20
 """Files up to this length are put into the store together."""
 BATCH_BYTES = 32 << 20
+_UNFIT = (Invalid, Conflict, OverflowError, UnicodeError)
+"""What a value raises that no table or no entry can hold."""
 ASKED = 10_000
 """Ids that are looked up at once."""
 _STATUS: dict[str, Status] = {
@@ -105,18 +109,20 @@ class _Import:
     # Experiments
 
     def _experiment(self, one: FoundExperiment) -> None:
-        tags = self._fitting(one.tags.items(), "tag", f"experiment {one.name}", _check_experiment_tag)
+        where = f"experiment {one.name}"
+        tags = self._fitting(one.tags.items(), "tag", where, _check_experiment_tag)
+        created = self._time(one.created, where, "creation_time")
         try:
             wanted = Experiment(
                 id=one.id,
                 name=one.name,
-                created_at=rules.instant(one.created),
-                changed_at=rules.instant(one.changed),
+                created_at=rules.instant(created),
+                changed_at=rules.instant(self._time(one.changed, where, "last_update_time")),
                 tags=dict(tags),
                 location=one.location if _elsewhere(one.location) else "",
                 stage="deleted" if one.deleted else "active",
             )
-            origin = {**self._origin(), "id": one.id, "created": one.created}
+            origin = {**self._origin(), "id": one.id, "created": created}
             self.homes[one.id], fresh = self.rooms.adoption.experiment(wanted, origin)
         except Invalid as refused:
             self._problem("experiment", one.name, one.name, refused.message)
@@ -162,7 +168,7 @@ class _Import:
             replace(one, files=kept[f"run {one.run.id}"], run=self._placed(one.run, locations[one.run.id]))
             for one in made
         ]
-        entered = set(self.rooms.adoption.runs(whole))
+        entered = self._all_or_each(whole, self.rooms.adoption.runs, lambda one: one.run.id, "run")
         self.known["runs"] += len(whole) - len(entered)
         for foreign in whole:
             if foreign.run.id in entered:
@@ -170,6 +176,21 @@ class _Import:
                 self.made["points"] += sum(len(series.at) for series in foreign.points.values())
                 self.made["files"] += len(foreign.files)
                 self.made["bytes"] += sum(file.size for file in foreign.files)
+
+    def _all_or_each(
+        self, whole: Sequence[T], enter: Callable[[Sequence[T]], list[str]], name: Callable[[T], str], kind: str
+    ) -> set[str]:
+        """Enter all at once; where one of them cannot be kept, one by one, and that one is named."""
+        try:
+            return set(enter(whole))
+        except _UNFIT:
+            entered: set[str] = set()
+            for one in whole:
+                try:
+                    entered.update(enter([one]))
+                except _UNFIT as refused:
+                    self._problem(kind, f"{kind} {name(one)}", name(one), str(refused))
+            return entered
 
     def _placed(self, run: Run, location: str) -> Run:
         return replace(run, location=location) if _elsewhere(location) else run
@@ -210,12 +231,15 @@ class _Import:
             deleted_at=rules.instant(self._time(gone, where, "deleted_time")) if found.deleted else None,
         )
         said = {one.key: one for one in found.latest}
-        origin = {**self._origin(), "experiment": found.experiment, "started": found.start, "ended": found.end}
+        origin = {**self._origin(), "experiment": found.experiment, "started": start, "ended": ended}
         return ForeignRun(run=run, points=points, latest=standing(points, said), origin=origin)
 
     def _points(self, points: Sequence[Point], latest: Sequence[Latest], where: str) -> dict[str, Series]:
         rows: dict[str, set[tuple[int, int, float, str]]] = {}
         for one in points:
+            if abs(one.at) > MAX_INTEGER or abs(one.step) > MAX_INTEGER:
+                self._problem("metric", where, one.key, "times and steps must fit into 64 bits")
+                continue
             rows.setdefault(one.key, set()).add(_row(one))
         for stand in latest:  # a tracker may have thinned out the history
             if stand.key not in rows:
@@ -266,7 +290,7 @@ class _Import:
             keeping.take(f"model {one.id}", place, self.source.folder(one.location, ("models", one.id, "artifacts")))
         kept = keeping.finish()
         whole = [replace(one, files=kept[f"model {one.model.id}"]) for one in made]
-        entered = set(self.rooms.adoption.models(whole))
+        entered = self._all_or_each(whole, self.rooms.adoption.models, lambda one: one.model.id, "model")
         for foreign in whole:
             if foreign.model.id in entered:
                 self.made["logged models"] += 1
@@ -282,6 +306,7 @@ class _Import:
             self._problem("model", where, found.name, refused.message)
             return None
         changed = rules.instant(self._time(found.changed, where, "last_updated"))
+        created = self._time(found.created, where, "created")
         model = LoggedModel(
             id=found.id,
             experiment=self.homes[found.experiment].id,
@@ -291,18 +316,20 @@ class _Import:
             status=_MODEL_STATUS.get(found.status, "pending"),
             tags=dict(self._fitting(found.tags, "tag", where, logged.check_pair)),
             params=dict(self._fitting(found.params, "param", where, logged.check_pair)),
-            created_at=rules.instant(self._time(found.created, where, "created")),
+            created_at=rules.instant(created),
             changed_at=changed,
             deleted_at=changed if found.deleted else None,
             location=found.location if _elsewhere(found.location) else "",
         )
         scores = [one for one in found.scores if self._fits(one, where)]
-        origin = {**self._origin(), "experiment": found.experiment, "created": found.created}
+        origin = {**self._origin(), "experiment": found.experiment, "created": created}
         return ForeignModel(model=model, scores=scores, origin=origin)
 
     def _fits(self, score: Score, where: str) -> bool:
         try:
             rules.check_points([Point(score.key, score.value, score.at, score.step)])
+            if score.at > MAX_INTEGER or abs(score.step) > MAX_INTEGER:
+                raise Invalid("times and steps must fit into 64 bits", code="invalid-number")
         except Invalid as refused:
             self._problem("metric", where, score.key, refused.message)
             return False
@@ -318,8 +345,8 @@ class _Import:
             model = RegisteredModel(
                 workspace="",
                 name=found.name,
-                created_at=rules.instant(found.created),
-                changed_at=rules.instant(found.changed),
+                created_at=rules.instant(self._time(found.created, where, "creation_time")),
+                changed_at=rules.instant(self._time(found.changed, where, "last_updated_time")),
                 description=self._described(found.description, where),
                 tags=dict(tags),
             )
@@ -343,7 +370,7 @@ class _Import:
     def _version(self, name: str, found: FoundVersion) -> ModelVersion | None:
         where = f"version {name}@{found.number}"
         try:
-            if found.number < 1:
+            if not 0 < found.number <= MAX_INTEGER:
                 raise Invalid(f"{found.number} is no version", code="invalid-version")
             location, run = self._source(found)
             tree = self.rooms.beside.tree(location or found.source)
@@ -356,8 +383,10 @@ class _Import:
                 format=FOREIGN if tree else "",
                 seed=None,
                 run_id=run,
-                created_at=rules.instant(found.created),
-                changed_at=None if found.changed is None else rules.instant(found.changed),
+                created_at=rules.instant(self._time(found.created, where, "creation_time")),
+                changed_at=None
+                if found.changed is None
+                else rules.instant(self._time(found.changed, where, "changed")),
                 description=self._described(found.description, where),
                 tags=dict(self._fitting(found.tags, "tag", where, _check_model_tag)),
                 stage=naming.stage(found.stage),
@@ -479,6 +508,12 @@ class _Keeping:
         return True
 
     def _read(self, where: str, path: str, file: FoundFile) -> None:
+        try:
+            self._put(where, path, file)
+        except Unread as cause:
+            self._of.problems.append(Problem(kind="artifact", where=where, name=file.path, reason=str(cause)))
+
+    def _put(self, where: str, path: str, file: FoundFile) -> None:
         if file.size > SMALL:
             size = 0
 
@@ -527,8 +562,8 @@ def _row(point: Point) -> tuple[int, int, float, str]:
 
 def _elsewhere(location: str) -> bool:
     """Whether a location is at some other place than the machine or the server that it comes from."""
-    scheme, mark, _ = location.partition("://")
-    return bool(mark) and scheme not in ("file", "mlflow-artifacts", "")
+    scheme, mark, _ = location.partition(":")
+    return bool(mark) and "/" not in scheme and scheme not in ("file", "mlflow-artifacts", "runs", "models")
 
 
 def _model_of(source: str) -> str:

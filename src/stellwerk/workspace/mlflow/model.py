@@ -104,9 +104,13 @@ class FoundRegistered:
     versions: Sequence[FoundVersion] = ()
 
 
+class Unread(Exception):
+    """A file cannot be read, while the rest of its source can."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundFile:
-    """A file of a folder of artifacts; `chunks` reads it, until the next file is asked for."""
+    """A file of a folder of artifacts; `chunks` reads it, until the next file is asked for. Raises `Unread`."""
 
     path: str
     size: int
@@ -142,6 +146,15 @@ class Problem:
     where: str
     name: str
     reason: str
+
+
+def whole(value: object) -> int:
+    """An integer of 64 bits; 0 for whatever is none."""
+    try:
+        found = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return found if -(2**63) <= found < 2**63 else 0
 
 
 class Source(Protocol):

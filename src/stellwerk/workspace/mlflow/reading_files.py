@@ -20,6 +20,7 @@ from stellwerk.workspace.mlflow.model import (
     FoundVersion,
     Kind,
     Problem,
+    whole,
 )
 
 META = "meta.yaml"
@@ -53,8 +54,8 @@ class FileSource:
             yield FoundExperiment(
                 id=identity,
                 name=_text(meta.get("name")),
-                created=_whole(meta.get("creation_time")),
-                changed=_whole(meta.get("last_update_time")),
+                created=whole(meta.get("creation_time")),
+                changed=whole(meta.get("last_update_time")),
                 location=_text(meta.get("artifact_location")),
                 tags=tags,
                 deleted=meta.get("lifecycle_stage") == "deleted" or folder.parent.name == TRASH,
@@ -68,7 +69,7 @@ class FileSource:
             identity = _text(meta.get("run_id") or meta.get("run_uuid"))
             if identity:
                 self._runs[identity] = folder, experiment
-                found.append((_whole(meta.get("start_time")), identity))
+                found.append((whole(meta.get("start_time")), identity))
         self._traces += len(_folders(home / "traces"))
         return [identity for _, identity in sorted(found)]
 
@@ -86,12 +87,12 @@ class FileSource:
             experiment=experiment,
             name=_text(meta.get("run_name")),
             user=_text(meta.get("user_id")),
-            status=_RUN_STATUS.get(_whole(meta.get("status")), _text(meta.get("status"))),
-            start=_whole(meta.get("start_time")),
-            end=None if end is None else _whole(end),
+            status=_RUN_STATUS.get(whole(meta.get("status")), _text(meta.get("status"))),
+            start=whole(meta.get("start_time")),
+            end=None if end is None else whole(end),
             location=_text(meta.get("artifact_uri")),
             deleted=meta.get("lifecycle_stage") == "deleted",
-            deleted_at=None if gone is None else _whole(gone),
+            deleted_at=None if gone is None else whole(gone),
             params=_pairs(folder / "params", problems),
             tags=_pairs(folder / "tags", problems),
             points=list(_points(folder / "metrics", problems)),
@@ -132,9 +133,9 @@ class FileSource:
                 name=_text(meta.get("name")),
                 model_type=_text(meta.get("model_type")),
                 source_run=_text(meta.get("source_run_id")),
-                status=_MODEL_STATUS.get(_whole(meta.get("status")), "PENDING"),
-                created=_whole(meta.get("creation_timestamp")),
-                changed=_whole(meta.get("last_updated_timestamp")),
+                status=_MODEL_STATUS.get(whole(meta.get("status")), "PENDING"),
+                created=whole(meta.get("creation_timestamp")),
+                changed=whole(meta.get("last_updated_timestamp")),
                 deleted=meta.get("lifecycle_stage") == "deleted",
                 location=_text(meta.get("artifact_location")),
                 tags=_pairs(folder / "tags", problems),
@@ -149,12 +150,12 @@ class FileSource:
             if not meta.get("name"):
                 continue
             problems: list[str] = []
-            aliases = {key: _whole(text) for key, text in _pairs(folder / "aliases", problems)}
+            aliases = {key: whole(text) for key, text in _pairs(folder / "aliases", problems)}
             versions = [self._version(one) for one in _folders(folder) if one.name.startswith("version-")]
             yield FoundRegistered(
                 name=_text(meta.get("name")),
-                created=_whole(meta.get("creation_timestamp")),
-                changed=_whole(meta.get("last_updated_timestamp")),
+                created=whole(meta.get("creation_timestamp")),
+                changed=whole(meta.get("last_updated_timestamp")),
                 description=_text(meta.get("description")),
                 tags=_pairs(folder / "tags", problems),
                 aliases=aliases,
@@ -165,9 +166,9 @@ class FileSource:
         meta = _meta(folder)
         changed = meta.get("last_updated_timestamp")
         return FoundVersion(
-            number=_whole(meta.get("version")),
-            created=_whole(meta.get("creation_timestamp")),
-            changed=None if changed is None else _whole(changed),
+            number=whole(meta.get("version")),
+            created=whole(meta.get("creation_timestamp")),
+            changed=None if changed is None else whole(changed),
             description=_text(meta.get("description")),
             user=_text(meta.get("user_id")),
             stage=_text(meta.get("current_stage")) or "None",
@@ -261,15 +262,8 @@ def _uses(folder: Path) -> Iterator[ModelUse]:
     for inner in _folders(folder / "outputs"):
         said = _meta(inner)
         if said.get("destination_type") == "MODEL_OUTPUT":
-            yield ModelUse(model=_text(said.get("source_id")), role="made", step=_whole(said.get("step")))
+            yield ModelUse(model=_text(said.get("source_id")), role="made", step=whole(said.get("step")))
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _whole(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
