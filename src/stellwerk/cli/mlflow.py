@@ -1,7 +1,8 @@
-"""`mlflow`: what an MLflow tracker kept, taken over."""
+"""`mlflow`: what an MLflow tracker kept, taken over and given back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +25,12 @@ _KINDS = ("experiments", "runs", "points", "logged models", "registered models",
 
 @click.group(cls=Group)
 def mlflow() -> None:
-    """Take over what MLflow keeps: experiments, runs, models and their files.
+    """Take over what MLflow keeps, and give it back: experiments, runs, models and their files.
 
     \b
     Example:
       stellwerk mlflow import mlflow.db
-      stellwerk mlflow import http://127.0.0.1:5000
+      stellwerk mlflow export http://127.0.0.1:5000
     """
 
 
@@ -68,13 +69,39 @@ def import_(session: Session, source: str, artifacts: Path | None) -> None:
     session.screen.suggest("stellwerk runs")
 
 
+@mlflow.command()
+@click.argument("url", metavar="URL")
+@click.option("--experiment", default="", metavar="NAME", help="Only this experiment, without registered models.")
+@click.pass_obj
+def export(session: Session, url: str, experiment: str) -> None:
+    """Send experiments, runs, logged and registered models to a running server of MLflow.
+
+    The server gives ids of its own; the tags stellwerk.run_id, stellwerk.model_id and stellwerk.version say what
+    something was here. What was sent before is skipped, and files go through the server to where it keeps artifacts.
+    What is in the bin stays here.
+
+    \b
+    Example:
+      stellwerk mlflow export http://127.0.0.1:5000
+      stellwerk mlflow export http://127.0.0.1:5000 --experiment flights
+    """
+    from stellwerk.workspace.mlflow.exporting import export_tracker
+    from stellwerk.workspace.mlflow.opening import open_target
+
+    with (
+        session.rooms() as rooms,
+        closing(open_target(url)) as opened,
+        session.screen.progress() as lines,
+        Phases(lines) as say,
+    ):
+        done = export_tracker(rooms, opened, experiment=experiment, say=say)
+    blocks = _counts(done.made, done.known, "sent", "there before")
+    fact = dim(f"{done.made.get('bytes', 0):,} bytes of artifacts, in {words.took(done.seconds)}")
+    session.screen.show(done, *blocks, fact, *_problems(done.problems))
+
+
 def _told(done: MlflowImport) -> list[Block]:
-    rows = tuple(
-        (strong(kind), f"{done.made.get(kind, 0):,}", f"{done.known.get(kind, 0):,}")
-        for kind in _KINDS
-        if done.made.get(kind) or done.known.get(kind)
-    )
-    blocks: list[Block] = [Table(header=("", "new", "here before"), right=(1, 2), rows=rows)] if rows else []
+    blocks = _counts(done.made, done.known, "new", "here before")
     facts = [f"{done.made.get('bytes', 0):,} bytes of artifacts, in {words.took(done.seconds)}"]
     facts += [
         f"{words.count(count, what)} with artifacts elsewhere, not copied" for what, count in done.remote.items()
@@ -84,6 +111,15 @@ def _told(done: MlflowImport) -> list[Block]:
         done.left_out
     )
     return [*blocks, *map(dim, facts), *_problems(done.problems)]
+
+
+def _counts(made: Mapping[str, int], known: Mapping[str, int], new: str, old: str) -> list[Block]:
+    rows = tuple(
+        (strong(kind), f"{made.get(kind, 0):,}", f"{known.get(kind, 0):,}")
+        for kind in _KINDS
+        if made.get(kind) or known.get(kind)
+    )
+    return [Table(header=("", new, old), right=(1, 2), rows=rows)] if rows else []
 
 
 def _problems(problems: tuple[Problem, ...]) -> list[Block]:

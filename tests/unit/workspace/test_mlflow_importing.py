@@ -19,9 +19,10 @@ from stellwerk.testing.worlds import served
 from stellwerk.tracking import segments
 from stellwerk.workspace import reachable
 from stellwerk.workspace.mlflow import importing
+from stellwerk.workspace.mlflow.exporting import export_tracker
 from stellwerk.workspace.mlflow.importing import import_tracker
 from stellwerk.workspace.mlflow.model import MlflowImport
-from stellwerk.workspace.mlflow.opening import open_source
+from stellwerk.workspace.mlflow.opening import open_source, open_target
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.settings import Settings
 
@@ -504,6 +505,34 @@ def test_a_server_is_read_alike(rooms: Rooms, database: Path, tmp_path: Path) ->
     assert b"0123456789" * 200_000 == text(other, f"7/{ONE}/artifacts/big.bin")
     assert rooms.catalogue.version("delay", 3).digest == other.catalogue.version("delay", 3).digest
     assert rooms.logbook.scores(MODEL) == other.logbook.scores(MODEL)
+    other.close()
+
+
+def test_what_came_goes_back(rooms: Rooms, database: Path, tmp_path: Path) -> None:
+    """Everything that is not in the bin is sent once: facts, points, files, models, aliases; nesting and ids by tags."""
+    take(rooms, database)
+    other = workspace(tmp_path / "other")
+    with served(other) as url, closing(open_target(url)) as target:
+        done = export_tracker(rooms, target)
+        again = export_tracker(rooms, target)
+
+    assert {"experiments": 1, "runs": 2, "points": 6, "logged models": 1, "versions": 2, "aliases": 1} == {
+        key: done.made[key] for key in ("experiments", "runs", "points", "logged models", "versions", "aliases")
+    }
+    assert (1, 0) == (again.known["runs"], again.made.get("versions", 0))
+    found = {
+        one.run.tags["stellwerk.run_id"]: one for one in other.logbook.search([other.experiments.named("flights").id])
+    }
+    one, two = found[ONE].run, found[TWO].run
+    assert ({"depth": "6", "lr": ""}, "finished", "ben") == (one.params, one.status, one.user)
+    assert one.id == two.parent
+    assert [1.5, 0.5] == [x.value for x in other.logbook.history(one.id, "loss") if not math.isnan(x.value)]
+    assert b"hello" == text(other, f"{one.experiment}/{one.id}/artifacts/notes/a.txt")
+    assert ["may"] == [use.name for use in one.datasets]
+    (use,) = one.models
+    assert [("auc", 0.9)] == [(score.key, score.value) for score in other.logbook.scores(use.model)]
+    assert {"champion": 2} == other.catalogue.get("delay").aliases
+    assert rooms.catalogue.version("delay", 3).digest == other.catalogue.version("delay", 2).digest
     other.close()
 
 

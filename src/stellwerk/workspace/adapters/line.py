@@ -115,9 +115,20 @@ class Line:
             kind = _CLASSES[document["class"]]
             error: StellwerkError = kind(document["error"], code=document["code"], hint=document.get("hint", ""))
         except (ValueError, KeyError, TypeError):
-            fallback = errors.NotFound if response.status == 404 else Unavailable
-            return fallback(f"the server answered {response.status} without saying why", code="server-answer")
+            return _foreign(response.status, body)
         return error
+
+
+def _foreign(status: int, body: bytes) -> StellwerkError:
+    """What a server says that is none of ours: MLflow's say why in `message`."""
+    try:
+        said = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        said = ""
+    kind = {400: errors.Invalid, 404: errors.NotFound}.get(status, Unavailable) if said else None
+    kind = kind or (errors.NotFound if status == 404 else Unavailable)
+    why = f": {str(said)[:500]}" if said else " without saying why"
+    return kind(f"the server answered {status}{why}", code="server-answer")
 
 
 def _cut(url: str) -> Unavailable:

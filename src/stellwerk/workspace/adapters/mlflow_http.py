@@ -39,10 +39,8 @@ _PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 _MODEL_STATUS = {"LOGGED_MODEL_PENDING": "PENDING", "LOGGED_MODEL_READY": "READY"}
 
 
-class ServerSource:
-    """Implements `Source`. What changes meanwhile may be seen or not."""
-
-    kind: Kind = "server"
+class _Server:
+    """A server by its address, which may hold user and password; it has answered once."""
 
     def __init__(self, url: str) -> None:
         found = urlsplit(url)
@@ -58,6 +56,52 @@ class ServerSource:
             raise Unavailable(cause.message, code=cause.code, hint="is an MLflow server running there?") from cause
         except NotFound as cause:
             raise Invalid(f"{url} is no server of MLflow", code="not-mlflow") from cause
+
+    def close(self) -> None:
+        """Release connections."""
+        self._line.close()
+
+    def _pages(self, path: str, asked: dict[str, Any], field: str, most: int = PAGE) -> Iterator[dict[str, Any]]:
+        token = ""
+        while True:
+            answer = self._post(path, {**asked, "max_results": most, **({"page_token": token} if token else {})})
+            yield from _rows(answer, field)
+            before, token = token, _text(answer.get("next_page_token"))
+            if token in ("", before):
+                return
+
+    def _post(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        body = json.dumps(asked).encode()
+        return _document(self._line.request("POST", f"{API}/{path}", body=body, kind="application/json", again=True))
+
+    def _get(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        return self._read(f"{API}/{path}?{urlencode(asked)}")
+
+    def _read(self, path: str) -> dict[str, Any]:
+        return _document(self._line.request("GET", path, again=True))
+
+
+class ServerTarget(_Server):
+    """Implements `Target`."""
+
+    def ask(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        return self._get(path, dict(query))
+
+    def listed(self, path: str, asked: Mapping[str, Any], field: str) -> Iterator[dict[str, Any]]:
+        return self._pages(path, dict(asked), field, MODELS_PAGE)
+
+    def tell(self, path: str, body: Mapping[str, Any], *, method: str = "POST") -> dict[str, Any]:
+        data = json.dumps(body).encode()
+        return _document(self._line.request(method, f"{API}/{path}", body=data, kind="application/json") or b"{}")
+
+    def put(self, path: str, chunks: Iterator[bytes]) -> None:
+        self._line.request("PUT", f"{ARTIFACTS}/{quote(path)}", body=chunks, kind="application/octet-stream")
+
+
+class ServerSource(_Server):
+    """Implements `Source`. What changes meanwhile may be seen or not."""
+
+    kind: Kind = "server"
 
     def experiments(self) -> Iterator[FoundExperiment]:
         for one in self._pages("experiments/search", {"view_type": "ALL"}, "experiments"):
@@ -186,9 +230,6 @@ class ServerSource:
     def left_out(self) -> Mapping[str, int]:
         return {}
 
-    def close(self) -> None:
-        self._line.close()
-
     # Artifacts
 
     def _proxied(self, top: str) -> Iterator[FoundFile | Problem]:
@@ -255,15 +296,6 @@ class ServerSource:
 
     # Questions
 
-    def _pages(self, path: str, asked: dict[str, Any], field: str, most: int = PAGE) -> Iterator[dict[str, Any]]:
-        token = ""
-        while True:
-            answer = self._post(path, {**asked, "max_results": most, **({"page_token": token} if token else {})})
-            yield from _rows(answer, field)
-            before, token = token, _text(answer.get("next_page_token"))
-            if token in ("", before):
-                return
-
     def _listed(self, path: str, asked: dict[str, Any], field: str) -> Iterator[dict[str, Any]]:
         token = ""
         while True:
@@ -272,16 +304,6 @@ class ServerSource:
             before, token = token, _text(answer.get("next_page_token"))
             if token in ("", before):
                 return
-
-    def _post(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
-        body = json.dumps(asked).encode()
-        return _document(self._line.request("POST", f"{API}/{path}", body=body, kind="application/json", again=True))
-
-    def _get(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
-        return self._read(f"{API}/{path}?{urlencode(asked)}")
-
-    def _read(self, path: str) -> dict[str, Any]:
-        return _document(self._line.request("GET", path, again=True))
 
 
 def _document(data: bytes) -> dict[str, Any]:

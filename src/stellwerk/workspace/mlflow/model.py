@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from stellwerk.tracking.model import DatasetUse, Latest, ModelUse, Point, Score
 
@@ -220,5 +220,39 @@ class MlflowImport:
     remote: Mapping[str, int]
     bare: int
     left_out: Mapping[str, int]
+    problems: tuple[Problem, ...]
+    seconds: float
+
+
+class Target(Protocol):
+    """A server of MLflow that is written to. Raises `Invalid` where it refuses something."""
+
+    def ask(self, path: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        """What a GET answers. Raises `NotFound`."""
+        ...
+
+    def listed(self, path: str, asked: Mapping[str, Any], field: str) -> Iterator[dict[str, Any]]:
+        """All pages of a search."""
+        ...
+
+    def tell(self, path: str, body: Mapping[str, Any], *, method: str = "POST") -> dict[str, Any]:
+        """Make or change something."""
+        ...
+
+    def put(self, path: str, chunks: Iterator[bytes]) -> None:
+        """Send a file through the server to where it keeps artifacts."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MlflowExport:
+    """What came of an export: how many of each kind were sent, and were there before."""
+
+    made: Mapping[str, int]
+    known: Mapping[str, int]
     problems: tuple[Problem, ...]
     seconds: float

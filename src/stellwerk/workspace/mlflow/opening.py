@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.workspace.mlflow.folders import Places
-from stellwerk.workspace.mlflow.model import Source
+from stellwerk.workspace.mlflow.model import Source, Target
 
 DATABASE = "mlflow.db"
 _FOLDERS = ("mlartifacts", "mlruns")
@@ -35,6 +35,17 @@ def open_source(place: str, artifacts: Path | None = None) -> Source:
     if path.is_dir():
         return _folder(path, artifacts)
     return _database(path, artifacts)
+
+
+def open_target(url: str) -> Target:
+    """A server to write to, which the caller closes. Raises `Invalid` (`usage`) for what is no address of one."""
+    if not url.startswith(("http://", "https://")):
+        raise Invalid(
+            f"{url!r} is no address of a server", code="usage", hint="stellwerk mlflow export http://host:5000"
+        )
+    from stellwerk.workspace.adapters.mlflow_http import ServerTarget
+
+    return ServerTarget(url)
 
 
 def _database(file: Path, artifacts: Path | None) -> Source:
