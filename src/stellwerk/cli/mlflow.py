@@ -56,7 +56,7 @@ def import_(session: Session, source: str, artifacts: Path | None) -> None:
       stellwerk mlflow import /srv/mlflow/mlflow.db --artifacts /srv/mlflow/mlartifacts
     """
     from stellwerk.workspace.mlflow.importing import import_tracker
-    from stellwerk.workspace.mlflow.opening import open_source
+    from stellwerk.workspace.trackers import open_source
 
     with (
         session.rooms() as rooms,
@@ -86,7 +86,7 @@ def export(session: Session, url: str, experiment: str) -> None:
       stellwerk mlflow export http://127.0.0.1:5000 --experiment flights
     """
     from stellwerk.workspace.mlflow.exporting import export_tracker
-    from stellwerk.workspace.mlflow.opening import open_target
+    from stellwerk.workspace.trackers import open_target
 
     with (
         session.rooms() as rooms,

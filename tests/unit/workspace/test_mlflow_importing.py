@@ -22,9 +22,9 @@ from stellwerk.workspace.mlflow import importing
 from stellwerk.workspace.mlflow.exporting import export_tracker
 from stellwerk.workspace.mlflow.importing import import_tracker
 from stellwerk.workspace.mlflow.model import MlflowImport
-from stellwerk.workspace.mlflow.opening import open_source, open_target
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.trackers import open_source, open_target
 
 ONE, TWO, GONE = "1" * 32, "2" * 32, "3" * 32
 MODEL = "m-" + "4" * 32

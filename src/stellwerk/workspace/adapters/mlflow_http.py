@@ -309,7 +309,7 @@ class ServerSource(_Server):
 def _document(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
-    except ValueError as cause:
+    except (ValueError, RecursionError) as cause:
         raise Invalid("the server did not answer in JSON: it is no server of MLflow", code="not-mlflow") from cause
     if not isinstance(found, dict):
         raise Invalid("the server did not answer as MLflow does", code="not-mlflow")
