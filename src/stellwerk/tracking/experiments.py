@@ -49,7 +49,7 @@ class Experiments:
         with self._book.write() as tx:
             self._must_be_free(tx, name)
             made = Experiment(
-                id=_next(tx),
+                id=next_id(tx),
                 name=name,
                 created_at=now,
                 changed_at=now,
@@ -203,7 +203,7 @@ def enter(tx: Transaction, name: str, clock: Clock) -> str:
     if not rules.is_experiment_id(name):
         raise Invalid(f"Invalid experiment ID: '{name[:100]}'", code="invalid-name")
     now = clock.now()
-    identity = _next(tx) if name.isdecimal() or EXPERIMENTS.find(tx, name) is not None else name
+    identity = next_id(tx) if name.isdecimal() or EXPERIMENTS.find(tx, name) is not None else name
     EXPERIMENTS.insert(tx, Experiment(id=identity, name=name, created_at=now, changed_at=now))
     return identity
 
@@ -213,7 +213,7 @@ def deleted(reader: Reader) -> list[str]:
     return [one.id for one in EXPERIMENTS.select(reader, stage="deleted")]
 
 
-def _next(tx: Transaction) -> str:
+def next_id(tx: Transaction) -> str:
     """The next number. Pipelines' experiments have names as ids, so there may be more rows than numbers."""
     number = EXPERIMENTS.count(tx) + 1
     while EXPERIMENTS.find(tx, str(number)) is not None:

@@ -322,6 +322,8 @@ class Logbook:
         named = changed.tags.get(NAME_TAG, known.name)
         if named and named != changed.name:
             changed = evolve(changed, name=named)
+        if PARENT_TAG in changed.tags and changed.tags[PARENT_TAG] != changed.parent:
+            changed = evolve(changed, parent=changed.tags[PARENT_TAG])
         if changed == known:
             return
         RUNS.put(tx, changed)

@@ -140,7 +140,7 @@ class LoggedModels:
     ) -> LoggedModel:
         """A new model, whose files are still to come. Raises `NotFound` for an unknown experiment."""
         described, tagged = _once({}, params), _latest({}, tags)
-        identity, title, now = f"m-{secrets.token_hex(16)}", _checked(name or self._name_of()), self._clock.now()
+        identity, title, now = f"m-{secrets.token_hex(16)}", checked_name(name or self._name_of()), self._clock.now()
         with self._book.write() as tx:
             home = experiments.find(tx, experiment)
             if home.stage == "deleted":
@@ -327,7 +327,8 @@ def _find(reader: Reader, model: str, *, deleted: bool = False) -> LoggedModel:
     return found
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """A name that a logged model may have. Raises `Invalid`."""
     if any(sign in name for sign in _BAD) or len(name) > MAX_NAME or not name.isprintable():
         raise Invalid(
             f"Invalid model name ({name[:60]!r}) provided. Model name must be a non-empty string of at most "
@@ -353,9 +354,14 @@ def _fitting(pairs: dict[str, str]) -> dict[str, str]:
     if len(pairs) > MAX_PAIRS:
         raise Invalid(f"a model has at most {MAX_PAIRS:,} of these", code="too-large")
     for key, value in pairs.items():
-        if not key or len(key.encode("utf-8", "surrogatepass")) > MAX_KEY or len(value) > MAX_VALUE:
-            raise Invalid(
-                f"{key[:60]!r} and its value are too long (at most {MAX_KEY} bytes and {MAX_VALUE:,} characters)",
-                code="invalid-pair",
-            )
+        check_pair(key, value)
     return pairs
+
+
+def check_pair(key: str, value: str) -> None:
+    """Raises `Invalid` for a tag or a parameter that cannot be kept."""
+    if not key or len(key.encode("utf-8", "surrogatepass")) > MAX_KEY or len(value) > MAX_VALUE:
+        raise Invalid(
+            f"{key[:60]!r} and its value are too long (at most {MAX_KEY} bytes and {MAX_VALUE:,} characters)",
+            code="invalid-pair",
+        )

@@ -70,6 +70,10 @@ class Points(Protocol):
         """Points of a logged model, by metric, step and time."""
         ...
 
+    def stand(self, tx: Transaction, run: str, metrics: Sequence[Latest]) -> None:
+        """Say how metrics stand whose points are sealed already."""
+        ...
+
     def latest(self, reader: Reader, runs: Collection[str]) -> Mapping[str, list[Latest]]:
         """How the metrics of runs stand, by run."""
         ...

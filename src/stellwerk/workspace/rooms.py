@@ -31,6 +31,7 @@ from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.ledger.model import Head
 from stellwerk.ledger.vault import Vault
+from stellwerk.models.adopting import Adoption as ModelAdoption
 from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
@@ -42,6 +43,7 @@ from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.cells import SqlCells
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.adopting import Adoption
 from stellwerk.tracking.artifacts import Artifacts
 from stellwerk.tracking.charting import Charting
 from stellwerk.tracking.curves import Curves
@@ -110,6 +112,7 @@ class Rooms:
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
         self.traces = Traces(self.book, self.blobs, self.clock, self._file_of_trace)
+        self.adoption = Adoption(self.book, self.blobs, self.clock, finder, points)
         self.artifacts = Artifacts(self.book, self.blobs, self.clock)
         self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
         self.charting = Charting(self.book, self.logbook)
@@ -125,6 +128,8 @@ class Rooms:
         self.catalogue = Catalogue(
             self.book, self.clock, releases=_Releases(self), knows_run=self._knows_run, logged=beside, files=beside
         )
+        self.beside = beside
+        self.model_adoption = ModelAdoption(self.book, _Releases(self))
         self.inbox = Inbox(self.book, self.clock)
         self._signed = self.database.size()
         self._known = True

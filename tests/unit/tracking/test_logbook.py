@@ -182,6 +182,9 @@ def test_names_of_runs(desk: Desk) -> None:
     child = desk.log.create("0", tags=[("mlflow.parentRunId", first.id)]).run
     assert ("by tag", first.id) == (first.name, child.parent)
     assert child.name.count("-") == 2
+    late = desk.log.create("0").run
+    desk.log.log(late.id, tags=[("mlflow.parentRunId", first.id)])
+    assert first.id == desk.log.get(late.id).run.parent
     desk.log.log(first.id, tags=[("mlflow.runName", "by another tag")])
     assert desk.log.get(first.id).run.name == "by another tag"
     desk.log.update(first.id, name="by field")

@@ -136,7 +136,11 @@ class SqlFinder:
         query = sa.select(runs.c.id).where(*conditions)
         for criterion in order:
             measure = _measure(criterion.subject)
-            if criterion.subject not in _ALWAYS:
+            if criterion.subject.entity == "metric":
+                # As MLflow has it: numbers, then what is none, then runs without the metric.
+                number = _measure(criterion.subject, sa.case((values.c.number.is_(None), 1), else_=0))
+                query = query.order_by(sa.func.coalesce(number, 2))
+            elif criterion.subject not in _ALWAYS:
                 # Neither database agrees with the other where what is missing stands, so that is asked first.
                 query = query.order_by(measure.is_(None))
             query = query.order_by(measure.desc() if criterion.descending else measure.asc())
@@ -260,14 +264,14 @@ def _column(subject: Subject) -> Any:
     return None if name is None else RUNS.table.c[name]
 
 
-def _measure(subject: Subject) -> Any:
+def _measure(subject: Subject, of: Any = None) -> Any:
     runs = RUNS.table
     # When it started is a column, too, and in an order the same.
     column = runs.c.started_at if subject == _STARTED else _column(subject)
     if column is not None:
         return column
     return (
-        sa.select(values.c.number if subject.numeric else values.c.text)
+        sa.select((values.c.number if subject.numeric else values.c.text) if of is None else of)
         .where(
             values.c.workspace == runs.c.workspace,
             values.c.run == runs.c.id,

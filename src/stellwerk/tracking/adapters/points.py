@@ -114,6 +114,21 @@ class SqlPoints:
         tx.execute(_ADD, rows)
         tx.execute(_STAND, list(standing.values()))
 
+    def stand(self, tx: Transaction, run: str, metrics: Sequence[Latest]) -> None:
+        rows = []
+        for one in metrics:
+            if not can_be_sought(one.key):
+                raise Invalid(f"{one.key[:60]!r} cannot be the name of a metric", code="invalid-name")
+            rows.append(
+                {
+                    "workspace": tx.workspace, "run": run, "key": one.key, "number": _clamped(one.value),
+                    "text": None if math.isfinite(one.value) else _spelled(one.value), "step": one.step, "at": one.at,
+                    "low": one.low, "high": one.high,
+                }
+            )  # fmt: skip
+        if rows:
+            tx.execute(_STAND, rows)
+
     def score(self, tx: Transaction, scores: Sequence[Score]) -> None:
         rows = []
         for one in scores:

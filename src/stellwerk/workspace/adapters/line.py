@@ -48,9 +48,9 @@ class Answer:
 class Line:
     """Talks to one address. Follows no redirect: whoever answers is whom we asked."""
 
-    def __init__(self, url: str, *, pause: float = PAUSE_SECONDS) -> None:
+    def __init__(self, url: str, *, pause: float = PAUSE_SECONDS, headers: dict[str, str] | None = None) -> None:
         self.url = url.rstrip("/")
-        self._pause = pause
+        self._pause, self._headers = pause, headers or {}
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False, maxsize=16
         )
@@ -78,7 +78,7 @@ class Line:
         self, method: str, path: str, *, body: Any = None, kind: str = "", headers: dict[str, str] | None = None
     ) -> Iterator[Answer]:
         """One request whose answer is read piece by piece; raises the error that the server names."""
-        sent = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
+        sent = {**self._headers, **({"Content-Type": kind} if kind else {}), **(headers or {})}
         try:
             response = self._pool.request(
                 method, self.url + path, body=body, headers=sent, preload_content=False, redirect=False
@@ -115,9 +115,20 @@ class Line:
             kind = _CLASSES[document["class"]]
             error: StellwerkError = kind(document["error"], code=document["code"], hint=document.get("hint", ""))
         except (ValueError, KeyError, TypeError):
-            fallback = errors.NotFound if response.status == 404 else Unavailable
-            return fallback(f"the server answered {response.status} without saying why", code="server-answer")
+            return _foreign(response.status, body)
         return error
+
+
+def _foreign(status: int, body: bytes) -> StellwerkError:
+    """What a server says that is none of ours: MLflow's say why in `message`."""
+    try:
+        said = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError):
+        said = ""
+    kind = {400: errors.Invalid, 404: errors.NotFound}.get(status, Unavailable) if said else None
+    kind = kind or (errors.NotFound if status == 404 else Unavailable)
+    why = f": {str(said)[:500]}" if said else " without saying why"
+    return kind(f"the server answered {status}{why}", code="server-answer")
 
 
 def _cut(url: str) -> Unavailable:

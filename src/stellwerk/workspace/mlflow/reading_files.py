@@ -1,0 +1,269 @@
+"""Folders of MLflow (`mlruns`): an experiment, a run and a model are a folder each, with a `meta.yaml` in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stellwerk.core.errors import Invalid
+from stellwerk.data.dvc import yamltext
+from stellwerk.tracking.model import DatasetUse, ModelUse, Point, Score
+from stellwerk.workspace.mlflow.folders import Places, text_of, texts
+from stellwerk.workspace.mlflow.model import (
+    Folder,
+    FoundExperiment,
+    FoundModel,
+    FoundRegistered,
+    FoundRun,
+    FoundVersion,
+    Kind,
+    Problem,
+    whole,
+)
+
+META = "meta.yaml"
+TRASH, REGISTERED = ".trash", "models"
+MOST_META, MOST_TEXT, MOST_METRIC = 4 << 20, 4 << 20, 1 << 30
+_RUN_STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
+_MODEL_STATUS = {1: "PENDING", 2: "READY", 3: "FAILED"}
+_NO_RUNS = {"tags", "datasets", "traces", "models"}
+"""Folders of an experiment that are no runs."""
+
+
+class FileSource:
+    """Implements `Source`."""
+
+    kind: Kind = "files"
+
+    def __init__(self, root: Path, places: Places) -> None:
+        self._root, self._places = root, places
+        self._folders: dict[str, Path] = {}
+        self._runs: dict[str, tuple[Path, str]] = {}
+        self._traces = 0
+
+    def experiments(self) -> Iterator[FoundExperiment]:
+        for folder in (*_folders(self._root), *_folders(self._root / TRASH)):
+            meta = _meta(folder)
+            identity = _text(meta.get("experiment_id"))
+            if not identity or folder.name in (TRASH, REGISTERED) or identity in self._folders:
+                continue
+            self._folders[identity] = folder
+            tags = {key: text for key, text in texts(folder / "tags", most=MOST_TEXT) if isinstance(text, str)}
+            yield FoundExperiment(
+                id=identity,
+                name=_text(meta.get("name")),
+                created=whole(meta.get("creation_time")),
+                changed=whole(meta.get("last_update_time")),
+                location=_text(meta.get("artifact_location")),
+                tags=tags,
+                deleted=meta.get("lifecycle_stage") == "deleted" or folder.parent.name == TRASH,
+            )
+
+    def runs(self, experiment: str) -> list[str]:
+        found: list[tuple[int, str]] = []
+        home = self._folders[experiment]
+        for folder in _folders(home):
+            meta = {} if folder.name in _NO_RUNS else _meta(folder)
+            identity = _text(meta.get("run_id") or meta.get("run_uuid"))
+            if identity:
+                self._runs[identity] = folder, experiment
+                found.append((whole(meta.get("start_time")), identity))
+        self._traces += len(_folders(home / "traces"))
+        return [identity for _, identity in sorted(found)]
+
+    def read(self, ids: Sequence[str]) -> Iterator[FoundRun | Problem]:
+        for identity in ids:
+            folder, experiment = self._runs[identity]
+            yield self._run(identity, folder, experiment)
+
+    def _run(self, identity: str, folder: Path, experiment: str) -> FoundRun:
+        meta = _meta(folder)
+        problems: list[str] = []
+        end, gone = meta.get("end_time"), meta.get("deleted_time")
+        return FoundRun(
+            id=identity,
+            experiment=experiment,
+            name=_text(meta.get("run_name")),
+            user=_text(meta.get("user_id")),
+            status=_RUN_STATUS.get(whole(meta.get("status")), _text(meta.get("status"))),
+            start=whole(meta.get("start_time")),
+            end=None if end is None else whole(end),
+            location=_text(meta.get("artifact_uri")),
+            deleted=meta.get("lifecycle_stage") == "deleted",
+            deleted_at=None if gone is None else whole(gone),
+            params=_pairs(folder / "params", problems),
+            tags=_pairs(folder / "tags", problems),
+            points=list(_points(folder / "metrics", problems)),
+            datasets=list(self._datasets(folder, experiment)),
+            models=list(_uses(folder)),
+            problems=problems,
+        )
+
+    def _datasets(self, folder: Path, experiment: str) -> Iterator[DatasetUse]:
+        for inner in _folders(folder / "inputs"):
+            said = _meta(inner)
+            identity = _text(said.get("source_id"))
+            if said.get("source_type") != "DATASET" or not identity or "/" in identity or identity in (".", ".."):
+                continue
+            meta = _meta(self._folders[experiment] / "datasets" / identity)
+            tags = said.get("tags")
+            if meta:
+                yield DatasetUse(
+                    name=_text(meta.get("name")),
+                    digest=_text(meta.get("digest")),
+                    source_type=_text(meta.get("source_type")),
+                    source=_text(meta.get("source")),
+                    schema=_text(meta.get("schema")),
+                    profile=_text(meta.get("profile")),
+                    tags={_text(key): _text(value) for key, value in tags.items()} if isinstance(tags, dict) else {},
+                )
+
+    def models(self, experiment: str) -> Iterator[FoundModel | Problem]:
+        for folder in _folders(self._folders[experiment] / "models"):
+            meta = _meta(folder)
+            identity = _text(meta.get("model_id"))
+            if not identity:
+                continue
+            problems: list[str] = []
+            yield FoundModel(
+                id=identity,
+                experiment=experiment,
+                name=_text(meta.get("name")),
+                model_type=_text(meta.get("model_type")),
+                source_run=_text(meta.get("source_run_id")),
+                status=_MODEL_STATUS.get(whole(meta.get("status")), "PENDING"),
+                created=whole(meta.get("creation_timestamp")),
+                changed=whole(meta.get("last_updated_timestamp")),
+                deleted=meta.get("lifecycle_stage") == "deleted",
+                location=_text(meta.get("artifact_location")),
+                tags=_pairs(folder / "tags", problems),
+                params=_pairs(folder / "params", problems),
+                scores=list(_scores(identity, folder / "metrics", problems)),
+            )
+            yield from (Problem(kind="metric", where=f"model {identity}", name="", reason=one) for one in problems)
+
+    def registered(self) -> Iterator[FoundRegistered | Problem]:
+        for folder in _folders(self._root / REGISTERED):
+            meta = _meta(folder)
+            if not meta.get("name"):
+                continue
+            problems: list[str] = []
+            aliases = {key: whole(text) for key, text in _pairs(folder / "aliases", problems)}
+            versions = [self._version(one) for one in _folders(folder) if one.name.startswith("version-")]
+            yield FoundRegistered(
+                name=_text(meta.get("name")),
+                created=whole(meta.get("creation_timestamp")),
+                changed=whole(meta.get("last_updated_timestamp")),
+                description=_text(meta.get("description")),
+                tags=_pairs(folder / "tags", problems),
+                aliases=aliases,
+                versions=[one for one in versions if one.stage != "Deleted_Internal"],
+            )
+
+    def _version(self, folder: Path) -> FoundVersion:
+        meta = _meta(folder)
+        changed = meta.get("last_updated_timestamp")
+        return FoundVersion(
+            number=whole(meta.get("version")),
+            created=whole(meta.get("creation_timestamp")),
+            changed=None if changed is None else whole(changed),
+            description=_text(meta.get("description")),
+            user=_text(meta.get("user_id")),
+            stage=_text(meta.get("current_stage")) or "None",
+            source=_text(meta.get("source")),
+            run=_text(meta.get("run_id")),
+            run_link=_text(meta.get("run_link")),
+            model=_text(meta.get("model_id")),
+            tags=_pairs(folder / "tags", []),
+        )
+
+    def folder(self, location: str, tail: tuple[str, ...]) -> Folder:
+        return self._places.folder(location, tail)
+
+    def left_out(self) -> Mapping[str, int]:
+        return {"traces": self._traces} if self._traces else {}
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def holds_experiments(folder: Path) -> bool:
+    """Whether there is at least one experiment in a folder."""
+    return any(_meta(one).get("experiment_id") is not None for one in _folders(folder))
+
+
+def _folders(place: Path) -> list[Path]:
+    """Folders in a folder, by name; links are none."""
+    if place.is_symlink():
+        return []
+    try:
+        with os.scandir(place) as found:
+            return sorted(Path(one.path) for one in found if one.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    """What a folder says of itself; nothing where it says nothing that can be read."""
+    data = text_of(folder / META, most=MOST_META)
+    if data is None:
+        return {}
+    try:
+        found = yamltext.read(data, META)
+    except Invalid:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _pairs(folder: Path, problems: list[str]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, text in texts(folder, most=MOST_TEXT):
+        if isinstance(text, Problem):
+            problems.append(f"{key[:80]!r}: {text.reason}")
+        else:
+            found.append((key, text))
+    return found
+
+
+def _points(folder: Path, problems: list[str]) -> Iterator[Point]:
+    for key, parts in _lines(folder, problems):
+        try:
+            yield Point(key, float(parts[1]), int(parts[0]), int(parts[2]) if len(parts) > 2 else 0)
+        except (ValueError, IndexError):
+            problems.append(f"a point of the metric {key[:60]!r} cannot be read")
+
+
+def _scores(model: str, folder: Path, problems: list[str]) -> Iterator[Score]:
+    for key, parts in _lines(folder, problems):
+        try:
+            at, value, step, run = int(parts[0]), float(parts[1]), int(parts[2]), parts[3]
+        except (ValueError, IndexError):
+            problems.append(f"a point of the metric {key[:60]!r} cannot be read")
+            continue
+        dataset, digest = parts[4:6] if len(parts) >= 6 else ("", "")
+        yield Score(model, run, key, value, at, step, dataset, digest)
+
+
+def _lines(folder: Path, problems: list[str]) -> Iterator[tuple[str, list[str]]]:
+    for key, text in texts(folder, most=MOST_METRIC):
+        if isinstance(text, Problem):
+            problems.append(f"{key[:80]!r}: {text.reason}")
+            continue
+        yield from ((key, line.split(" ")) for line in text.splitlines() if line.strip())
+
+
+def _uses(folder: Path) -> Iterator[ModelUse]:
+    for inner in _folders(folder / "inputs"):
+        said = _meta(inner)
+        if said.get("source_type") == "MODEL":
+            yield ModelUse(model=_text(said.get("source_id")), role="used")
+    for inner in _folders(folder / "outputs"):
+        said = _meta(inner)
+        if said.get("destination_type") == "MODEL_OUTPUT":
+            yield ModelUse(model=_text(said.get("source_id")), role="made", step=whole(said.get("step")))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
