@@ -56,6 +56,7 @@ OTHER_SWEEPS = {
     "checkout.": "faults/test_copy_kills.py",
     "s3.": "faults/test_s3_large.py",
     "migrate.": "unit/ledger/test_migrations.py",
+    "outbox.": "faults/test_logging_kills.py",
 }
 """Failpoints of what no chain does by itself, and the tests that pass them."""
 

@@ -90,6 +90,37 @@ def killed_script(server: Server, outbox: Path, chance: random.Random) -> tuple[
     return run, durable
 
 
+@pytest.mark.parametrize("name", ["outbox.write", "outbox.synced", "outbox.acknowledged"])
+@pytest.mark.parametrize("nth", [1, 2, 7])
+def test_a_script_is_killed_at_every_step(tmp_path: Path, name: str, nth: int) -> None:
+    """Before a record is written, after it is durable, and after the workspace has acknowledged it."""
+    create(tmp_path, Settings(actor="anna"))
+    environment = {
+        **os.environ,
+        "STELLWERK_FAIL": f"{name}:kill:{nth}",
+        "STELLWERK_ACTOR": "anna",
+        "STELLWERK_STATE": "",
+    }
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), ".", "outbox"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert -signal.SIGKILL == process.returncode
+    lines = process.stdout.split()
+    telling.send(tmp_path, outbox=tmp_path / "outbox")
+    rooms = Rooms(find(tmp_path), Settings(actor="anna"))
+    try:
+        runs = rooms.runs.search()
+        assert len(runs) <= 1
+        for run in runs:
+            steps = [point.step for point in rooms.logbook.history(run.id, "a")]
+            assert steps == list(range(len(steps)))
+            assert len(steps) >= (int(lines[-1]) if len(lines) > 1 else 0)
+            assert "interrupted" == run.status
+    finally:
+        rooms.close()
+
+
 @pytest.mark.slow
 def test_scripts_and_servers_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In turn and at once, at random moments; then everything that waits is sent, and every point is there once."""
