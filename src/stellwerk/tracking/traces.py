@@ -161,13 +161,16 @@ class Traces:
             # With many writers of one trace, somebody is always faster; whoever only adds need not be the first.
             adds = tries == _TRIES - 1
             parts = self._written(before, of, most=0 if adds else MAX_TOGETHER)
+            # All spans are read for it, and before the change, which keeps every other writer waiting.
+            sums = {one: self._sums(parts[one]) for one, more in of.items() if _counted(more)}
             with self._book.write() as tx:
                 standing = {one.id: one for one in TRACES.among(tx, "id", of)}
                 now = {one: standing[one].parts if one in standing else () for one in of}
                 if adds:
                     parts = {one: (*now[one], parts[one][-1]) for one in of}
+                    sums = {one: self._sums(parts[one]) for one in sums}
                 if adds or now == before:
-                    self._log(tx, experiment, of, labels, standing, parts)
+                    self._log(tx, experiment, of, labels, standing, parts, sums)
                     return
 
     def get(self, trace: str) -> Found:
@@ -185,7 +188,10 @@ class Traces:
 
     def spans(self, trace: Trace) -> list[Span]:
         """The spans of a trace that are here, the first one first."""
-        read = (spans.decode(self._blobs.get(part.digest)) for part in trace.parts)
+        return self._read(trace.parts)
+
+    def _read(self, parts: Iterable[Part]) -> list[Span]:
+        read = (spans.decode(self._blobs.get(part.digest)) for part in parts)
         return spans.ordered(spans.merged(span for part in read for span in part))
 
     def search(
@@ -380,6 +386,7 @@ class Traces:
         labels: Mapping[str, Mapping[str, str]],
         standing: Mapping[str, Trace],
         parts: Mapping[str, tuple[Part, ...]],
+        sums: Mapping[str, Mapping[str, str]],
     ) -> None:
         home = _home(tx, experiment) if any(one not in standing for one in of) else None
         for trace, more in of.items():
@@ -391,8 +398,7 @@ class Traces:
                 before = evolve(blank, tags=_places(home, trace, blank))
             elif known is not None:
                 before = known
-            sums = self._sums(before, parts[trace]) if said.usage or said.cost else {}
-            changed = _told_by(before, said, labels.get(trace, {}), sums)
+            changed = _told_by(before, said, labels.get(trace, {}), sums.get(trace, {}))
             # A part that is there already says nothing new.
             last = parts[trace][-1]
             changed = evolve(changed, parts=before.parts if last in before.parts else parts[trace])
@@ -402,9 +408,9 @@ class Traces:
                 body = {"experiment": changed.experiment, "spans": len(more), "state": changed.state}
                 tx.record("trace.logged", f"trace:{trace}", body)
 
-    def _sums(self, before: Trace, parts: tuple[Part, ...]) -> dict[str, str]:
+    def _sums(self, parts: tuple[Part, ...]) -> dict[str, str]:
         """Tokens and costs of all spans: what a span counted must not be counted again where another part holds it."""
-        summed = spans.summary(self.spans(evolve(before, parts=parts)))
+        summed = spans.summary(self._read(parts))
         return {
             key: json.dumps(found, sort_keys=True)
             for key, found in ((USAGE_KEY, summed.usage), (COST_KEY, summed.cost))
@@ -604,3 +610,9 @@ def _check_assessment(said: Assessment) -> None:
             raise rules.too_long(what, most)
     for at in (said.created, said.changed):
         rules.instant(at)
+
+
+def _counted(more: Sequence[Span]) -> bool:
+    """Whether spans say what they used or cost."""
+    said = spans.summary(more)
+    return bool(said.usage or said.cost)
