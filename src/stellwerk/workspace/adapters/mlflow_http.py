@@ -27,6 +27,7 @@ from stellwerk.workspace.mlflow.model import (
     Unread,
     whole,
 )
+from stellwerk.workspace.mlflow.said import dataset_said, text_said, version_said
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -66,7 +67,7 @@ class _Server:
         while True:
             answer = self._post(path, {**asked, "max_results": most, **({"page_token": token} if token else {})})
             yield from _rows(answer, field)
-            before, token = token, _text(answer.get("next_page_token"))
+            before, token = token, text_said(answer.get("next_page_token"))
             if token in ("", before):
                 return
 
@@ -106,11 +107,11 @@ class ServerSource(_Server):
     def experiments(self) -> Iterator[FoundExperiment]:
         for one in self._pages("experiments/search", {"view_type": "ALL"}, "experiments"):
             yield FoundExperiment(
-                id=_text(one.get("experiment_id")),
-                name=_text(one.get("name")),
+                id=text_said(one.get("experiment_id")),
+                name=text_said(one.get("name")),
                 created=whole(one.get("creation_time")),
                 changed=whole(one.get("last_update_time")),
-                location=_text(one.get("artifact_location")),
+                location=text_said(one.get("artifact_location")),
                 tags=dict(_pairs(one.get("tags"))),
                 deleted=one.get("lifecycle_stage") == "deleted",
             )
@@ -121,7 +122,7 @@ class ServerSource(_Server):
             "run_view_type": "ALL",
             "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
         }
-        return [_text(_row(one, "info").get("run_id")) for one in self._pages("runs/search", asked, "runs")]
+        return [text_said(_row(one, "info").get("run_id")) for one in self._pages("runs/search", asked, "runs")]
 
     def read(self, ids: Sequence[str]) -> Iterator[FoundRun | Problem]:
         for identity in ids:
@@ -132,21 +133,21 @@ class ServerSource(_Server):
 
     def _run(self, one: Mapping[str, Any]) -> FoundRun:
         info, data = _row(one, "info"), _row(one, "data")
-        identity = _text(info.get("run_id"))
+        identity = text_said(info.get("run_id"))
         problems: list[str] = []
         points: list[Point] = []
         for metric in _rows(data, "metrics"):
-            points += self._history(identity, _text(metric.get("key")), problems)
+            points += self._history(identity, text_said(metric.get("key")), problems)
         end = info.get("end_time")
         return FoundRun(
             id=identity,
-            experiment=_text(info.get("experiment_id")),
-            name=_text(info.get("run_name")),
-            user=_text(info.get("user_id")),
-            status=_text(info.get("status")),
+            experiment=text_said(info.get("experiment_id")),
+            name=text_said(info.get("run_name")),
+            user=text_said(info.get("user_id")),
+            status=text_said(info.get("status")),
             start=whole(info.get("start_time")),
             end=None if end in (None, 0) else whole(end),
-            location=_text(info.get("artifact_uri")),
+            location=text_said(info.get("artifact_uri")),
             deleted=info.get("lifecycle_stage") == "deleted",
             params=_pairs(data.get("params")),
             tags=_pairs(data.get("tags")),
@@ -165,7 +166,7 @@ class ServerSource(_Server):
                     yield Point(key, _number(one.get("value")), int(one["timestamp"]), int(one.get("step") or 0))
                 except (TypeError, ValueError, KeyError):
                     problems.append(f"a point of the metric {key[:60]!r} is no number")
-            token = _text(answer.get("next_page_token"))
+            token = text_said(answer.get("next_page_token"))
             if not token or token == asked.get("page_token"):
                 return
             asked["page_token"] = token
@@ -177,17 +178,17 @@ class ServerSource(_Server):
             return
         for one in found:
             info, data = _row(one, "info"), _row(one, "data")
-            identity = _text(info.get("model_id"))
+            identity = text_said(info.get("model_id"))
             yield FoundModel(
                 id=identity,
                 experiment=experiment,
-                name=_text(info.get("name")),
-                model_type=_text(info.get("model_type")),
-                source_run=_text(info.get("source_run_id")),
-                status=_MODEL_STATUS.get(_text(info.get("status")), "FAILED"),
+                name=text_said(info.get("name")),
+                model_type=text_said(info.get("model_type")),
+                source_run=text_said(info.get("source_run_id")),
+                status=_MODEL_STATUS.get(text_said(info.get("status")), "FAILED"),
                 created=whole(info.get("creation_timestamp_ms")),
                 changed=whole(info.get("last_updated_timestamp_ms")),
-                location=_text(info.get("artifact_uri")),
+                location=text_said(info.get("artifact_uri")),
                 tags=_pairs(info.get("tags")),
                 params=_pairs(data.get("params")),
                 scores=list(_scores(identity, data)),
@@ -197,7 +198,7 @@ class ServerSource(_Server):
         for prompts in (False, True):
             asked = {"filter": _PROMPTS} if prompts else {}
             for one in self._listed("registered-models/search", asked, "registered_models"):
-                name = _text(one.get("name"))
+                name = text_said(one.get("name"))
                 if "'" in name or "`" in name:
                     yield Problem(
                         kind="model", where=f"model {name}", name=name, reason="its name cannot be asked for"
@@ -210,9 +211,11 @@ class ServerSource(_Server):
                     name=name,
                     created=created,
                     changed=whole(one.get("last_updated_timestamp")) or created,
-                    description=_text(one.get("description")),
+                    description=text_said(one.get("description")),
                     tags=_pairs(one.get("tags")),
-                    aliases={_text(each.get("alias")): whole(each.get("version")) for each in _rows(one, "aliases")},
+                    aliases={
+                        text_said(each.get("alias")): whole(each.get("version")) for each in _rows(one, "aliases")
+                    },
                     versions=[_version(each) for each in versions],
                 )
 
@@ -271,7 +274,7 @@ class ServerSource(_Server):
                     yield _unread(inner, cause.message)
                 continue
             for one in listed:
-                name = posixpath.basename(_text(one.get("path")).rstrip("/"))
+                name = posixpath.basename(text_said(one.get("path")).rstrip("/"))
                 path = posixpath.join(inner, name)
                 if name in ("", ".", ".."):
                     yield _unread(path, "its name is no name of a file")
@@ -301,7 +304,7 @@ class ServerSource(_Server):
         while True:
             answer = self._get(path, {**asked, "max_results": PAGE, **({"page_token": token} if token else {})})
             yield from _rows(answer, field)
-            before, token = token, _text(answer.get("next_page_token"))
+            before, token = token, text_said(answer.get("next_page_token"))
             if token in ("", before):
                 return
 
@@ -317,39 +320,17 @@ def _document(data: bytes) -> dict[str, Any]:
 
 
 def _version(one: Mapping[str, Any]) -> FoundVersion:
-    changed = one.get("last_updated_timestamp")
-    return FoundVersion(
-        number=whole(one.get("version")),
-        created=whole(one.get("creation_timestamp")),
-        changed=None if changed is None else whole(changed),
-        description=_text(one.get("description")),
-        user=_text(one.get("user_id")),
-        stage=_text(one.get("current_stage")) or "None",
-        source=_text(one.get("source")),
-        run=_text(one.get("run_id")),
-        run_link=_text(one.get("run_link")),
-        model=_text(one.get("model_id")),
-        tags=_pairs(one.get("tags")),
-    )
+    return version_said(one, _pairs(one.get("tags")))
 
 
 def _dataset(one: Mapping[str, Any]) -> DatasetUse:
-    dataset = _row(one, "dataset")
-    return DatasetUse(
-        name=_text(dataset.get("name")),
-        digest=_text(dataset.get("digest")),
-        source_type=_text(dataset.get("source_type")),
-        source=_text(dataset.get("source")),
-        schema=_text(dataset.get("schema")),
-        profile=_text(dataset.get("profile")),
-        tags=dict(_pairs(one.get("tags"))),
-    )
+    return dataset_said(_row(one, "dataset"), dict(_pairs(one.get("tags"))))
 
 
 def _uses(said: Mapping[str, Any], field: str) -> list[ModelUse]:
     return [
         ModelUse(
-            model=_text(one.get("model_id")),
+            model=text_said(one.get("model_id")),
             role="made" if field == "model_outputs" else "used",
             step=whole(one.get("step")),
         )
@@ -362,13 +343,13 @@ def _scores(model: str, data: Mapping[str, Any]) -> Iterator[Score]:
         try:
             yield Score(
                 model=model,
-                run=_text(one.get("run_id")),
-                key=_text(one.get("key")),
+                run=text_said(one.get("run_id")),
+                key=text_said(one.get("key")),
                 value=_number(one.get("value")),
                 at=int(one["timestamp"]),
                 step=int(one.get("step") or 0),
-                dataset=_text(one.get("dataset_name")),
-                dataset_digest=_text(one.get("dataset_digest")),
+                dataset=text_said(one.get("dataset_name")),
+                dataset_digest=text_said(one.get("dataset_digest")),
             )
         except (TypeError, ValueError, KeyError):
             continue
@@ -390,11 +371,7 @@ def _rows(one: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
 
 def _pairs(found: Any) -> list[tuple[str, str]]:
     listed = found if isinstance(found, list) else []
-    return [(_text(one.get("key")), _text(one.get("value"))) for one in listed if isinstance(one, dict)]
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+    return [(text_said(one.get("key")), text_said(one.get("value"))) for one in listed if isinstance(one, dict)]
 
 
 def _number(value: Any) -> float:

@@ -22,6 +22,7 @@ from stellwerk.workspace.mlflow.model import (
     Problem,
     whole,
 )
+from stellwerk.workspace.mlflow.said import dataset_said, text_said, version_said
 
 META = "meta.yaml"
 TRASH, REGISTERED = ".trash", "models"
@@ -46,17 +47,17 @@ class FileSource:
     def experiments(self) -> Iterator[FoundExperiment]:
         for folder in (*_folders(self._root), *_folders(self._root / TRASH)):
             meta = _meta(folder)
-            identity = _text(meta.get("experiment_id"))
+            identity = text_said(meta.get("experiment_id"))
             if not identity or folder.name in (TRASH, REGISTERED) or identity in self._folders:
                 continue
             self._folders[identity] = folder
             tags = {key: text for key, text in texts(folder / "tags", most=MOST_TEXT) if isinstance(text, str)}
             yield FoundExperiment(
                 id=identity,
-                name=_text(meta.get("name")),
+                name=text_said(meta.get("name")),
                 created=whole(meta.get("creation_time")),
                 changed=whole(meta.get("last_update_time")),
-                location=_text(meta.get("artifact_location")),
+                location=text_said(meta.get("artifact_location")),
                 tags=tags,
                 deleted=meta.get("lifecycle_stage") == "deleted" or folder.parent.name == TRASH,
             )
@@ -66,7 +67,7 @@ class FileSource:
         home = self._folders[experiment]
         for folder in _folders(home):
             meta = {} if folder.name in _NO_RUNS else _meta(folder)
-            identity = _text(meta.get("run_id") or meta.get("run_uuid"))
+            identity = text_said(meta.get("run_id") or meta.get("run_uuid"))
             if identity:
                 self._runs[identity] = folder, experiment
                 found.append((whole(meta.get("start_time")), identity))
@@ -85,12 +86,12 @@ class FileSource:
         return FoundRun(
             id=identity,
             experiment=experiment,
-            name=_text(meta.get("run_name")),
-            user=_text(meta.get("user_id")),
-            status=_RUN_STATUS.get(whole(meta.get("status")), _text(meta.get("status"))),
+            name=text_said(meta.get("run_name")),
+            user=text_said(meta.get("user_id")),
+            status=_RUN_STATUS.get(whole(meta.get("status")), text_said(meta.get("status"))),
             start=whole(meta.get("start_time")),
             end=None if end is None else whole(end),
-            location=_text(meta.get("artifact_uri")),
+            location=text_said(meta.get("artifact_uri")),
             deleted=meta.get("lifecycle_stage") == "deleted",
             deleted_at=None if gone is None else whole(gone),
             params=_pairs(folder / "params", problems),
@@ -104,40 +105,33 @@ class FileSource:
     def _datasets(self, folder: Path, experiment: str) -> Iterator[DatasetUse]:
         for inner in _folders(folder / "inputs"):
             said = _meta(inner)
-            identity = _text(said.get("source_id"))
+            identity = text_said(said.get("source_id"))
             if said.get("source_type") != "DATASET" or not identity or "/" in identity or identity in (".", ".."):
                 continue
             meta = _meta(self._folders[experiment] / "datasets" / identity)
             tags = said.get("tags")
             if meta:
-                yield DatasetUse(
-                    name=_text(meta.get("name")),
-                    digest=_text(meta.get("digest")),
-                    source_type=_text(meta.get("source_type")),
-                    source=_text(meta.get("source")),
-                    schema=_text(meta.get("schema")),
-                    profile=_text(meta.get("profile")),
-                    tags={_text(key): _text(value) for key, value in tags.items()} if isinstance(tags, dict) else {},
-                )
+                labels = tags.items() if isinstance(tags, dict) else ()
+                yield dataset_said(meta, {text_said(key): text_said(value) for key, value in labels})
 
     def models(self, experiment: str) -> Iterator[FoundModel | Problem]:
         for folder in _folders(self._folders[experiment] / "models"):
             meta = _meta(folder)
-            identity = _text(meta.get("model_id"))
+            identity = text_said(meta.get("model_id"))
             if not identity:
                 continue
             problems: list[str] = []
             yield FoundModel(
                 id=identity,
                 experiment=experiment,
-                name=_text(meta.get("name")),
-                model_type=_text(meta.get("model_type")),
-                source_run=_text(meta.get("source_run_id")),
+                name=text_said(meta.get("name")),
+                model_type=text_said(meta.get("model_type")),
+                source_run=text_said(meta.get("source_run_id")),
                 status=_MODEL_STATUS.get(whole(meta.get("status")), "PENDING"),
                 created=whole(meta.get("creation_timestamp")),
                 changed=whole(meta.get("last_updated_timestamp")),
                 deleted=meta.get("lifecycle_stage") == "deleted",
-                location=_text(meta.get("artifact_location")),
+                location=text_said(meta.get("artifact_location")),
                 tags=_pairs(folder / "tags", problems),
                 params=_pairs(folder / "params", problems),
                 scores=list(_scores(identity, folder / "metrics", problems)),
@@ -153,31 +147,17 @@ class FileSource:
             aliases = {key: whole(text) for key, text in _pairs(folder / "aliases", problems)}
             versions = [self._version(one) for one in _folders(folder) if one.name.startswith("version-")]
             yield FoundRegistered(
-                name=_text(meta.get("name")),
+                name=text_said(meta.get("name")),
                 created=whole(meta.get("creation_timestamp")),
                 changed=whole(meta.get("last_updated_timestamp")),
-                description=_text(meta.get("description")),
+                description=text_said(meta.get("description")),
                 tags=_pairs(folder / "tags", problems),
                 aliases=aliases,
                 versions=[one for one in versions if one.stage != "Deleted_Internal"],
             )
 
     def _version(self, folder: Path) -> FoundVersion:
-        meta = _meta(folder)
-        changed = meta.get("last_updated_timestamp")
-        return FoundVersion(
-            number=whole(meta.get("version")),
-            created=whole(meta.get("creation_timestamp")),
-            changed=None if changed is None else whole(changed),
-            description=_text(meta.get("description")),
-            user=_text(meta.get("user_id")),
-            stage=_text(meta.get("current_stage")) or "None",
-            source=_text(meta.get("source")),
-            run=_text(meta.get("run_id")),
-            run_link=_text(meta.get("run_link")),
-            model=_text(meta.get("model_id")),
-            tags=_pairs(folder / "tags", []),
-        )
+        return version_said(_meta(folder), _pairs(folder / "tags", []))
 
     def folder(self, location: str, tail: tuple[str, ...]) -> Folder:
         return self._places.folder(location, tail)
@@ -258,12 +238,8 @@ def _uses(folder: Path) -> Iterator[ModelUse]:
     for inner in _folders(folder / "inputs"):
         said = _meta(inner)
         if said.get("source_type") == "MODEL":
-            yield ModelUse(model=_text(said.get("source_id")), role="used")
+            yield ModelUse(model=text_said(said.get("source_id")), role="used")
     for inner in _folders(folder / "outputs"):
         said = _meta(inner)
         if said.get("destination_type") == "MODEL_OUTPUT":
-            yield ModelUse(model=_text(said.get("source_id")), role="made", step=whole(said.get("step")))
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+            yield ModelUse(model=text_said(said.get("source_id")), role="made", step=whole(said.get("step")))
