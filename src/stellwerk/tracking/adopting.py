@@ -5,8 +5,6 @@ How another tracker is read is up to the caller. What is here already stays as i
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -173,9 +171,10 @@ def standing(points: Mapping[str, Series], said: Mapping[str, Latest] | None = N
     """
     found = []
     for key, series in points.items():
-        last = max(zip(series.step, series.at, map(_rank, series.value), series.value, strict=True))
-        numbers = [_clamped(value) for value in series.value if not math.isnan(value)]
-        bounds = {"low": min(numbers), "high": max(numbers)} if numbers else {}
+        numbers = [rules.bounded(value) for value in series.value]
+        last = max(zip(series.step, series.at, map(rules.rank, numbers), series.value, strict=True))
+        there_are = [number for number in numbers if number is not None]
+        bounds = {"low": min(there_are), "high": max(there_are)} if there_are else {}
         there = (said or {}).get(key)
         if there is not None and (there.step, there.at) == last[:2]:
             found.append(evolve(there, **bounds))
@@ -189,11 +188,3 @@ def _told(files: Sequence[Kept]) -> dict[str, Any]:
         return {}
     tree = canonical.digest({path: str(digest) for path, digest, _ in files})
     return {"files": len(files), "bytes": sum(size for _, _, size in files), "tree": tree}
-
-
-def _rank(value: float) -> float:
-    return -sys.float_info.max if math.isnan(value) else value
-
-
-def _clamped(value: float) -> float:
-    return max(-sys.float_info.max, min(value, sys.float_info.max))

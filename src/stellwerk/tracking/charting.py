@@ -9,11 +9,10 @@ from typing import TypeVar
 from stellwerk.core.errors import NotFound
 from stellwerk.ledger.ports import Book
 from stellwerk.tracking.logbook import Logbook
-from stellwerk.tracking.model import Point
+from stellwerk.tracking.model import CONTEXT_TAG, Point
 from stellwerk.tracking.shelves import RUNS
 
 T = TypeVar("T")
-CONTEXT_TAG = "mlflow.data.context"
 MOST_SUMMARIES = 1000
 MOST_RUNS = 20_000
 """Of an experiment are looked through for data."""

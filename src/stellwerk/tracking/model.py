@@ -64,6 +64,10 @@ class Latest:
     high: float | None = None
 
 
+CONTEXT_TAG = "mlflow.data.context"
+"""The tag of a dataset that says what it was used for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetUse:
     """That a run used data which it describes itself; what Stellwerk keeps is in `inputs` of the run."""
@@ -76,7 +80,7 @@ class DatasetUse:
     schema: str = ""
     profile: str = ""
     tags: dict[str, str] = field(default_factory=dict)
-    """`mlflow.data.context` says what for."""
+    """`CONTEXT_TAG` says what for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

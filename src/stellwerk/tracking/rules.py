@@ -6,9 +6,11 @@ Source: mlflow/utils/validation.py (3.17). Where MLflow cuts a long value off, i
 from __future__ import annotations
 
 import json
+import math
 import posixpath
 import re
 import secrets
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,6 +51,16 @@ _NOUNS = (
 def random_name() -> str:
     """A name for what nobody named: `brisk-signal-417`."""
     return f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_NOUNS.split())}-{secrets.randbelow(1000)}"
+
+
+def bounded(value: float) -> float | None:
+    """A number as databases keep and order it: none for NaN, the largest number there is for infinity."""
+    return None if math.isnan(value) else max(-sys.float_info.max, min(value, sys.float_info.max))
+
+
+def rank(number: float | None) -> float:
+    """Where a bounded number stands among those of one step and time: none before all others."""
+    return -sys.float_info.max if number is None else number
 
 
 def instant(milliseconds: int) -> datetime:

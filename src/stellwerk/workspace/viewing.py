@@ -11,7 +11,7 @@ from stellwerk.governance.shelf_of_models import made_by
 from stellwerk.governance.trace import Tracer
 from stellwerk.releases import signals
 from stellwerk.releases.model import SignalState
-from stellwerk.tracking.model import Run
+from stellwerk.tracking.model import CONTEXT_TAG, Run
 from stellwerk.tracking.rules import artifacts_of, spelled
 from stellwerk.tracking.tables import standing
 from stellwerk.workspace.rooms import Rooms
@@ -95,9 +95,7 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         user=run.user,
         standing=tuple(map(standing, found.metrics)),
         datasets=tuple(
-            DatasetLine(
-                name=one.name, digest=one.digest, source=one.source, context=one.tags.get("mlflow.data.context", "")
-            )
+            DatasetLine(name=one.name, digest=one.digest, source=one.source, context=one.tags.get(CONTEXT_TAG, ""))
             for one in run.datasets
         ),
         files=tuple(_files(rooms, run)),

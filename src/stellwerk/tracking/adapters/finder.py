@@ -18,14 +18,12 @@ from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
 from stellwerk.tracking import rules
-from stellwerk.tracking.model import Run
+from stellwerk.tracking.model import CONTEXT_TAG, Run
 from stellwerk.tracking.ports import THEN
 from stellwerk.tracking.shelves import RUNS
 
 HEAD = 200
 """Characters of a text that are in an index. PostgreSQL takes no row of more than 2,700 bytes into one."""
-CONTEXT = "mlflow.data.context"
-"""The tag of a dataset that says what it was used for."""
 MANY = 5000
 """Runs of an experiment from which on an order is read from an index, instead of making it of all of them."""
 LONGEST_KEY = 500
@@ -218,8 +216,8 @@ def _values_of(run: Run) -> Iterator[tuple[tuple[str, str], float | str]]:
     for index, dataset in enumerate(run.datasets):
         yield ("dataset.name", str(index)), dataset.name
         yield ("dataset.digest", str(index)), dataset.digest
-        if CONTEXT in dataset.tags:
-            yield ("dataset.context", str(index)), dataset.tags[CONTEXT]
+        if CONTEXT_TAG in dataset.tags:
+            yield ("dataset.context", str(index)), dataset.tags[CONTEXT_TAG]
     if run.deleted_at is not None:
         yield ("state", "deleted"), "yes"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from stellwerk.core.errors import Invalid
 from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, POURS, REAL, TEXT, metadata
+from stellwerk.tracking import rules
 from stellwerk.tracking.adapters.finder import can_be_sought, values
 from stellwerk.tracking.model import Latest, Point, Score
 from stellwerk.tracking.segments import Series, series
@@ -98,7 +98,7 @@ class SqlPoints:
             rows.append(
                 {**common, "key": key, "at": at, "step": step, "value": value if finite else 0.0, "special": special}
             )
-            clamped = _clamped(value)
+            clamped = rules.bounded(value)
             known = standing.get(key)
             if known is None:
                 standing[key] = {
@@ -106,7 +106,7 @@ class SqlPoints:
                     "low": clamped, "high": clamped,
                 }  # fmt: skip
                 continue
-            if (step, at, _rank(clamped)) >= (known["step"], known["at"], _rank(known["number"])):
+            if (step, at, rules.rank(clamped)) >= (known["step"], known["at"], rules.rank(known["number"])):
                 known.update(number=clamped, text=special or None, step=step, at=at)
             if clamped is not None:
                 known["low"] = clamped if known["low"] is None else min(known["low"], clamped)
@@ -121,7 +121,7 @@ class SqlPoints:
                 raise Invalid(f"{one.key[:60]!r} cannot be the name of a metric", code="invalid-name")
             rows.append(
                 {
-                    "workspace": tx.workspace, "run": run, "key": one.key, "number": _clamped(one.value),
+                    "workspace": tx.workspace, "run": run, "key": one.key, "number": rules.bounded(one.value),
                     "text": None if math.isfinite(one.value) else _spelled(one.value), "step": one.step, "at": one.at,
                     "low": one.low, "high": one.high,
                 }
@@ -212,12 +212,3 @@ def _read(row: Any) -> tuple[str, float, int, int]:
 
 def _spelled(value: float) -> str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _clamped(value: float) -> float | None:
-    # What no number is found by, and the largest number there is, for infinity: no database keeps those alike.
-    return None if math.isnan(value) else max(-sys.float_info.max, min(value, sys.float_info.max))
-
-
-def _rank(number: float | None) -> float:
-    return -sys.float_info.max if number is None else number
