@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import math
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from stellwerk.core.errors import Invalid
+from stellwerk.core.protobuf import Cursor, Malformed
 from stellwerk.tracking.spans import Span
 
 MAX_SPANS = 20_000
@@ -63,8 +63,8 @@ def read_protobuf(data: bytes) -> Received:
     """The spans of an `ExportTraceServiceRequest`. Raises `Invalid` (`invalid-otlp`)."""
     try:
         return _Protobuf(data).request()
-    except (UnicodeDecodeError, struct.error) as cause:
-        raise _invalid("it is not valid protobuf") from cause
+    except Malformed as cause:
+        raise _invalid(str(cause)) from cause
 
 
 def read_json(data: bytes) -> Received:
@@ -127,16 +127,16 @@ def _arranged(span: Span) -> Span:
     return {name: span[name] for name in _SPELLED if span.get(name) not in (None, 0, "", [])}
 
 
-class _Protobuf:
-    """A cursor over protobuf's wire format."""
+class _Protobuf(Cursor):
+    """The messages that carry spans."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        super().__init__(data)
         self._counter = _Counter()
 
     def request(self) -> Received:
         received = self._counter.received
-        for number, found in self._fields(0, len(self._data)):
+        for number, found in self.message():
             if number == 1:
                 self._counter.part()
                 group = Group()
@@ -147,32 +147,32 @@ class _Protobuf:
         return received
 
     def _resource_spans(self, at: Any, group: Group) -> None:
-        for number, found in self._inside(at):
+        for number, found in self.inside(at):
             if number == 1:
-                group.resource += [self._pair(one, 0) for name, one in self._inside(found) if name == 1]
+                group.resource += [self._pair(one, 0) for name, one in self.inside(found) if name == 1]
             elif number == 2:
-                for name, one in self._inside(found):
+                for name, one in self.inside(found):
                     if name == 2:
                         self._counter.keep(group, self._span(one))
 
     def _span(self, at: Any) -> Span:
         span: Span = {"attributes": [], "events": [], "links": []}
-        for number, found in self._inside(at):
+        for number, found in self.inside(at):
             match number:
                 case 1 | 2 | 4:
                     name = {1: "raw_trace_id", 2: "raw_span_id", 4: "raw_parent_span_id"}[number]
-                    span[name] = self._bytes(found)
+                    span[name] = self.bytes_of(found)
                 case 3 | 5:
-                    span["trace_state" if number == 3 else "name"] = self._text(found)
+                    span["trace_state" if number == 3 else "name"] = self.text(found)
                 case 6:
-                    span["kind"] = _named(_KINDS, self._count(found))
+                    span["kind"] = _named(_KINDS, self.count(found))
                 case 7 | 8:
-                    span["start_time_unix_nano" if number == 7 else "end_time_unix_nano"] = self._fixed(found, "<Q")
+                    span["start_time_unix_nano" if number == 7 else "end_time_unix_nano"] = self.fixed(found, "<Q")
                 case 9:
                     span["attributes"].append(self._pair(found, 0))
                 case 10 | 12 | 14:
                     name = {10: "attributes", 12: "events", 14: "links"}[number]
-                    span[f"dropped_{name}_count"] = self._count(found) & 0xFFFFFFFF
+                    span[f"dropped_{name}_count"] = self.count(found) & 0xFFFFFFFF
                 case 11:
                     span["events"].append(self._event(found))
                 case 13:
@@ -180,57 +180,57 @@ class _Protobuf:
                 case 15:
                     span["status"] = self._status(found)
                 case 16:
-                    span["flags"] = self._fixed(found, "<I")
+                    span["flags"] = self.fixed(found, "<I")
         return span
 
     def _event(self, at: Any) -> dict[str, Any]:
         self._counter.part()
         event: dict[str, Any] = {}
-        for number, found in self._inside(at):
+        for number, found in self.inside(at):
             match number:
                 case 1:
-                    event["time_unix_nano"] = self._fixed(found, "<Q")
+                    event["time_unix_nano"] = self.fixed(found, "<Q")
                 case 2:
-                    event["name"] = self._text(found)
+                    event["name"] = self.text(found)
                 case 3:
                     event.setdefault("attributes", []).append(self._pair(found, 0))
                 case 4:
-                    event["dropped_attributes_count"] = self._count(found) & 0xFFFFFFFF
+                    event["dropped_attributes_count"] = self.count(found) & 0xFFFFFFFF
         return event
 
     def _link(self, at: Any) -> dict[str, Any]:
         self._counter.part()
         link: dict[str, Any] = {}
-        for number, found in self._inside(at):
+        for number, found in self.inside(at):
             match number:
                 case 1 | 2:
-                    raw = base64.b64encode(self._bytes(found)).decode()
+                    raw = base64.b64encode(self.bytes_of(found)).decode()
                     link["trace_id" if number == 1 else "span_id"] = raw
                 case 3:
-                    link["trace_state"] = self._text(found)
+                    link["trace_state"] = self.text(found)
                 case 4:
                     link.setdefault("attributes", []).append(self._pair(found, 0))
                 case 5:
-                    link["dropped_attributes_count"] = self._count(found) & 0xFFFFFFFF
+                    link["dropped_attributes_count"] = self.count(found) & 0xFFFFFFFF
                 case 6:
-                    link["flags"] = self._fixed(found, "<I")
+                    link["flags"] = self.fixed(found, "<I")
         return link
 
     def _status(self, at: Any) -> dict[str, Any] | None:
         status: dict[str, Any] = {}
-        for number, found in self._inside(at):
+        for number, found in self.inside(at):
             if number == 2:
-                status["message"] = self._text(found)
+                status["message"] = self.text(found)
             elif number == 3:
-                status["code"] = _named(_CODES, self._count(found))
+                status["code"] = _named(_CODES, self.count(found))
         return _said({name: status.get(name) for name in ("code", "message")}) or None
 
     def _pair(self, at: Any, depth: int) -> dict[str, Any]:
         self._counter.part()
         pair: dict[str, Any] = {"key": "", "value": {}}
-        for number, found in self._inside(at):
+        for number, found in self.inside(at):
             if number == 1:
-                pair["key"] = self._text(found)
+                pair["key"] = self.text(found)
             elif number == 2:
                 pair["value"] = self._value(found, depth)
         return pair
@@ -240,86 +240,25 @@ class _Protobuf:
         if depth > MAX_DEPTH:
             raise _invalid(f"values are nested deeper than {MAX_DEPTH} levels")
         value: dict[str, Any] = {}
-        for number, found in self._inside(at):
+        for number, found in self.inside(at):
             match number:
                 case 1:
-                    value = {"string_value": self._text(found)}
+                    value = {"string_value": self.text(found)}
                 case 2:
-                    value = {"bool_value": bool(self._count(found))}
+                    value = {"bool_value": bool(self.count(found))}
                 case 3:
-                    count = self._count(found)
-                    value = {"int_value": count - (1 << 64) if count >> 63 else count}
+                    value = {"int_value": self.integer(found)}
                 case 4:
-                    value = {"double_value": _double(self._fixed(found, "<d"))}
+                    value = {"double_value": _double(self.fixed(found, "<d"))}
                 case 5:
-                    values = [self._value(one, depth + 1) for name, one in self._inside(found) if name == 1]
+                    values = [self._value(one, depth + 1) for name, one in self.inside(found) if name == 1]
                     value = {"array_value": {"values": values}}
                 case 6:
-                    pairs = [self._pair(one, depth + 1) for name, one in self._inside(found) if name == 1]
+                    pairs = [self._pair(one, depth + 1) for name, one in self.inside(found) if name == 1]
                     value = {"kvlist_value": {"values": pairs}}
                 case 7:
-                    value = {"bytes_value": base64.b64encode(self._bytes(found)).decode()}
+                    value = {"bytes_value": base64.b64encode(self.bytes_of(found)).decode()}
         return value
-
-    # The wire: a field is an integer, some fixed bytes, or a length and that many bytes.
-
-    def _inside(self, at: Any) -> Iterator[tuple[int, Any]]:
-        start, stop = self._span_of(at)
-        return self._fields(start, stop)
-
-    def _fields(self, at: int, stop: int) -> Iterator[tuple[int, Any]]:
-        while at < stop:
-            tag, at = self._varint(at, stop)
-            number, wire = tag >> 3, tag & 7
-            if not 0 < number < 1 << 29:
-                raise _invalid("it has a field without number")
-            if wire == 0:
-                count, at = self._varint(at, stop)
-                yield number, count
-                continue
-            if wire == 2:
-                length, at = self._varint(at, stop)
-            elif wire in (1, 5):
-                length = 8 if wire == 1 else 4
-            else:
-                raise _invalid(f"it has a field of kind {wire}")
-            if length > stop - at:
-                raise _invalid("a field is longer than what holds it")
-            yield number, (at, at + length, wire)
-            at += length
-
-    def _varint(self, at: int, stop: int) -> tuple[int, int]:
-        result = 0
-        for shift in range(0, 70, 7):
-            if at >= stop:
-                raise _invalid("it ends within a number")
-            byte = self._data[at]
-            at += 1
-            result |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return result & 0xFFFFFFFFFFFFFFFF, at
-        raise _invalid("a number has more than 64 bits")
-
-    def _span_of(self, found: Any, wire: int = 2) -> tuple[int, int]:
-        if not isinstance(found, tuple) or found[2] != wire:
-            raise _invalid("a field is of another kind than declared")
-        return found[0], found[1]
-
-    def _bytes(self, found: Any) -> bytes:
-        start, stop = self._span_of(found)
-        return self._data[start:stop]
-
-    def _text(self, found: Any) -> str:
-        return self._bytes(found).decode("utf-8")
-
-    def _count(self, found: Any) -> int:
-        if not isinstance(found, int):
-            raise _invalid("a field is of another kind than declared")
-        return found
-
-    def _fixed(self, found: Any, how: str) -> Any:
-        start, stop = self._span_of(found, 5 if how == "<I" else 1)
-        return struct.unpack(how, self._data[start:stop])[0]
 
 
 class _Json:
