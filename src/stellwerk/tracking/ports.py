@@ -93,3 +93,11 @@ class Points(Protocol):
     def clear(self, tx: Transaction, run: str) -> None:
         """Forget the points of a run that were not sealed, after they were; how its metrics stand is kept."""
         ...
+
+
+class Machine(Protocol):
+    """Something that can be looked at while a run runs on it."""
+
+    def look(self) -> Mapping[str, float]:
+        """Readings by name, now. What cannot be read is left out."""
+        ...

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stellwerk.core.errors import Invalid
 
 CACHE_BYTES = 10 << 30
+LEAST_SECONDS = 0.1
+"""Between looks at the machine."""
 PROFILES = "~/.aws/credentials"
 ROLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -27,6 +30,9 @@ class Settings:
     """Folder or URL of the workspace, for commands and scripts that are not told otherwise."""
     offline: bool = False
     """What scripts log stays on this machine until `stellwerk runs --send`."""
+    system_metrics: float = 0
+    """Seconds between looks at the machine while a script logs a run: processors, memory, disk, network and GPUs become
+    metrics `system/…`. 0 is off."""
     state: str = ""
     """Folder in which this machine remembers the ledgers it has seen; `stellwerk` under `XDG_STATE_HOME`
     or `~/.local/state` by default."""
@@ -89,6 +95,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         actor=source.get("STELLWERK_ACTOR", "") or _login(),
         root=source.get("STELLWERK_ROOT", ""),
         offline=source.get("STELLWERK_OFFLINE", "") == "1",
+        system_metrics=_seconds(source.get("STELLWERK_SYSTEM_METRICS", "")),
         state=source.get("STELLWERK_STATE", "") or _state(source),
         allow_unsandboxed=source.get("STELLWERK_ALLOW_UNSANDBOXED", "") == "1",
         database_url=source.get("STELLWERK_DATABASE_URL", ""),
@@ -132,6 +139,16 @@ def _bytes(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 18):
         raise Invalid(f"STELLWERK_CACHE_BYTES is {text[:20]!r} (expected a number of bytes)", code="invalid-setting")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{0,6}(\.[0-9]{1,3})?", text) or 0 < float(text or 0) < LEAST_SECONDS:
+        raise Invalid(
+            f"STELLWERK_SYSTEM_METRICS is {text[:20]!r} (expected seconds between looks at the machine, at least "
+            f"{LEAST_SECONDS}, or 0 for none)",
+            code="invalid-setting",
+        )
+    return float(text or 0)
 
 
 def _login() -> str:

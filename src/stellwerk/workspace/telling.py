@@ -28,7 +28,9 @@ from stellwerk.core.names import new_id
 from stellwerk.tracking import rules, segments
 from stellwerk.tracking.adapters.outbox import Outbox, Record, held
 from stellwerk.tracking.model import Point, Status
+from stellwerk.tracking.ports import Machine
 from stellwerk.workspace import operations as ops
+from stellwerk.workspace import sampling
 from stellwerk.workspace.calls import Operation
 
 LOGGER = logging.getLogger("stellwerk.log")
@@ -55,6 +57,8 @@ class ActiveRun:
         experiment: Name of its experiment; one that is not there yet is made.
         outbox: Folder for what was not sent yet; by default `.stellwerk/outbox` in the folder of the project.
         offline: Send nothing now; `stellwerk runs --send` does it later.
+        machine: What is looked at while the run runs, if anything.
+        tick: When.
     """
 
     def __init__(
@@ -66,6 +70,8 @@ class ActiveRun:
         tags: Mapping[str, str] | None = None,
         outbox: Path | None = None,
         offline: bool = False,
+        machine: Machine | None = None,
+        tick: sampling.Tick | None = None,
     ) -> None:
         now = SystemClock().now()
         self.id = new_id(now)
@@ -90,6 +96,8 @@ class ActiveRun:
         self._box.append({"kind": "begin", **begun})
         self._thread = threading.Thread(target=self._work, name=f"stellwerk {self.id}", daemon=True)
         self._thread.start()
+        tick = tick or sampling.Every(sampling.DEFAULT_SECONDS)
+        self._sampler = sampling.Sampler(machine, self._read, tick) if machine else None
         atexit.register(self._leave)
 
     def log(self, metrics: Mapping[str, float] | None = None, /, *, step: int | None = None, **more: float) -> None:
@@ -142,6 +150,8 @@ class ActiveRun:
         """
         if self._ended or self._process != os.getpid():
             return False
+        if self._sampler:
+            self._sampler.stop()
         self._said.append({"kind": "end", "status": status, "end": milliseconds()})
         self._ended = True
         try:
@@ -179,6 +189,12 @@ class ActiveRun:
     def _leave(self) -> None:
         """The interpreter ends, and nobody ended the run."""
         self.finish("failed" if getattr(sys, "last_value", None) is not None else "finished")
+
+    def _read(self, readings: Mapping[str, float], step: int) -> None:
+        """Keep what was read of the machine, whose steps are not those of the script."""
+        if not self._ended:
+            at = milliseconds()
+            self._queue.extend((key, value, at, step) for key, value in readings.items())
 
     def _keep(self) -> None:
         """Make durable what waits."""
@@ -303,6 +319,7 @@ def run(
     tags: Mapping[str, str] | None = None,
     workspace: str | Path | None = None,
     offline: bool | None = None,
+    system: bool | float | None = None,
 ) -> ActiveRun:
     """Begin a run that is logged; use it in a `with` statement, or call its `finish`.
 
@@ -311,25 +328,42 @@ def run(
         experiment: Name of the experiment; one that is not there yet is made.
         workspace: A folder or a URL; by default `STELLWERK_ROOT`, or the workspace of the current folder.
         offline: Keep everything on this machine until `stellwerk runs --send`; by default what `STELLWERK_OFFLINE` says.
+        system: Log what the machine does, as metrics `system/…`, every ten seconds, or every so many; by default what
+            `STELLWERK_SYSTEM_METRICS` says.
 
     Raises:
         NotFound: `no-workspace`: the folder has none. Whether a server answers is not asked: if it does not, what is
             logged waits.
+        Unavailable: `needs-extra`: `system` was asked for, and psutil is not installed.
     """
     from stellwerk.workspace.settings import read
 
     settings = read()
     place = str(workspace or settings.root or ".")
+    seconds = sampling.seconds(system, setting=settings.system_metrics)
     begun = ActiveRun(
         place,
         experiment=experiment,
         name=name,
         tags=tags,
         offline=settings.offline if offline is None else offline,
+        machine=_machine(asked=system is not None) if seconds else None,
+        tick=sampling.Every(seconds) if seconds else None,
     )
     if params:
         begun.params(**params)
     return begun
+
+
+def _machine(*, asked: bool) -> Machine | None:
+    """The machine we run on; where it cannot be read, only a script that asked for it itself is stopped."""
+    try:
+        return sampling.local()
+    except Unavailable as problem:
+        if asked:
+            raise
+        LOGGER.warning("%s: %s", problem, problem.hint)
+        return None
 
 
 def log(metrics: Mapping[str, float] | None = None, /, *, step: int | None = None, **more: float) -> None:
