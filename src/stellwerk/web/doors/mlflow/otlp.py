@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stellwerk.core.errors import Invalid, StellwerkError
-from stellwerk.tracking import otlp, spans
-from stellwerk.tracking.otlp import Received
+from stellwerk.tracking import spans
+from stellwerk.tracking.otlp import in_json, in_protobuf
+from stellwerk.tracking.otlp.received import Received
 from stellwerk.tracking.spans import Span
 from stellwerk.web.doors.mlflow import errors
 from stellwerk.web.routing import Guard, GuardedRoute, route
@@ -65,7 +66,7 @@ def _keep(rooms: Rooms, experiment: str, run: str, kind: str, encoding: str, bod
             hint=f"set OTEL_EXPORTER_OTLP_TRACES_HEADERS={EXPERIMENT}=<id of an experiment>",
         )
     data = inflated(body, encoding)
-    received = otlp.read_protobuf(data) if kind == PROTOBUF else otlp.read_json(data)
+    received = in_protobuf.read(data) if kind == PROTOBUF else in_json.read(data)
     if not received.groups:
         raise Invalid("Invalid OpenTelemetry format - no spans found", code="invalid-otlp")
     of: dict[str, list[Span]] = defaultdict(list)
