@@ -45,7 +45,9 @@ from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.adopting import Adoption
 from stellwerk.tracking.artifacts import Artifacts
+from stellwerk.tracking.assessments import Assessments
 from stellwerk.tracking.charting import Charting
+from stellwerk.tracking.collector import Collector
 from stellwerk.tracking.curves import Curves
 from stellwerk.tracking.evaluations import Evaluations
 from stellwerk.tracking.experiments import Experiments
@@ -111,7 +113,9 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
-        self.traces = Traces(self.book, self.blobs, self.clock, self._file_of_trace)
+        self.collector = Collector(self.book, self.blobs)
+        self.traces = Traces(self.book, self.clock, self.collector, self._file_of_trace)
+        self.assessments = Assessments(self.book, self.clock)
         self.adoption = Adoption(self.book, self.blobs, self.clock, finder, points)
         self.artifacts = Artifacts(self.book, self.blobs, self.clock)
         self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)

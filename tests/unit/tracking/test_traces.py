@@ -16,10 +16,13 @@ from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.tracking import spans
+from stellwerk.tracking.assessments import Assessments
+from stellwerk.tracking.collector import Collector
+from stellwerk.tracking.correlation import npmi
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.spans import Span
 from stellwerk.tracking.traced import LOCATION_TAG, SIZE_KEY, SPANS_TAG, Assessment, Trace, complete
-from stellwerk.tracking.traces import Traces, npmi
+from stellwerk.tracking.traces import Traces
 
 
 @dataclass
@@ -31,7 +34,9 @@ class Desk:
     clock: StandingClock
 
     def __post_init__(self) -> None:
-        self.traces = Traces(self.book, self.blobs, self.clock)
+        self.collector = Collector(self.book, self.blobs)
+        self.traces = Traces(self.book, self.clock, self.collector)
+        self.assessments = Assessments(self.book, self.clock)
         self.experiments = Experiments(self.book, self.clock)
 
     def kinds(self) -> list[str]:
@@ -94,12 +99,12 @@ def test_what_was_told_is_there(desk: Desk) -> None:
 
 def test_telling_adds_to_what_spans_told(desk: Desk) -> None:
     """The application knows better when it began; tags of both stay."""
-    desk.traces.log("0", {identity(1): [span(1, 1)]}, {identity(1): {"service.name": "shop"}})
+    desk.collector.log("0", {identity(1): [span(1, 1)]}, {identity(1): {"service.name": "shop"}})
     trace = desk.tell(1, at=5, duration=7, tags={"team": "a"})
 
     assert (5, 7, "ok") == (trace.at, trace.duration, trace.state)
     assert {"service.name", "team", SPANS_TAG, LOCATION_TAG} == set(trace.tags)
-    assert 1 == len(desk.traces.spans(trace))
+    assert 1 == len(desk.collector.spans(trace))
 
 
 @pytest.mark.parametrize("wrong", ["", "a b", "../x", "x" * 101, "tr-\0"])
@@ -117,7 +122,7 @@ def test_an_experiment_that_is_not_there_or_in_the_bin_takes_none(desk: Desk) ->
     with pytest.raises(Invalid):
         desk.tell(1, experiment=gone)
     with pytest.raises(Invalid):
-        desk.traces.log(gone, {identity(1): [span(1, 1)]}, {})
+        desk.collector.log(gone, {identity(1): [span(1, 1)]}, {})
     assert [] == desk.kinds()
 
 
@@ -142,9 +147,9 @@ def test_a_trace_is_begun_and_ended(desk: Desk) -> None:
 def test_spans_come_back_exactly(desk: Desk) -> None:
     """Nanoseconds beyond what a float holds, and every character."""
     sent = [span(1, 1, key='größe "x"\u2028\n'), span(1, 2, parent=1)]
-    desk.traces.log("0", {identity(1): sent}, {})
+    desk.collector.log("0", {identity(1): sent}, {})
 
-    assert sent == desk.traces.spans(desk.traces.get(identity(1)).trace)
+    assert sent == desk.collector.spans(desk.traces.get(identity(1)).trace)
 
 
 def test_spans_that_come_in_pieces_make_one_trace(desk: Desk) -> None:
@@ -153,10 +158,10 @@ def test_spans_that_come_in_pieces_make_one_trace(desk: Desk) -> None:
     order = everything + random.Random(1).sample(everything, 20)
     random.Random(2).shuffle(order)
     for one in order:
-        desk.traces.log("0", {identity(1): [one]}, {})
+        desk.collector.log("0", {identity(1): [one]}, {})
     trace = desk.traces.get(identity(1)).trace
 
-    assert everything == desk.traces.spans(trace)
+    assert everything == desk.collector.spans(trace)
     assert len(trace.parts) < 10
     assert (1_795_199_813_462, 2000, "ok") == (trace.at, trace.duration, trace.state)
 
@@ -165,22 +170,22 @@ def test_many_write_one_trace_at_once(desk: Desk) -> None:
     """As clients do that send spans from several threads: none is lost."""
     sent = [span(1, number, parent=number > 1) for number in range(1, 41)]
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda one: desk.traces.log("0", {identity(1): [one]}, {}), sent))
+        list(threads.map(lambda one: desk.collector.log("0", {identity(1): [one]}, {}), sent))
 
-    assert sent == desk.traces.spans(desk.traces.get(identity(1)).trace)
+    assert sent == desk.collector.spans(desk.traces.get(identity(1)).trace)
 
 
 def test_what_is_deleted_is_named_by_nothing(desk: Desk) -> None:
     """So its spans are collected: no entry holds their digests."""
-    desk.traces.log("0", {identity(1): [span(1, 1)]}, {})
-    desk.traces.log("0", {identity(1): [span(1, 2, parent=1)]}, {})
+    desk.collector.log("0", {identity(1): [span(1, 1)]}, {})
+    desk.collector.log("0", {identity(1): [span(1, 2, parent=1)]}, {})
 
     assert "sha256:" not in "".join(str(entry.body) for entry in desk.book.entries())
 
 
 def test_spans_sent_twice_are_one_entry(desk: Desk) -> None:
     for _ in range(3):
-        desk.traces.log("0", {identity(1): [span(1, 1), span(1, 2, parent=1)]}, {})
+        desk.collector.log("0", {identity(1): [span(1, 1), span(1, 2, parent=1)]}, {})
 
     assert ["trace.logged"] == desk.kinds()
 
@@ -189,16 +194,16 @@ def test_a_span_that_is_sent_again_replaces_the_one_before(desk: Desk) -> None:
     """As exporters do that send spans when they begin and when they end."""
     unfinished = span(1, 1)
     del unfinished["end_time_unix_nano"]
-    desk.traces.log("0", {identity(1): [unfinished]}, {})
-    desk.traces.log("0", {identity(1): [span(1, 1)]}, {})
+    desk.collector.log("0", {identity(1): [unfinished]}, {})
+    desk.collector.log("0", {identity(1): [span(1, 1)]}, {})
 
-    assert [span(1, 1)] == desk.traces.spans(desk.traces.get(identity(1)).trace)
+    assert [span(1, 1)] == desk.collector.spans(desk.traces.get(identity(1)).trace)
 
 
 def test_a_trace_is_running_until_its_first_span_ends(desk: Desk) -> None:
-    desk.traces.log("0", {identity(1): [span(1, 2, parent=1)]}, {})
+    desk.collector.log("0", {identity(1): [span(1, 2, parent=1)]}, {})
     before = desk.traces.get(identity(1)).trace.state
-    desk.traces.log("0", {identity(1): [{**span(1, 1), "status": {"code": "STATUS_CODE_ERROR"}}]}, {})
+    desk.collector.log("0", {identity(1): [{**span(1, 1), "status": {"code": "STATUS_CODE_ERROR"}}]}, {})
 
     assert ("running", "failed") == (before, desk.traces.get(identity(1)).trace.state)
 
@@ -207,7 +212,7 @@ def test_spans_say_what_went_in_and_out_and_what_it_cost(desk: Desk) -> None:
     """What a span counted for those within it is not counted twice, even if they come in different requests."""
     usage = {"mlflow.chat.tokenUsage": '{"input_tokens": 3, "total_tokens": 5}'}
     question = json.dumps({"messages": [{"role": "user", "content": "why?"}, {"role": "assistant", "content": "so"}]})
-    desk.traces.log("0", {identity(1): [span(1, 3, parent=2, **usage), span(1, 4, parent=1, **usage)]}, {})
+    desk.collector.log("0", {identity(1): [span(1, 3, parent=2, **usage), span(1, 4, parent=1, **usage)]}, {})
     root = span(
         1, 1, **{"mlflow.spanOutputs": "y" * 2000, "session.id": "s", "user.id": "u", "mlflow.traceTag.t": "1"}
     )
@@ -218,7 +223,7 @@ def test_spans_say_what_went_in_and_out_and_what_it_cost(desk: Desk) -> None:
                                              {"key": "content", "value": {"string_value": one["content"]}}]}}
                 for one in json.loads(question)["messages"]]}}}]}}}
     )  # fmt: skip
-    desk.traces.log("0", {identity(1): [root, span(1, 2, parent=1, **usage)]}, {})
+    desk.collector.log("0", {identity(1): [root, span(1, 2, parent=1, **usage)]}, {})
     trace = desk.traces.get(identity(1)).trace
 
     assert {"input_tokens": 6, "total_tokens": 10} == json.loads(trace.metadata["mlflow.trace.tokenUsage"])
@@ -276,7 +281,7 @@ def test_links_may_come_before_their_traces(desk: Desk) -> None:
 def test_what_is_deleted_is_gone_with_all_that_was_said_of_it(desk: Desk) -> None:
     for number in range(1, 6):
         desk.tell(number)
-        desk.traces.assess(said(number))
+        desk.assessments.say(said(number))
         desk.traces.link([identity(number)], "run", ["r"])
 
     assert 1 == desk.traces.delete("0", until=100, most=1)
@@ -294,36 +299,36 @@ def test_what_is_deleted_is_gone_with_all_that_was_said_of_it(desk: Desk) -> Non
 
 def test_an_assessment_overrides_another_until_it_is_taken_back(desk: Desk) -> None:
     desk.tell(1)
-    first = desk.traces.assess(said(1))
-    second = desk.traces.assess(said(1, value="false", overrides=first.id))
+    first = desk.assessments.say(said(1))
+    second = desk.assessments.say(said(1, value="false", overrides=first.id))
 
-    assert not desk.traces.assessment(identity(1), first.id).valid
-    desk.traces.unassess(identity(1), second.id)
-    desk.traces.unassess(identity(1), second.id)
-    assert first == desk.traces.assessment(identity(1), first.id)
+    assert not desk.assessments.get(identity(1), first.id).valid
+    desk.assessments.withdraw(identity(1), second.id)
+    desk.assessments.withdraw(identity(1), second.id)
+    assert first == desk.assessments.get(identity(1), first.id)
     with pytest.raises(NotFound):
-        desk.traces.assess(said(1, overrides="a-none"))
+        desk.assessments.say(said(1, overrides="a-none"))
     with pytest.raises(NotFound):
-        desk.traces.assess(said(2))
+        desk.assessments.say(said(2))
 
 
 def test_the_same_said_twice_is_once(desk: Desk) -> None:
     """A client that heard no answer sends it again, with the time at which it was first said."""
     desk.tell(1)
-    first = desk.traces.assess(said(1, created=1000))
+    first = desk.assessments.say(said(1, created=1000))
 
-    assert first == desk.traces.assess(said(1, created=1000))
-    assert first == desk.traces.assess(replace(said(1), id=first.id))
+    assert first == desk.assessments.say(said(1, created=1000))
+    assert first == desk.assessments.say(replace(said(1), id=first.id))
     with pytest.raises(Conflict):
-        desk.traces.assess(replace(said(1, value="false"), id=first.id))
+        desk.assessments.say(replace(said(1, value="false"), id=first.id))
     assert ["trace.told", "trace.assessed"] == desk.kinds()
 
 
 def test_what_was_said_is_revised(desk: Desk, clock: StandingClock) -> None:
     """Who said it and when stays; another kind of value it cannot get."""
     desk.tell(1)
-    first = desk.traces.assess(said(1, metadata={"a": "1"}, source="anna", source_kind="HUMAN"))
-    changed = desk.traces.revise(
+    first = desk.assessments.say(said(1, metadata={"a": "1"}, source="anna", source_kind="HUMAN"))
+    changed = desk.assessments.revise(
         identity(1), first.id, "feedback", value="0.5", name="score", metadata={"b": "2"}, rationale="so"
     )
 
@@ -331,7 +336,7 @@ def test_what_was_said_is_revised(desk: Desk, clock: StandingClock) -> None:
         changed.name, changed.value, changed.metadata, changed.rationale, changed.source
     )  # fmt: skip
     with pytest.raises(Invalid):
-        desk.traces.revise(identity(1), first.id, "expectation", value="1")
+        desk.assessments.revise(identity(1), first.id, "expectation", value="1")
 
 
 # Searching
@@ -350,13 +355,13 @@ def library(desk: Desk) -> Desk:
             client_id=f"c{number}" if number > 4 else None,
         )
         inner = span(number, 2, parent=1, model="gpt" if number < 3 else "llama", text=f"value{number}")
-        desk.traces.log("0", {identity(number): [span(number, 1, **{"mlflow.spanType": "TOOL"}), inner]}, {})
-    desk.traces.assess(said(1, "score", "0.25"))
-    desk.traces.assess(said(2, "score", "0.75"))
-    desk.traces.assess(said(3, "good", "true"))
-    desk.traces.assess(said(4, "good", '"yes"'))
-    desk.traces.assess(said(5, "right", '["a"]', kind="expectation"))
-    desk.traces.assess(said(6, "issue-1", '"slow"', kind="issue"))
+        desk.collector.log("0", {identity(number): [span(number, 1, **{"mlflow.spanType": "TOOL"}), inner]}, {})
+    desk.assessments.say(said(1, "score", "0.25"))
+    desk.assessments.say(said(2, "score", "0.75"))
+    desk.assessments.say(said(3, "good", "true"))
+    desk.assessments.say(said(4, "good", '"yes"'))
+    desk.assessments.say(said(5, "right", '["a"]', kind="expectation"))
+    desk.assessments.say(said(6, "issue-1", '"slow"', kind="issue"))
     return desk
 
 

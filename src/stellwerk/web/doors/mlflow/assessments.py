@@ -18,13 +18,13 @@ SENT = Field(kind="row", must=True, inner=ASSESSMENT)
 def create(rooms: Rooms, ask: Ask) -> Answer:
     """Say something of a trace."""
     said = trace_shapes.read_assessment(ask.row("assessment"), ask.path["trace_id"])
-    return {"assessment": trace_shapes.assessment(rooms.traces.assess(said))}
+    return {"assessment": trace_shapes.assessment(rooms.assessments.say(said))}
 
 
 @CALLS.add("GET", "traces/{trace_id}/assessments/{assessment_id}", "runs:read")
 def get(rooms: Rooms, ask: Ask) -> Answer:
     """One assessment."""
-    found = rooms.traces.assessment(ask.path["trace_id"], ask.path["assessment_id"])
+    found = rooms.assessments.get(ask.path["trace_id"], ask.path["assessment_id"])
     return {"assessment": trace_shapes.assessment(found)}
 
 
@@ -49,12 +49,12 @@ def update(rooms: Rooms, ask: Ask) -> Answer:
                 changes["metadata"] = trace_shapes.texts(sent, "metadata")
             case "valid":
                 changes["valid"] = sent.flag("valid")
-    changed = rooms.traces.revise(ask.path["trace_id"], ask.path["assessment_id"], kind, **changes)
+    changed = rooms.assessments.revise(ask.path["trace_id"], ask.path["assessment_id"], kind, **changes)
     return {"assessment": trace_shapes.assessment(changed)}
 
 
 @CALLS.add("DELETE", "traces/{trace_id}/assessments/{assessment_id}", "runs:write")
 def delete(rooms: Rooms, ask: Ask) -> Answer:
     """Take an assessment back."""
-    rooms.traces.unassess(ask.path["trace_id"], ask.path["assessment_id"])
+    rooms.assessments.withdraw(ask.path["trace_id"], ask.path["assessment_id"])
     return None

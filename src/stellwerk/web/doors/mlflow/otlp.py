@@ -82,7 +82,7 @@ def _keep(rooms: Rooms, experiment: str, run: str, kind: str, encoding: str, bod
             of[trace].append(span)
             labels[trace] |= said
     if of:
-        rooms.traces.log(experiment, of, labels)
+        rooms.collector.log(experiment, of, labels)
         if run:
             rooms.traces.link_all(of, run)
     return received

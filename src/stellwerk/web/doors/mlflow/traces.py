@@ -75,7 +75,7 @@ def get(rooms: Rooms, ask: Ask) -> Answer:
     for wait in WAITS:
         time.sleep(wait)
         found = rooms.traces.get(ask.text("trace_id"))
-        there = rooms.traces.spans(found.trace)
+        there = rooms.collector.spans(found.trace)
         if ask.flag("allow_partial") or complete(found.trace, len(there)):
             return {"trace": {"trace_info": trace_shapes.trace(found), "spans": there}}
         if found.trace.tags.get(SPANS_TAG) != SPANS_HERE:
@@ -89,7 +89,7 @@ def get_many(rooms: Rooms, ask: Ask) -> Answer:
     shown = []
     count = 0
     for found in _among(rooms, ask):
-        there = rooms.traces.spans(found.trace)
+        there = rooms.collector.spans(found.trace)
         count += len(there)
         if count > MOST_SPANS:
             raise Invalid(f"these traces have more than {MOST_SPANS:,} spans", code="too-many", hint="ask for fewer")
@@ -266,7 +266,7 @@ def _file(rooms: Rooms, trace: str, path: str) -> Response:
     if not trace:
         raise Invalid('Request must include the "request_id" query parameter.', code="invalid-arguments")
     found = rooms.traces.get(trace).trace
-    there = [] if path else rooms.traces.spans(found)
+    there = [] if path else rooms.collector.spans(found)
     data: bytes | None
     if there or (not path and rooms.traces.elsewhere is None):
         data = json.dumps({"spans": [spans.dictionary(one) for one in there]}, ensure_ascii=False).encode()
