@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from stellwerk.releases.model import Signal
+from stellwerk.tracking.previews import Preview
 from stellwerk.tracking.tables import Standing
 
 
@@ -204,6 +205,33 @@ class FileLine:
     size: int
     digest: str
     """Empty for a folder whose content is not listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePage:
+    """A file, or what is directly in a folder, of a run or of a model that was logged."""
+
+    kind: Literal["run", "model"]
+    id: str
+    name: str
+    """Of the run or model."""
+    run: str
+    """That logged it; empty where none did."""
+    experiment: str
+    experiment_id: str
+    path: str
+    """Empty for all of it."""
+    digest: str
+    """Empty for a folder."""
+    size: int
+    logged_at: datetime | None
+    preview: Preview | None
+    """Of a file."""
+    inside: tuple[FileLine, ...] = ()
+    """Of a folder, by name; paths of folders end with a stroke."""
+    before: int | None = None
+    """Where the names before these begin, and those after them."""
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

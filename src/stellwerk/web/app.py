@@ -21,6 +21,7 @@ from stellwerk.serving.service import EndpointServer
 from stellwerk.web import blobs, errors, inference, openapi
 from stellwerk.web.bodies import read_json
 from stellwerk.web.doors import mlflow
+from stellwerk.web.file_pages import FilePages
 from stellwerk.web.model_pages import ModelPages
 from stellwerk.web.pages import RunPages, page
 from stellwerk.web.routing import OPEN, GuardedRoute, matrix, route
@@ -103,6 +104,7 @@ class _Desk:
         ]
         pages = [route(path, page(draw), ["GET"], permission=need, guard=self.guard) for path, draw, need in made]
         pages += [*RunPages(self._rooms).routes(self.guard), *ModelPages(self._rooms).routes(self.guard)]
+        pages += FilePages(self._rooms).routes(self.guard)
         return [*pages, route("/static/{name}", self._static, ["GET"], permission=OPEN)]
 
     def _board(self, _request: Request) -> str:

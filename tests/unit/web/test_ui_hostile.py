@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
 from stellwerk.governance.dossier import Dossier
-from stellwerk.governance.model import Board, RunPage, Trace
+from stellwerk.governance.model import Board, FilePage, RunPage, Trace
 from stellwerk.governance.shelf_of_models import ModelList, ModelPage
 from stellwerk.tracking.curves import Curve
 from stellwerk.tracking.tables import ColumnLine, Compared, ExperimentLine, Row, RunTable
@@ -83,10 +83,10 @@ _HTML = (
 _HTML += (
     " header html input kbd label li link main meta nav noscript ol p pre script section span strong summary table"
 )
-_HTML += " tbody td th thead time title tr ul article option select fieldset legend i"
+_HTML += " tbody td th thead time title tr ul article option select fieldset legend i img"
 _SVG = "svg rect circle line path polygon polyline text title a"
 TAGS = set((_HTML + " " + _SVG).split())
-VOID = {"br", "input", "link", "meta"}
+VOID = {"br", "img", "input", "link", "meta"}
 _ATTRIBUTES = (
     "class id href title lang charset name content rel type src tabindex role aria-label aria-labelledby aria-hidden "
     "aria-haspopup aria-live hidden datetime scope method placeholder autocomplete spellcheck checked http-equiv "
@@ -95,7 +95,7 @@ _ATTRIBUTES = (
     "data-keys-button data-keys-switch data-since colspan data-graph data-node data-from data-to data-peek "
     "action for value min max step maxlength autocapitalize selected rel aria-sort aria-describedby aria-invalid "
     "data-search data-box data-swap data-auto data-compare data-compare-button data-changed data-steady data-pick-all "
-    "data-no-script data-chart data-run data-name data-x data-y data-pointer"
+    "data-no-script data-chart data-run data-name data-x data-y data-pointer download alt data-end"
 )
 ATTRIBUTES = set(_ATTRIBUTES.split())
 
@@ -175,6 +175,13 @@ def test_no_board_breaks_out(board: Board) -> None:
 def test_no_run_breaks_out(page: RunPage) -> None:
     """Any run renders, and only with the elements and attributes of the templates."""
     assert "script" in dict(check(render.render_run(page)).skeleton)
+
+
+@PATIENT
+@given(values_of(FilePage))
+def test_no_file_breaks_out(page: FilePage) -> None:
+    """Any file or folder renders, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_files(page)).skeleton)
 
 
 @PATIENT

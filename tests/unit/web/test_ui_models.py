@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html import unescape
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -20,26 +18,11 @@ from stellwerk.models.model import Column, ModelVersion, Signature
 from stellwerk.releases.model import Release, Verdict
 from stellwerk.releases.shelves import ENDPOINTS, RELEASES, VERDICTS
 from stellwerk.testing.releases import a_plan, a_release, an_endpoint
-from stellwerk.web.app import application
 from stellwerk.web.ui import shelving
-from stellwerk.workspace.rooms import Rooms, create
-from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.rooms import Rooms
 
 SIGNATURE = Signature(inputs=(Column(name="x", kind="number"),), target="y", task="regression")
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def rooms(tmp_path: Path) -> Iterator[Rooms]:
-    settings = Settings(actor="anna")
-    made = Rooms(create(tmp_path, settings), settings)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def site(rooms: Rooms) -> TestClient:
-    return TestClient(application(rooms, {}), base_url="http://127.0.0.1:7700")
 
 
 def text(page: str) -> str:

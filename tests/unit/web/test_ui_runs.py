@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import unescape
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
@@ -18,11 +16,9 @@ from starlette.testclient import TestClient
 
 from stellwerk.tracking.model import DatasetUse, Point
 from stellwerk.tracking.tables import ColumnLine, Row, RunTable
-from stellwerk.web.app import application
 from stellwerk.web.ui import comparing, drawing, lines, listing, words
 from stellwerk.web.ui.scales import Scale
-from stellwerk.workspace.rooms import Rooms, create
-from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.rooms import Rooms
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 ATTACKS = (
@@ -32,19 +28,6 @@ ATTACKS = (
     "\u202e\u2066gnp.exe",
     "W" * 5000,
 )
-
-
-@pytest.fixture
-def rooms(tmp_path: Path) -> Iterator[Rooms]:
-    settings = Settings(actor="anna")
-    made = Rooms(create(tmp_path, settings), settings)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def site(rooms: Rooms) -> TestClient:
-    return TestClient(application(rooms, {}), base_url="http://127.0.0.1:7700")
 
 
 def log(rooms: Rooms, experiment: str, name: str, points: dict[str, list[float]], **facts: Any) -> str:

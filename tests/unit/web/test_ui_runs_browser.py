@@ -2,80 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import uvicorn
 
 from stellwerk.tracking.model import Point
-from stellwerk.web.app import application
-from stellwerk.workspace.rooms import Rooms, create
-from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.rooms import Rooms
 
 pytestmark = pytest.mark.browser
-playwright = pytest.importorskip("playwright.sync_api")
 ROW = "document.activeElement.querySelector('[name=run]')"
 
 
-@pytest.fixture(scope="module")
-def rooms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rooms]:
-    settings = Settings(actor="anna")
-    made = Rooms(create(tmp_path_factory.mktemp("site"), settings), settings)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def address(rooms: Rooms) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(application(rooms, {}), host="127.0.0.1", port=0, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
+@pytest.fixture
+def page(open_page: Callable[..., Any]) -> Any:
+    return open_page(quiet="422")
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page that fails the test when it breaks a rule of the policy or a script fails."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text) if "422" not in message.text else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    context.close()
-    assert [] == complaints
-
-
-@pytest.fixture
-def experiment(rooms: Rooms, request: pytest.FixtureRequest) -> str:
+def experiment(shared_rooms: Rooms, request: pytest.FixtureRequest) -> str:
     """Five runs, the last of which goes on."""
-    made = rooms.experiments.create(request.node.name).id
+    made = shared_rooms.experiments.create(request.node.name).id
     for index in range(5):
-        run = rooms.logbook.create(made, name=f"run {index}").run.id
+        run = shared_rooms.logbook.create(made, name=f"run {index}").run.id
         points = [Point("loss", 1 / (step + index + 1), 1000 * step, step) for step in range(20)]
-        rooms.logbook.log(run, points=points, params=[("depth", str(index))])
+        shared_rooms.logbook.log(run, points=points, params=[("depth", str(index))])
         if index < 4:
-            rooms.logbook.update(run, status="finished")
+            shared_rooms.logbook.update(run, status="finished")
     return f"/experiments/{made}"
 
 
@@ -121,15 +74,15 @@ def test_a_wrong_filter_loses_nothing(page: Any, address: str, experiment: str) 
     assert 3 == page.locator("[data-steady] tbody tr").count()
 
 
-def test_rows_are_renewed_where_they_stand(page: Any, address: str, experiment: str, rooms: Rooms) -> None:
+def test_rows_are_renewed_where_they_stand(page: Any, address: str, experiment: str, shared_rooms: Rooms) -> None:
     """What changed is shown in place, selected and focused rows stay so, and that others came is only said."""
     page.clock.install()
     page.goto(address + experiment)
     page.keyboard.press("j")
     page.keyboard.press("x")
     run = page.evaluate(f"{ROW}.value")
-    rooms.logbook.log(run, points=[Point("loss", 777.0, 99_000, 99)])
-    rooms.logbook.create(experiment.rpartition("/")[2], name="newcomer")
+    shared_rooms.logbook.log(run, points=[Point("loss", 777.0, 99_000, 99)])
+    shared_rooms.logbook.create(experiment.rpartition("/")[2], name="newcomer")
 
     page.clock.fast_forward(5100)
     page.wait_for_selector("text=777")

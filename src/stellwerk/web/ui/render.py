@@ -20,7 +20,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stellwerk.core.clock import format_instant
 from stellwerk.core.digest import short
 from stellwerk.core.errors import Invalid
-from stellwerk.governance.model import Board, EndpointCard, Graph, Node, RunPage, Trace
+from stellwerk.governance.model import Board, EndpointCard, FilePage, Graph, Node, RunPage, Trace
+from stellwerk.tracking.previews import is_log
 from stellwerk.tracking.tables import MAX_COMPARED, ExperimentLine, RunTable
 from stellwerk.web.ui import charts, drawing, gauges, shelving, words
 from stellwerk.web.ui.drawing import Comparison, Panel
@@ -104,6 +105,13 @@ def render_comparison(
     return _page("compare.html", shown=comparison, asked=asked, missing=missing, simulated=simulated)
 
 
+def render_files(page: FilePage, *, simulated: datetime | None = None) -> str:
+    """A file or a folder of a run, or of a logged model."""
+    parts = page.path.split("/") if page.path else []
+    steps = [(part, "/".join(parts[: place + 1])) for place, part in enumerate(parts)]
+    return _page("files.html", page=page, steps=steps, log=is_log(page.path), simulated=simulated)
+
+
 def render_models(found: ModelList, wanted: str, address: str, *, simulated: datetime | None = None) -> str:
     """The registered models whose names hold what is wanted, out of all."""
     return _page("models.html", found=found, wanted=wanted, server=address, simulated=simulated)
@@ -175,6 +183,9 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         address=words.page,
+        below=words.below,
+        download=words.download,
+        picture=words.picture,
         asset=_asset,
         quality_chart=_quality_chart,
         quantity=drawing.label,

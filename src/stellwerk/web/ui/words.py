@@ -217,6 +217,32 @@ def page(kind: str, identity: str) -> str:
     return f"/{kind}/{quote(identity, safe=':@', errors='replace')}"
 
 
+_HOMES = {"run": "runs", "model": "logged-models"}
+
+
+def below(kind: str, identity: str, path: str) -> str:
+    """The address of the page of a file or folder of a run or logged model; of all of it where the path is empty."""
+    home = page(_HOMES[kind], identity)
+    return f"{home}/files/{_path(path)}" if path else f"{home}/files"
+
+
+def picture(kind: str, identity: str, path: str) -> str:
+    """The address of the bytes of a picture."""
+    return f"{page(_HOMES[kind], identity)}/picture/{_path(path)}"
+
+
+def download(kind: str, identity: str, path: str) -> str:
+    """The address under which a file is given as a file, whatever it holds."""
+    if kind == "run":
+        return f"/get-artifact?run_uuid={urlpart(identity)}&path={urlpart(path)}"
+    inner = f"logged-models/{urlpart(identity)}/artifacts/files?artifact_file_path={urlpart(path)}"
+    return f"/ajax-api/2.0/mlflow/{inner}"
+
+
+def _path(path: str) -> str:
+    return quote(path, safe="/:@", errors="replace")
+
+
 def urlpart(text: str) -> str:
     """A text as a value in the query of an address."""
     return quote(text, safe="", errors="replace")

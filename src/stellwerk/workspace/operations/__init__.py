@@ -1,6 +1,12 @@
 """Everything that can be asked of a workspace, one function each, by noun. The table itself is in `calls`."""
 
-from stellwerk.workspace.operations.artifacts import delete_artifacts, get_artifact, list_artifacts, log_artifact
+from stellwerk.workspace.operations.artifacts import (
+    delete_artifacts,
+    get_artifact,
+    list_artifacts,
+    log_artifact,
+    show_files,
+)
 from stellwerk.workspace.operations.blobs import blob_lengths, join_blobs
 from stellwerk.workspace.operations.data import (
     add_data,
@@ -158,6 +164,7 @@ __all__ = [
     "scrub",
     "seal_gate",
     "search_runs",
+    "show_files",
     "signal",
     "signed_checkpoints",
     "start_run",

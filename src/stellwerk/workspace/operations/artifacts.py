@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from stellwerk.core.digest import Digest, parse
 from stellwerk.core.errors import Invalid
+from stellwerk.governance.model import FilePage
 from stellwerk.tracking.manifest import Artifact
+from stellwerk.workspace import filing
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.operations.kept import must_be_kept
 from stellwerk.workspace.rooms import Rooms
@@ -24,6 +26,12 @@ def list_artifacts(rooms: Rooms, folder: str = "", limit: int = 1000, offset: in
 def get_artifact(rooms: Rooms, path: str) -> Artifact:
     """The file or folder of a path, with the digest of its bytes."""
     return rooms.artifacts.get(path)
+
+
+@operation("artifacts.show", "runs:read")
+def show_files(rooms: Rooms, run: str = "", model: str = "", path: str = "", offset: int = 0) -> FilePage:
+    """A file of a run or of a logged model with a preview, or what is directly in a folder of it."""
+    return filing.page(rooms, run=run, model=model, path=path, offset=offset)
 
 
 @operation("artifacts.log", "runs:write", changes=True)

@@ -254,6 +254,7 @@
     count();
     for (const button of all("[data-copy]", main)) button.hidden = !navigator.clipboard;
     for (const element of all("[data-needs-script]", main)) element.hidden = false;
+    for (const log of all("[data-end]", main)) log.scrollTop = log.scrollHeight;
     for (const graph of all("[data-graph]", main)) {
       for (const kind of ["focusin", "mouseover"]) {
         graph.addEventListener(kind, (event) => light(graph, event.target.closest(".node")));
