@@ -21,9 +21,14 @@ Guard = Callable[[Request, str], Awaitable[None]]
 
 
 class GuardedRoute(Route):
-    """A route that knows what it requires."""
+    """A route that knows what it requires.
+
+    Attributes:
+        about: What it takes and answers, in the words of its door, for whoever describes it.
+    """
 
     requires: str
+    about: object
 
 
 def route(
@@ -34,6 +39,7 @@ def route(
     permission: str,
     guard: Guard | None = None,
     respond: Callable[[BaseException], Response] = errors.respond,
+    about: object = None,
 ) -> GuardedRoute:
     """Make a route whose guard is asked before its endpoint, and whose errors become answers.
 
@@ -41,6 +47,7 @@ def route(
         permission: One of the workspace's permissions, or `none`.
         guard: Required for every permission but `none`.
         respond: How errors are spelled: doors of other protocols have their own way.
+        about: What it takes and answers.
     """
     if permission != OPEN and permission not in PERMISSIONS:
         raise Bug(f"route {path} requires {permission!r}, which is no permission", code="unguarded-route")
@@ -56,7 +63,7 @@ def route(
             return respond(error)
 
     result = GuardedRoute(path, guarded, methods=list(methods), name=getattr(endpoint, "__name__", path))
-    result.requires = permission
+    result.requires, result.about = permission, about
     return result
 
 

@@ -7,6 +7,7 @@ Each part is a blob, and its ETag is its digest: completing an upload names what
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -21,10 +22,10 @@ from stellwerk.tracking import paths, rules
 from stellwerk.tracking.manifest import Artifact
 from stellwerk.web import streams
 from stellwerk.web.bodies import read_json
-from stellwerk.web.doors.mlflow import errors, files, wire
-from stellwerk.web.doors.mlflow.calls import MAX_BODY, ROOTS, Answer, Calls, Endpoint
-from stellwerk.web.doors.mlflow.wire import INTEGER, SOME_TEXT, TEXT, Ask, rows
-from stellwerk.web.routing import Guard, GuardedRoute, route
+from stellwerk.web.doors.mlflow import files, messages, wire
+from stellwerk.web.doors.mlflow.calls import ANY_MEDIA, BYTES, MAX_BODY, ROOTS, Calls, Endpoint, Plain, plain_routes
+from stellwerk.web.doors.mlflow.wire import INTEGER, SOME_TEXT, TEXT, Ask, Field, rows
+from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
 PREFIX = "/2.0/mlflow-artifacts"
@@ -36,6 +37,8 @@ MOST = 200_000
 MAX_TYPED = 10 << 20
 """Bytes that MLflow's page may send as one file."""
 
+UPLOAD = {"path": SOME_TEXT, "num_parts": INTEGER}
+
 TREE = Calls(PREFIX)
 OF_RUNS = Calls("/2.0/mlflow")
 
@@ -43,28 +46,48 @@ OF_RUNS = Calls("/2.0/mlflow")
 def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """Those whose bodies or answers are files, or which say where files are."""
     desk = _Desk(rooms)
-    both: list[tuple[str, str, Endpoint, str]] = [
-        ("GET", f"{PREFIX}/artifacts/{{path:path}}", desk.get, "runs:read"),
-        ("PUT", f"{PREFIX}/artifacts/{{path:path}}", desk.put, "runs:write"),
-        ("PUT", f"{PREFIX}/mpu/parts/{{upload}}/{{number}}", desk.put_part, "runs:write"),
-        ("POST", f"{PREFIX}/mpu/create/{{path:path}}", desk.begin, "runs:write"),
-        ("GET", f"{PREFIX}/presigned/{{path:path}}", desk.address, "runs:read"),
-        ("GET", "/2.0/mlflow/logged-models/{model_id}/artifacts/files", desk.get_of_model, "runs:read"),
-    ]
-    found = [(method, root + path, work, permission) for root in ROOTS for method, path, work, permission in both]
-    found += [
-        ("GET", "/get-artifact", desk.get_of_run, "runs:read"),
-        ("GET", "/model-versions/get-artifact", desk.get_of_version, "models:read"),
-        ("POST", "/ajax-api/2.0/mlflow/upload-artifact", desk.put_of_run, "runs:write"),
-    ]
-    return [
-        route(path, work, [method], permission=permission, guard=guard, respond=errors.respond)
-        for method, path, work, permission in found
-    ]
+    of_run = {"path": SOME_TEXT, "run_id": TEXT, "run_uuid": TEXT}
+    of_model, of_version = {"artifact_file_path": SOME_TEXT}, dict.fromkeys(("name", "version", "path"), SOME_TEXT)
+    return plain_routes(
+        (
+            _file(f"{PREFIX}/artifacts/{{path:path}}", desk.get, {}),
+            _file("/2.0/mlflow/logged-models/{model_id}/artifacts/files", desk.get_of_model, of_model),
+            _file("/get-artifact", desk.get_of_run, of_run, roots=("",)),
+            _file("/model-versions/get-artifact", desk.get_of_version, of_version, "models:read", ("",)),
+            Plain(
+                "PUT", f"{PREFIX}/artifacts/{{path:path}}", "runs:write", desk.put,
+                takes=(ANY_MEDIA,), gives=messages.Nothing,
+            ),
+            Plain("PUT", f"{PREFIX}/mpu/parts/{{upload}}/{{number}}", "runs:write", desk.put_part, takes=(ANY_MEDIA,)),
+            Plain(
+                "POST", "/2.0/mlflow/upload-artifact", "runs:write", desk.put_of_run, roots=("/ajax-api",),
+                query={"run_uuid": SOME_TEXT, "path": SOME_TEXT}, takes=(ANY_MEDIA,), gives=messages.Nothing,
+            ),
+            Plain(
+                "POST", f"{PREFIX}/mpu/create/{{path:path}}", "runs:write", desk.begin,
+                takes=UPLOAD, gives=messages.Upload,
+            ),
+            Plain("GET", f"{PREFIX}/presigned/{{path:path}}", "runs:read", desk.address, gives=messages.Address),
+        ),
+        guard,
+    )  # fmt: skip
+
+
+def _file(
+    place: str,
+    work: Endpoint,
+    query: Mapping[str, Field],
+    permission: str = "runs:read",
+    roots: tuple[str, ...] = ROOTS,
+) -> Plain:
+    """A file that is fetched, or a range of it."""
+    also = {206: "a range of it", 416: "there is no such range"}
+    headers = {"Range": TEXT}
+    return Plain("GET", place, permission, work, query=query, headers=headers, gives=BYTES, also=also, roots=roots)
 
 
 @TREE.add("GET", "artifacts", "runs:read", path=TEXT)
-def list_tree(rooms: Rooms, ask: Ask) -> Answer:
+def list_tree(rooms: Rooms, ask: Ask) -> messages.Files:
     """One level below a path; names only."""
     found = rooms.artifacts.list(read_listed(ask.text("path")), limit=MOST + 1)
     if len(found) > MOST:
@@ -73,10 +96,9 @@ def list_tree(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @TREE.add("DELETE", "artifacts/{path:path}", "runs:write")
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> None:
     """A file, or a folder with everything below."""
     rooms.artifacts.delete(read_folder(ask.path["path"]))
-    return {}
 
 
 @TREE.add(
@@ -87,25 +109,23 @@ def delete(rooms: Rooms, ask: Ask) -> Answer:
     upload_id=SOME_TEXT,
     parts=rows(part_number=INTEGER, etag=TEXT, url=TEXT),
 )
-def complete(rooms: Rooms, ask: Ask) -> Answer:
+def complete(rooms: Rooms, ask: Ask) -> None:
     """Join what was sent."""
     parts = sorted(ask.rows("parts"), key=lambda part: part.integer("part_number"))
     if [part.integer("part_number") for part in parts] != list(range(1, len(parts) + 1)):
         raise Invalid("the parts are not numbered from 1 on, each once", code="invalid-parts")
     digests = [parse(part.text("etag").strip('"')) for part in parts]
     rooms.artifacts.complete(ask.text("upload_id"), _destination(ask, ask.path["path"]), digests)
-    return {}
 
 
 @TREE.add("POST", "mpu/abort/{path:path}", "runs:write", path=SOME_TEXT, upload_id=SOME_TEXT)
-def abort(rooms: Rooms, ask: Ask) -> Answer:
+def abort(rooms: Rooms, ask: Ask) -> None:
     """Forget an upload."""
     rooms.artifacts.abort(ask.text("upload_id"), _destination(ask, ask.path["path"]))
-    return {}
 
 
 @OF_RUNS.add("GET", "artifacts/list", "runs:read", run_id=TEXT, run_uuid=TEXT, path=TEXT, page_token=TEXT)
-def list_of_run(rooms: Rooms, ask: Ask) -> Answer:
+def list_of_run(rooms: Rooms, ask: Ask) -> messages.RootedFiles:
     """One level of the artifacts of a run, with paths as the run sees them."""
     run = ask.text("run_id") or ask.text("run_uuid")
     if not run:
@@ -114,7 +134,7 @@ def list_of_run(rooms: Rooms, ask: Ask) -> Answer:
     return level(rooms, rules.artifacts_of(rooms.runs.get(run)), inner, ask.text("page_token"))
 
 
-def level(rooms: Rooms, home: str, inner: str, token: str) -> dict[str, Any]:
+def level(rooms: Rooms, home: str, inner: str, token: str) -> messages.RootedFiles:
     """One level below the address of a run's or a model's files, in pages, with paths below it."""
     offset = wire.offset_of(token)
     found = rooms.artifacts.list(paths.join(root_of(home), inner), limit=PAGE + 1, offset=offset)
@@ -133,9 +153,9 @@ def root_of(home: str) -> str:
     return read_folder(home.removeprefix(SCHEME))
 
 
-def shown(artifact: Artifact, inner: str = "") -> dict[str, Any]:
+def shown(artifact: Artifact, inner: str = "") -> messages.FileInfo:
     """A file or folder in a list."""
-    entry: dict[str, Any] = {"path": paths.join(inner, artifact.name), "is_dir": artifact.digest is None}
+    entry: messages.FileInfo = {"path": paths.join(inner, artifact.name), "is_dir": artifact.digest is None}
     return entry if artifact.digest is None else {**entry, "file_size": artifact.size}
 
 
@@ -232,8 +252,7 @@ class _Desk:
 
     async def begin(self, request: Request) -> Response:
         """Announce a long file: where each of its parts is to be sent."""
-        asked = {"path": SOME_TEXT, "num_parts": INTEGER}
-        ask = Ask(wire.read_body(await read_json(request, MAX_BODY), asked))
+        ask = Ask(wire.read_body(await read_json(request, MAX_BODY), UPLOAD))
         path = _destination(ask, request.path_params["path"])
         upload = await run_in_threadpool(self._rooms.artifacts.begin, path, parts=ask.integer("num_parts", 1))
         base, headers = _base(request), _same_caller(request)

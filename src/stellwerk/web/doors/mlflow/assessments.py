@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stellwerk.web.doors.mlflow import trace_shapes
-from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow import trace_messages, trace_shapes
+from stellwerk.web.doors.mlflow.calls import Calls
 from stellwerk.web.doors.mlflow.trace_shapes import ASSESSMENT
 from stellwerk.web.doors.mlflow.wire import SOME_TEXT, Ask, Field
 from stellwerk.workspace.rooms import Rooms
@@ -15,14 +15,14 @@ SENT = Field(kind="row", must=True, inner=ASSESSMENT)
 
 
 @CALLS.add("POST", "traces/{trace_id}/assessments", "runs:write", assessment=SENT)
-def create(rooms: Rooms, ask: Ask) -> Answer:
+def create(rooms: Rooms, ask: Ask) -> trace_messages.OneAssessment:
     """Say something of a trace."""
     said = trace_shapes.read_assessment(ask.row("assessment"), ask.path["trace_id"])
     return {"assessment": trace_shapes.assessment(rooms.assessments.say(said))}
 
 
 @CALLS.add("GET", "traces/{trace_id}/assessments/{assessment_id}", "runs:read")
-def get(rooms: Rooms, ask: Ask) -> Answer:
+def get(rooms: Rooms, ask: Ask) -> trace_messages.OneAssessment:
     """One assessment."""
     found = rooms.assessments.get(ask.path["trace_id"], ask.path["assessment_id"])
     return {"assessment": trace_shapes.assessment(found)}
@@ -32,7 +32,7 @@ def get(rooms: Rooms, ask: Ask) -> Answer:
     "PATCH", "traces/{trace_id}/assessments/{assessment_id}", "runs:write",
     assessment=SENT, update_mask=SOME_TEXT,
 )  # fmt: skip
-def update(rooms: Rooms, ask: Ask) -> Answer:
+def update(rooms: Rooms, ask: Ask) -> trace_messages.OneAssessment:
     """Change those fields of an assessment that the mask names."""
     sent = ask.row("assessment")
     kind = None
@@ -54,7 +54,6 @@ def update(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("DELETE", "traces/{trace_id}/assessments/{assessment_id}", "runs:write")
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> None:
     """Take an assessment back."""
     rooms.assessments.withdraw(ask.path["trace_id"], ask.path["assessment_id"])
-    return None

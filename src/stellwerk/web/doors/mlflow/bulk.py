@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from stellwerk.core.errors import Invalid
+from stellwerk.tracking.charting import UsedData
 from stellwerk.tracking.model import Point
-from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow import messages
+from stellwerk.web.doors.mlflow.calls import Calls
 from stellwerk.web.doors.mlflow.wire import INTEGER, SOME_TEXT, TEXT, TEXTS, Ask, Field, number
 from stellwerk.workspace.rooms import Rooms
 
@@ -18,7 +19,7 @@ MOST_STEPS = 2500
 
 
 @CALLS.add("GET", "metrics/get-history-bulk", "runs:read", run_id=TEXTS, metric_key=TEXT, max_results=INTEGER)
-def histories(rooms: Rooms, ask: Ask) -> Answer:
+def histories(rooms: Rooms, ask: Ask) -> messages.Metrics:
     """The points of a metric of several runs."""
     runs, limit = ask.texts("run_id"), ask.integer("max_results", MOST_POINTS)
     if not runs:
@@ -39,7 +40,7 @@ def histories(rooms: Rooms, ask: Ask) -> Answer:
     run_ids=Field(many=True, must=True), metric_key=SOME_TEXT,
     start_step=INTEGER, end_step=INTEGER, max_results=INTEGER,
 )  # fmt: skip
-def sampled(rooms: Rooms, ask: Ask) -> Answer:
+def sampled(rooms: Rooms, ask: Ask) -> messages.Metrics:
     """Points of a metric at so many steps, of several runs."""
     runs, limit = ask.texts("run_ids"), ask.integer("max_results", MOST_STEPS)
     start, end = ask.integer("start_step"), ask.integer("end_step")
@@ -59,7 +60,7 @@ def sampled(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("POST", "experiments/search-datasets", "runs:read", experiment_ids=TEXTS)
-def used_data(rooms: Rooms, ask: Ask) -> Answer:
+def used_data(rooms: Rooms, ask: Ask) -> messages.DatasetSummaries:
     """The data that runs of some experiments used."""
     experiments = ask.texts("experiment_ids")
     if not experiments:
@@ -69,16 +70,17 @@ def used_data(rooms: Rooms, ask: Ask) -> Answer:
             f"SearchDatasets request cannot specify more than {MOST_EXPERIMENTS} experiment_ids. "
             f"Received {len(experiments)} experiment_ids."
         )
-    return {
-        "dataset_summaries": [
-            {"experiment_id": one.experiment, "name": one.name, "digest": one.digest}
-            | ({"context": one.context} if one.context is not None else {})
-            for one in rooms.charting.used(experiments)
-        ]
-    }
+    return {"dataset_summaries": [_summary(one) for one in rooms.charting.used(experiments)]}
 
 
-def _shown(found: Iterable[tuple[str, Point]]) -> list[dict[str, Any]]:
+def _summary(one: UsedData) -> messages.DatasetSummary:
+    shown: messages.DatasetSummary = {"experiment_id": one.experiment, "name": one.name, "digest": one.digest}
+    if one.context is not None:
+        shown["context"] = one.context
+    return shown
+
+
+def _shown(found: Iterable[tuple[str, Point]]) -> list[messages.Metric]:
     return [
         {"key": key, "value": number(value), "timestamp": at, "step": step, "run_id": run}
         for run, (key, value, at, step) in found

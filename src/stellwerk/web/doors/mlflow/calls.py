@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from stellwerk.access.model import Permission
 from stellwerk.core.errors import Bug
 from stellwerk.web.bodies import read_json
-from stellwerk.web.doors.mlflow import errors, wire
+from stellwerk.web.doors.mlflow import errors, messages, wire
 from stellwerk.web.doors.mlflow.wire import Ask, Field
 from stellwerk.web.routing import Guard, GuardedRoute, route
 from stellwerk.workspace.rooms import Rooms
@@ -25,6 +25,7 @@ ROOTS = ("/api", "/ajax-api")
 
 Answer = Mapping[str, Any] | None
 Work = Callable[[Rooms, Ask], Answer]
+"""Its type of answer is what the description of the door says (`openapi`)."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -38,6 +39,39 @@ class Call:
     fields: Mapping[str, Field]
     work: Work
     limit: int
+
+
+ANY_MEDIA = "*/*"
+BYTES: Mapping[str, Any] = {ANY_MEDIA: None}
+"""An answer whose bytes are a file, of whatever type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """One thing that the client may ask which reads its request and writes its answer by itself, such as a file.
+
+    Attributes:
+        path: Below each of the roots.
+        query: What its query may name.
+        headers: What its headers may say.
+        takes: Its body: the fields of a message, or media types.
+        gives: Its answer: the type of a message, or types by media type, None for bytes that are no message.
+        fails: What it answers when it is refused, likewise.
+        also: What other statuses mean.
+    """
+
+    method: str
+    path: str
+    permission: str
+    work: Endpoint
+    _: KW_ONLY
+    query: Mapping[str, Field] = field(default_factory=dict)
+    headers: Mapping[str, Field] = field(default_factory=dict)
+    takes: Mapping[str, Field] | tuple[str, ...] = ()
+    gives: Any = None
+    fails: Any = messages.Failure
+    also: Mapping[int, str] = field(default_factory=dict)
+    roots: tuple[str, ...] = ROOTS
 
 
 class Calls:
@@ -71,10 +105,28 @@ def routes(tables: Iterable[Calls], rooms: Rooms, guard: Guard) -> list[GuardedR
             permission=call.permission,
             guard=guard,
             respond=errors.respond,
+            about=call,
         )
         for root in ROOTS
         for table in tables
         for call in table.table
+    ]
+
+
+def plain_routes(plains: Iterable[Plain], guard: Guard | None = None) -> list[GuardedRoute]:
+    """A route for each of these, under each of its roots."""
+    return [
+        route(
+            root + one.path,
+            one.work,
+            [one.method],
+            permission=one.permission,
+            guard=guard,
+            respond=errors.respond,
+            about=one,
+        )
+        for one in plains
+        for root in one.roots
     ]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from stellwerk.core.errors import Invalid
 from stellwerk.tracking.evaluations import EvaluationDataset, EvaluationRecord
-from stellwerk.web.doors.mlflow import wire
-from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow import trace_messages, wire
+from stellwerk.web.doors.mlflow.calls import Calls
 from stellwerk.web.doors.mlflow.shapes import millis
 from stellwerk.web.doors.mlflow.wire import INTEGER, SOME_TEXT, TEXT, TEXTS, Ask
 from stellwerk.workspace.rooms import Rooms
@@ -20,13 +20,13 @@ MOST_RECORDS = 10_000
 
 
 @CALLS.add("POST", "datasets/create", "runs:write", name=SOME_TEXT, experiment_ids=TEXTS, tags=TEXT)
-def create(rooms: Rooms, ask: Ask) -> Answer:
+def create(rooms: Rooms, ask: Ask) -> trace_messages.OneDataset:
     """Make a dataset."""
     made = rooms.evaluations.create(ask.text("name"), tags=_tags(ask), of=ask.texts("experiment_ids"))
     return {"dataset": dataset(made)}
 
 
-def search(rooms: Rooms, ask: Ask) -> Answer:
+def search(rooms: Rooms, ask: Ask) -> trace_messages.Datasets:
     """Datasets that meet a filter."""
     limit, offset = ask.integer("max_results") or USUAL, wire.offset_of(ask.text("page_token"))
     if not 0 < limit <= MOST:
@@ -59,51 +59,49 @@ for _method in ("POST", "GET"):  # before the call about one dataset, which woul
 
 
 @CALLS.add("GET", "datasets/{dataset_id}", "runs:read")
-def get(rooms: Rooms, ask: Ask) -> Answer:
+def get(rooms: Rooms, ask: Ask) -> trace_messages.OneDataset:
     """One dataset without its records."""
     return {"dataset": dataset(rooms.evaluations.get(ask.path["dataset_id"]))}
 
 
 @CALLS.add("DELETE", "datasets/{dataset_id}", "runs:write")
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> None:
     """Take a dataset away with its records."""
     rooms.evaluations.delete(ask.path["dataset_id"])
-    return None
 
 
 @CALLS.add("PATCH", "datasets/{dataset_id}/tags", "runs:write", tags=SOME_TEXT)
-def set_tags(rooms: Rooms, ask: Ask) -> Answer:
+def set_tags(rooms: Rooms, ask: Ask) -> trace_messages.OneDataset:
     """Set tags of a dataset."""
     return {"dataset": dataset(rooms.evaluations.tag(ask.path["dataset_id"], _tags(ask)))}
 
 
 @CALLS.add("DELETE", "datasets/{dataset_id}/tags/{key:path}", "runs:write")
-def delete_tag(rooms: Rooms, ask: Ask) -> Answer:
+def delete_tag(rooms: Rooms, ask: Ask) -> None:
     """Take a tag of a dataset away."""
     rooms.evaluations.untag(ask.path["dataset_id"], ask.path["key"])
-    return None
 
 
 @CALLS.add("GET", "datasets/{dataset_id}/experiment-ids", "runs:read")
-def experiment_ids(rooms: Rooms, ask: Ask) -> Answer:
+def experiment_ids(rooms: Rooms, ask: Ask) -> trace_messages.DatasetExperiments:
     """The experiments of a dataset."""
     return {"experiment_ids": list(rooms.evaluations.get(ask.path["dataset_id"]).experiments)}
 
 
 @CALLS.add("POST", "datasets/{dataset_id}/add-experiments", "runs:write", experiment_ids=TEXTS)
-def add_experiments(rooms: Rooms, ask: Ask) -> Answer:
+def add_experiments(rooms: Rooms, ask: Ask) -> trace_messages.OneDataset:
     """Add a dataset to experiments."""
     return {"dataset": dataset(rooms.evaluations.join(ask.path["dataset_id"], ask.texts("experiment_ids")))}
 
 
 @CALLS.add("POST", "datasets/{dataset_id}/remove-experiments", "runs:write", experiment_ids=TEXTS)
-def remove_experiments(rooms: Rooms, ask: Ask) -> Answer:
+def remove_experiments(rooms: Rooms, ask: Ask) -> trace_messages.OneDataset:
     """Take a dataset out of experiments."""
     return {"dataset": dataset(rooms.evaluations.leave(ask.path["dataset_id"], ask.texts("experiment_ids")))}
 
 
 @CALLS.add("GET", "datasets/{dataset_id}/records", "runs:read", max_results=INTEGER, page_token=TEXT)
-def records(rooms: Rooms, ask: Ask) -> Answer:
+def records(rooms: Rooms, ask: Ask) -> trace_messages.Records:
     """A page of the records of a dataset."""
     limit, offset = ask.integer("max_results") or USUAL, wire.offset_of(ask.text("page_token"))
     if limit < 0:
@@ -115,21 +113,21 @@ def records(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("POST", "datasets/{dataset_id}/records", "runs:write", records=SOME_TEXT)
-def merge_records(rooms: Rooms, ask: Ask) -> Answer:
+def merge_records(rooms: Rooms, ask: Ask) -> trace_messages.MergedRecords:
     """Add records, or add to those that have the same inputs."""
     merged = rooms.evaluations.merge(ask.path["dataset_id"], _json(ask, "records", list))
     return {"inserted_count": merged.inserted, "updated_count": merged.updated}
 
 
 @CALLS.add("DELETE", "datasets/{dataset_id}/records", "runs:write", dataset_record_ids=TEXTS)
-def delete_records(rooms: Rooms, ask: Ask) -> Answer:
+def delete_records(rooms: Rooms, ask: Ask) -> trace_messages.DeletedRecords:
     """Take records away."""
     return {"deleted_count": rooms.evaluations.prune(ask.path["dataset_id"], ask.texts("dataset_record_ids"))}
 
 
-def dataset(one: EvaluationDataset) -> dict[str, Any]:
+def dataset(one: EvaluationDataset) -> trace_messages.EvaluationDataset:
     """`Dataset`."""
-    shown = {
+    shown: trace_messages.EvaluationDataset = {
         "dataset_id": one.id,
         "name": one.name,
         "tags": json.dumps(one.tags),

@@ -6,8 +6,8 @@ import re
 from urllib.parse import urlsplit
 
 from stellwerk.core.errors import Invalid
-from stellwerk.web.doors.mlflow import shapes, wire
-from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow import messages, shapes, wire
+from stellwerk.web.doors.mlflow.calls import Calls
 from stellwerk.web.doors.mlflow.wire import INTEGER, PAIRS, SOME_TEXT, TEXT, TEXTS, Ask, Field
 from stellwerk.workspace.rooms import Rooms
 
@@ -17,7 +17,7 @@ USUAL = 1000
 
 
 @CALLS.add("POST", "experiments/create", "runs:write", name=SOME_TEXT, artifact_location=TEXT, tags=PAIRS)
-def create(rooms: Rooms, ask: Ask) -> Answer:
+def create(rooms: Rooms, ask: Ask) -> messages.CreatedExperiment:
     """Make an experiment."""
     location = _location(ask.text("artifact_location"))
     made = rooms.experiments.create(ask.text("name"), tags=ask.pairs("tags"), location=location)
@@ -25,18 +25,18 @@ def create(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "experiments/get", "runs:read", experiment_id=SOME_TEXT)
-def get(rooms: Rooms, ask: Ask) -> Answer:
+def get(rooms: Rooms, ask: Ask) -> messages.OneExperiment:
     """One experiment."""
     return {"experiment": shapes.experiment(rooms.experiments.get(ask.text("experiment_id")))}
 
 
 @CALLS.add("GET", "experiments/get-by-name", "runs:read", experiment_name=SOME_TEXT)
-def get_by_name(rooms: Rooms, ask: Ask) -> Answer:
+def get_by_name(rooms: Rooms, ask: Ask) -> messages.OneExperiment:
     """The experiment of a name."""
     return {"experiment": shapes.experiment(rooms.experiments.named(ask.text("experiment_name")))}
 
 
-def search(rooms: Rooms, ask: Ask) -> Answer:
+def search(rooms: Rooms, ask: Ask) -> messages.Experiments:
     """Experiments that meet a filter."""
     limit, offset = ask.integer("max_results", USUAL), wire.offset_of(ask.text("page_token"))
     if not 0 < limit <= MOST:
@@ -69,38 +69,33 @@ for _method in ("POST", "GET"):
 
 
 @CALLS.add("POST", "experiments/delete", "runs:write", experiment_id=SOME_TEXT)
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> None:
     """Put an experiment into the bin."""
     rooms.experiments.delete(ask.text("experiment_id"))
-    return None
 
 
 @CALLS.add("POST", "experiments/restore", "runs:write", experiment_id=SOME_TEXT)
-def restore(rooms: Rooms, ask: Ask) -> Answer:
+def restore(rooms: Rooms, ask: Ask) -> None:
     """Take an experiment out of the bin."""
     rooms.experiments.restore(ask.text("experiment_id"))
-    return None
 
 
 @CALLS.add("POST", "experiments/update", "runs:write", experiment_id=SOME_TEXT, new_name=SOME_TEXT)
-def update(rooms: Rooms, ask: Ask) -> Answer:
+def update(rooms: Rooms, ask: Ask) -> None:
     """Give an experiment another name."""
     rooms.experiments.rename(ask.text("experiment_id"), ask.text("new_name"))
-    return None
 
 
 @CALLS.add("POST", "experiments/set-experiment-tag", "runs:write", experiment_id=SOME_TEXT, key=SOME_TEXT, value=TEXT)
-def set_tag(rooms: Rooms, ask: Ask) -> Answer:
+def set_tag(rooms: Rooms, ask: Ask) -> None:
     """Set a tag of an experiment."""
     rooms.experiments.tag(ask.text("experiment_id"), ask.text("key"), ask.text("value"))
-    return None
 
 
 @CALLS.add("POST", "experiments/delete-experiment-tag", "runs:write", experiment_id=SOME_TEXT, key=SOME_TEXT)
-def delete_tag(rooms: Rooms, ask: Ask) -> Answer:
+def delete_tag(rooms: Rooms, ask: Ask) -> None:
     """Take a tag of an experiment away."""
     rooms.experiments.tag(ask.text("experiment_id"), ask.text("key"), None)
-    return None
 
 
 def _location(text: str) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 from stellwerk.core.errors import Invalid
 from stellwerk.tracking.logged import Criterion, LoggedModel, OnData, Status
 from stellwerk.tracking.model import Score
-from stellwerk.web.doors.mlflow import shapes, wire
+from stellwerk.web.doors.mlflow import messages, shapes, wire
 from stellwerk.web.doors.mlflow.artifacts import level, read_listed
-from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow.calls import Calls
 from stellwerk.web.doors.mlflow.wire import FLAG, INTEGER, PAIRS, SOME_TEXT, TEXT, Ask, Field, rows
 from stellwerk.workspace.rooms import Rooms
 
-STATUS: dict[Status, str] = {
+Said = Literal["LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"]
+STATUS: dict[Status, Said] = {
     "pending": "LOGGED_MODEL_PENDING",
     "ready": "LOGGED_MODEL_READY",
     "failed": "LOGGED_MODEL_UPLOAD_FAILED",
@@ -38,7 +39,7 @@ CALLS = Calls("/2.0/mlflow")
     params=PAIRS,
     tags=PAIRS,
 )
-def create(rooms: Rooms, ask: Ask) -> Answer:
+def create(rooms: Rooms, ask: Ask) -> messages.OneLoggedModel:
     """A new model."""
     model = rooms.logged_models.create(
         experiment=ask.text("experiment_id"),
@@ -62,7 +63,7 @@ def create(rooms: Rooms, ask: Ask) -> Answer:
     order_by=rows(field_name=SOME_TEXT, ascending=FLAG, dataset_name=TEXT, dataset_digest=TEXT),
     page_token=TEXT,
 )
-def search(rooms: Rooms, ask: Ask) -> Answer:
+def search(rooms: Rooms, ask: Ask) -> messages.LoggedModels:
     """Models of some experiments, newest first where nothing else is asked for."""
     if not ask.texts("experiment_ids"):
         raise wire.missing("experiment_ids")
@@ -85,13 +86,13 @@ def search(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "logged-models/{model_id}", "runs:read", allow_deleted=FLAG)
-def get(rooms: Rooms, ask: Ask) -> Answer:
+def get(rooms: Rooms, ask: Ask) -> messages.OneLoggedModel:
     """One model."""
     return _answer(rooms, rooms.logged_models.get(ask.path["model_id"], deleted=ask.flag("allow_deleted")))
 
 
 @CALLS.add("PATCH", "logged-models/{model_id}", "runs:write", status=Field(must=True, names=_NAMES))
-def finish(rooms: Rooms, ask: Ask) -> Answer:
+def finish(rooms: Rooms, ask: Ask) -> messages.OneLoggedModel:
     """Whether its files have arrived."""
     status = _MEANT.get(ask.text("status"))
     if status is None:
@@ -100,30 +101,27 @@ def finish(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("DELETE", "logged-models/{model_id}", "runs:write")
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> None:
     """Hide a model."""
     rooms.logged_models.delete(ask.path["model_id"])
-    return {}
 
 
 @CALLS.add("PATCH", "logged-models/{model_id}/tags", "runs:write", tags=PAIRS)
-def tag(rooms: Rooms, ask: Ask) -> Answer:
+def tag(rooms: Rooms, ask: Ask) -> messages.OneLoggedModel:
     """Set tags."""
     return _answer(rooms, rooms.logged_models.tag(ask.path["model_id"], ask.pairs("tags")))
 
 
 @CALLS.add("DELETE", "logged-models/{model_id}/tags/{tag_key:path}", "runs:write")
-def untag(rooms: Rooms, ask: Ask) -> Answer:
+def untag(rooms: Rooms, ask: Ask) -> None:
     """Take a tag away."""
     rooms.logged_models.untag(ask.path["model_id"], ask.path["tag_key"])
-    return {}
 
 
 @CALLS.add("POST", "logged-models/{model_id}/params", "runs:write", params=PAIRS)
-def describe(rooms: Rooms, ask: Ask) -> Answer:
+def describe(rooms: Rooms, ask: Ask) -> None:
     """Add parameters."""
     rooms.logged_models.describe(ask.path["model_id"], ask.pairs("params"))
-    return {}
 
 
 @CALLS.add(
@@ -133,7 +131,7 @@ def describe(rooms: Rooms, ask: Ask) -> Answer:
     artifact_directory_path=TEXT,
     page_token=TEXT,
 )
-def list_files(rooms: Rooms, ask: Ask) -> Answer:
+def list_files(rooms: Rooms, ask: Ask) -> messages.RootedFiles:
     """One level of the files of a model."""
     inner = read_listed(ask.text("artifact_directory_path"))
     return level(rooms, rooms.logged_models.get(ask.path["model_id"]).home, inner, ask.text("page_token"))
@@ -151,12 +149,12 @@ def _data(one: Ask) -> OnData:
     return OnData(one.text("dataset_name"), one.text("dataset_digest"))
 
 
-def _answer(rooms: Rooms, model: LoggedModel) -> dict[str, Any]:
+def _answer(rooms: Rooms, model: LoggedModel) -> messages.OneLoggedModel:
     return {"model": _shown(model, rooms.logged_models.metrics_of(model.id))}
 
 
-def _shown(model: LoggedModel, metrics: Sequence[Score]) -> dict[str, Any]:
-    info = {
+def _shown(model: LoggedModel, metrics: Sequence[Score]) -> messages.LoggedModel:
+    info: messages.LoggedModelInfo = {
         "model_id": model.id,
         "experiment_id": model.experiment,
         "name": model.name,
@@ -172,14 +170,15 @@ def _shown(model: LoggedModel, metrics: Sequence[Score]) -> dict[str, Any]:
     return {"info": info, "data": {"params": wire.pairs(model.params), "metrics": shown}}
 
 
-def _metric(model: LoggedModel, metric: Score) -> dict[str, Any]:
-    on = {"dataset_name": metric.dataset, "dataset_digest": metric.dataset_digest} if metric.dataset else {}
-    return {
+def _metric(model: LoggedModel, metric: Score) -> messages.Metric:
+    shown: messages.Metric = {
         "key": metric.key,
         "value": wire.number(metric.value),
         "timestamp": metric.at,
         "step": metric.step,
         "model_id": model.id,
         "run_id": metric.run,
-        **on,
     }
+    if metric.dataset:
+        shown["dataset_name"], shown["dataset_digest"] = metric.dataset, metric.dataset_digest
+    return shown

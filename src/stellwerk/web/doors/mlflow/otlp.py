@@ -19,8 +19,10 @@ from stellwerk.tracking import spans
 from stellwerk.tracking.otlp import in_json, in_protobuf
 from stellwerk.tracking.otlp.received import Received
 from stellwerk.tracking.spans import Span
-from stellwerk.web.doors.mlflow import errors
-from stellwerk.web.routing import Guard, GuardedRoute, route
+from stellwerk.web.doors.mlflow import errors, trace_messages
+from stellwerk.web.doors.mlflow.calls import Plain, plain_routes
+from stellwerk.web.doors.mlflow.wire import SOME_TEXT, TEXT
+from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
 PATH = "/v1/traces"
@@ -55,7 +57,16 @@ def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
         return Response(_answer(received, kind), media_type=kind)
 
     export.__name__ = "otlp traces"
-    return [route(PATH, export, ["POST"], permission="runs:write", guard=guard, respond=errors.respond)]
+    headers = {EXPERIMENT: SOME_TEXT, RUN: TEXT, "content-encoding": TEXT}
+    gives = {PROTOBUF: None, JSON: trace_messages.Exported}
+    return plain_routes(
+        [
+            Plain(
+                "POST", PATH, "runs:write", export, headers=headers, takes=(PROTOBUF, JSON), gives=gives, roots=("",)
+            )
+        ],
+        guard,
+    )
 
 
 def _keep(rooms: Rooms, experiment: str, run: str, kind: str, encoding: str, body: bytes) -> Received:

@@ -9,8 +9,8 @@ from stellwerk.core.errors import Invalid
 from stellwerk.tracking import rules
 from stellwerk.tracking.experiments import DEFAULT
 from stellwerk.tracking.model import DatasetUse, ModelUse, Point, Score
-from stellwerk.web.doors.mlflow import shapes, wire
-from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow import messages, shapes, wire
+from stellwerk.web.doors.mlflow.calls import Calls
 from stellwerk.web.doors.mlflow.wire import (
     INTEGER,
     PAIRS,
@@ -54,7 +54,7 @@ RUN: Mapping[str, Field] = {"run_id": TEXT, "run_uuid": TEXT}
     "POST", "runs/create", "runs:write",
     experiment_id=TEXT, user_id=TEXT, run_name=TEXT, start_time=INTEGER, tags=PAIRS,
 )  # fmt: skip
-def create(rooms: Rooms, ask: Ask) -> Answer:
+def create(rooms: Rooms, ask: Ask) -> messages.OneRun:
     """Begin a run."""
     made = rooms.logbook.create(
         ask.text("experiment_id") or DEFAULT,
@@ -67,7 +67,7 @@ def create(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "runs/get", "runs:read", **RUN)
-def get(rooms: Rooms, ask: Ask) -> Answer:
+def get(rooms: Rooms, ask: Ask) -> messages.OneRun:
     """One run with all that it logged but the histories of its metrics."""
     return {"run": shapes.run(rooms.logbook.get(_run(ask)))}
 
@@ -76,7 +76,7 @@ def get(rooms: Rooms, ask: Ask) -> Answer:
     "POST", "runs/update", "runs:write",
     **RUN, status=Field(names=shapes.STATUS_NAMES), end_time=INTEGER, run_name=TEXT,
 )  # fmt: skip
-def update(rooms: Rooms, ask: Ask) -> Answer:
+def update(rooms: Rooms, ask: Ask) -> messages.ChangedRun:
     """Change name, status or end of a run."""
     changed = rooms.logbook.update(
         _run(ask),
@@ -88,17 +88,15 @@ def update(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("POST", "runs/delete", "runs:write", **RUN)
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> None:
     """Put a run into the bin."""
     rooms.logbook.delete(_run(ask))
-    return None
 
 
 @CALLS.add("POST", "runs/restore", "runs:write", **RUN)
-def restore(rooms: Rooms, ask: Ask) -> Answer:
+def restore(rooms: Rooms, ask: Ask) -> None:
     """Take a run out of the bin."""
     rooms.logbook.restore(_run(ask))
-    return None
 
 
 @CALLS.add(
@@ -106,7 +104,7 @@ def restore(rooms: Rooms, ask: Ask) -> Answer:
     experiment_ids=TEXTS, filter=TEXT, run_view_type=Field(names=shapes.VIEW_NAMES),
     max_results=Field(kind="integer", most=MOST_RUNS), order_by=TEXTS, page_token=TEXT,
 )  # fmt: skip
-def search(rooms: Rooms, ask: Ask) -> Answer:
+def search(rooms: Rooms, ask: Ask) -> messages.Runs:
     """Runs of some experiments that meet a filter."""
     limit, offset = ask.integer("max_results", USUAL_RUNS), wire.offset_of(ask.text("page_token"))
     if limit < 0:
@@ -124,44 +122,40 @@ def search(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("POST", "runs/log-metric", "runs:write", **{**METRIC, **RUN})
-def log_metric(rooms: Rooms, ask: Ask) -> Answer:
+def log_metric(rooms: Rooms, ask: Ask) -> None:
     """One point of a metric."""
     point = _point(ask)
     run = _run(ask)
     rules.check_points([point], path="")
     rooms.logbook.log(run, points=[point], scores=_scores(run, [ask]))
-    return None
 
 
 @CALLS.add("POST", "runs/log-parameter", "runs:write", **RUN, key=SOME_TEXT, value=TEXT)
-def log_parameter(rooms: Rooms, ask: Ask) -> Answer:
+def log_parameter(rooms: Rooms, ask: Ask) -> None:
     """One parameter."""
     params = [(ask.text("key"), ask.text("value"))]
     run = _run(ask)
     rules.check_params(params, path="")
     rooms.logbook.log(run, params=params)
-    return None
 
 
 @CALLS.add("POST", "runs/set-tag", "runs:write", **RUN, key=SOME_TEXT, value=TEXT)
-def set_tag(rooms: Rooms, ask: Ask) -> Answer:
+def set_tag(rooms: Rooms, ask: Ask) -> None:
     """One tag."""
     tags = [(ask.text("key"), ask.text("value"))]
     run = _run(ask)
     rules.check_tags(tags, path="")
     rooms.logbook.log(run, tags=tags)
-    return None
 
 
 @CALLS.add("POST", "runs/delete-tag", "runs:write", **RUN, key=SOME_TEXT)
-def delete_tag(rooms: Rooms, ask: Ask) -> Answer:
+def delete_tag(rooms: Rooms, ask: Ask) -> None:
     """Take a tag away."""
     rooms.logbook.untag(_run(ask), ask.text("key"))
-    return None
 
 
 @CALLS.add("POST", "runs/log-batch", "runs:write", MAX_BATCH, **RUN, metrics=rows(**METRIC), params=PAIRS, tags=PAIRS)
-def log_batch(rooms: Rooms, ask: Ask) -> Answer:
+def log_batch(rooms: Rooms, ask: Ask) -> None:
     """Many points, parameters and tags, all or none."""
     points, params, tags = [_point(one) for one in ask.rows("metrics")], ask.pairs("params"), ask.pairs("tags")
     run = _run(ask)
@@ -170,11 +164,10 @@ def log_batch(rooms: Rooms, ask: Ask) -> Answer:
     rules.check_params(params)
     rules.check_tags(tags)
     rooms.logbook.log(run, points=points, params=params, tags=tags, scores=_scores(run, ask.rows("metrics")))
-    return None
 
 
 @CALLS.add("POST", "runs/log-model", "runs:write", **RUN, model_json=SOME_TEXT)
-def log_model(rooms: Rooms, ask: Ask) -> Answer:
+def log_model(rooms: Rooms, ask: Ask) -> None:
     """Note in a tag which model a run logged, as clients before 3 do."""
     run, text = _run(ask), ask.text("model_json")
     try:
@@ -185,7 +178,6 @@ def log_model(rooms: Rooms, ask: Ask) -> Answer:
     if absent:
         raise Invalid(f"Model json is missing mandatory fields: {sorted(absent)}", code="invalid-arguments")
     rooms.logbook.note(run, HISTORY_TAG, said)
-    return None
 
 
 _DATASET = row(
@@ -197,7 +189,7 @@ _DATASET = row(
     "POST", "runs/log-inputs", "runs:write",
     **RUN, datasets=rows(tags=PAIRS, dataset=_DATASET), models=rows(model_id=SOME_TEXT),
 )  # fmt: skip
-def log_inputs(rooms: Rooms, ask: Ask) -> Answer:
+def log_inputs(rooms: Rooms, ask: Ask) -> None:
     """Data and models that a run used."""
     datasets = []
     for one in ask.rows("datasets"):
@@ -206,25 +198,23 @@ def log_inputs(rooms: Rooms, ask: Ask) -> Answer:
         datasets.append(DatasetUse(**fields, tags=dict(one.pairs("tags"))))
     models = [ModelUse(model=one.text("model_id"), role="used") for one in ask.rows("models")]
     rooms.logbook.use(_run(ask), datasets=datasets, models=models)
-    return None
 
 
 @CALLS.add(
     "POST", "runs/outputs", "runs:write",
     **RUN, models=Field(kind="row", many=True, must=True, inner={"model_id": SOME_TEXT, "step": INTEGER}),
 )  # fmt: skip
-def log_outputs(rooms: Rooms, ask: Ask) -> Answer:
+def log_outputs(rooms: Rooms, ask: Ask) -> None:
     """Models that a run made."""
     made = [ModelUse(model=one.text("model_id"), role="made", step=one.integer("step")) for one in ask.rows("models")]
     rooms.logbook.use(_run(ask), models=made)
-    return None
 
 
 @CALLS.add(
     "GET", "metrics/get-history", "runs:read",
     **RUN, metric_key=SOME_TEXT, page_token=TEXT, max_results=INTEGER,
 )  # fmt: skip
-def get_history(rooms: Rooms, ask: Ask) -> Answer:
+def get_history(rooms: Rooms, ask: Ask) -> messages.Metrics:
     """The points of a metric, a page at a time where one asks for pages."""
     run, key, offset = _run(ask), ask.text("metric_key"), wire.offset_of(ask.text("page_token"))
     limit = ask.integer("max_results")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stellwerk.core.errors import Invalid, Refused
 from stellwerk.tracking.scorers import ScorerVersion
-from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow import trace_messages
+from stellwerk.web.doors.mlflow.calls import Calls
 from stellwerk.web.doors.mlflow.shapes import millis
 from stellwerk.web.doors.mlflow.wire import INTEGER, SOME_TEXT, TEXT, TEXTS, Ask
 from stellwerk.workspace.rooms import Rooms
@@ -20,7 +19,7 @@ LARGEST_ID = 2**31 - 1
     "POST", "scorers/register", "runs:write",
     experiment_id=SOME_TEXT, name=SOME_TEXT, serialized_scorer=SOME_TEXT,
 )  # fmt: skip
-def register(rooms: Rooms, ask: Ask) -> Answer:
+def register(rooms: Rooms, ask: Ask) -> trace_messages.RegisteredScorer:
     """Keep the next version of a scorer."""
     made = rooms.scorers.register(ask.text("experiment_id"), ask.text("name"), ask.text("serialized_scorer"))
     return {
@@ -34,7 +33,7 @@ def register(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "scorers/list", "runs:read", experiment_id=TEXT, experiment_ids=TEXTS)
-def listed(rooms: Rooms, ask: Ask) -> Answer:
+def listed(rooms: Rooms, ask: Ask) -> trace_messages.Scorers:
     """The newest version of each scorer, of one experiment, of several, or of all."""
     one, several = ask.text("experiment_id"), ask.texts("experiment_ids")
     if one and "experiment_ids" in ask:
@@ -46,33 +45,32 @@ def listed(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "scorers/versions", "runs:read", experiment_id=SOME_TEXT, name=SOME_TEXT)
-def versions(rooms: Rooms, ask: Ask) -> Answer:
+def versions(rooms: Rooms, ask: Ask) -> trace_messages.Scorers:
     """All versions of a scorer."""
     found = rooms.scorers.versions(ask.text("experiment_id"), ask.text("name"))
     return {"scorers": [scorer(one) for one in found]}
 
 
 @CALLS.add("GET", "scorers/get", "runs:read", experiment_id=SOME_TEXT, name=SOME_TEXT, version=INTEGER)
-def get(rooms: Rooms, ask: Ask) -> Answer:
+def get(rooms: Rooms, ask: Ask) -> trace_messages.OneScorer:
     """One version of a scorer."""
     return {"scorer": scorer(rooms.scorers.get(ask.text("experiment_id"), ask.text("name"), _version(ask)))}
 
 
 @CALLS.add("DELETE", "scorers/delete", "runs:write", experiment_id=SOME_TEXT, name=SOME_TEXT, version=INTEGER)
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> None:
     """Take a version away, or all."""
     rooms.scorers.delete(ask.text("experiment_id"), ask.text("name"), _version(ask))
-    return None
 
 
 @CALLS.add("GET", "scorers/online-configs", "runs:read", scorer_ids=TEXTS)
-def online(_rooms: Rooms, _ask: Ask) -> Answer:
+def online(_rooms: Rooms, _ask: Ask) -> trace_messages.OnlineConfigs:
     """Which scorers judge traces as they come: none, but clients ask after each registration."""
     return {"configs": []}
 
 
 @CALLS.add("PUT", "scorers/online-config", "runs:write", experiment_id=SOME_TEXT, name=SOME_TEXT)
-def set_online(_rooms: Rooms, _ask: Ask) -> Answer:
+def set_online(_rooms: Rooms, _ask: Ask) -> None:
     """Let a scorer judge traces as they come, which would run its code here."""
     raise Refused(
         "this server runs no scorers",
@@ -81,17 +79,18 @@ def set_online(_rooms: Rooms, _ask: Ask) -> Answer:
     )
 
 
-def scorer(one: ScorerVersion) -> dict[str, Any]:
+def scorer(one: ScorerVersion) -> trace_messages.Scorer:
     """`Scorer`."""
-    shown = {
+    shown: trace_messages.Scorer = {
         "scorer_name": one.name,
         "scorer_version": one.version,
         "serialized_scorer": one.text,
         "creation_time": millis(one.created_at),
         "scorer_id": one.scorer,
     }
-    fits = one.experiment.isdecimal() and int(one.experiment) <= LARGEST_ID
-    return shown | ({"experiment_id": int(one.experiment)} if fits else {})
+    if one.experiment.isdecimal() and int(one.experiment) <= LARGEST_ID:
+        shown["experiment_id"] = int(one.experiment)
+    return shown
 
 
 def _version(ask: Ask) -> int | None:

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from stellwerk.core.errors import NotFound
-from stellwerk.web.doors.mlflow import errors
-from stellwerk.web.doors.mlflow.calls import ROOTS
+from stellwerk.web.doors.mlflow import errors, messages
+from stellwerk.web.doors.mlflow.calls import ROOTS, Plain, plain_routes
 from stellwerk.web.routing import OPEN, GuardedRoute, route
 
 SPOKEN = "3.17.2"
@@ -17,17 +17,17 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 def routes() -> list[GuardedRoute]:
     """Routes that everybody may ask; the last ones answer whatever no other route of the door does."""
-    about = [
-        route(f"{root}/3.0/mlflow/server-info", _info, ["GET"], permission=OPEN, respond=errors.respond)
-        for root in ROOTS
-    ]
+    about = (
+        Plain("GET", "/version", OPEN, _version, gives={"text/plain": None}, roots=("",)),
+        Plain("GET", "/3.0/mlflow/server-info", OPEN, _info, gives=messages.ServerInfo),
+    )
     unknown = [
         route(f"{root}/{version}/{door}/{{rest:path}}", _unknown, METHODS, permission=OPEN, respond=errors.respond)
         for root in ROOTS
         for version in ("2.0", "3.0")
         for door in ("mlflow", "mlflow-artifacts")
     ]
-    return [route("/version", _version, ["GET"], permission=OPEN), *about, *unknown]
+    return [*plain_routes(about), *unknown]
 
 
 async def _version(_request: Request) -> Response:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
 from stellwerk.tracking import rules
 from stellwerk.tracking.logbook import Found
 from stellwerk.tracking.model import DatasetUse, Experiment, Latest, Point, Run, Status
+from stellwerk.web.doors.mlflow import messages
 from stellwerk.web.doors.mlflow.wire import number, pairs
 
-STATUS: dict[Status, str] = {
+STATUS: dict[Status, Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]] = {
     "running": "RUNNING",
     "scheduled": "SCHEDULED",
     "finished": "FINISHED",
@@ -29,7 +30,7 @@ def millis(at: datetime) -> int:
     return rules.milliseconds(at)
 
 
-def experiment(one: Experiment) -> dict[str, Any]:
+def experiment(one: Experiment) -> messages.Experiment:
     """`Experiment`."""
     return {
         "experiment_id": one.id,
@@ -42,9 +43,9 @@ def experiment(one: Experiment) -> dict[str, Any]:
     }
 
 
-def info(run: Run, *, deleted: bool) -> dict[str, Any]:
+def info(run: Run, *, deleted: bool) -> messages.RunInfo:
     """`RunInfo`."""
-    shown = {
+    shown: messages.RunInfo = {
         "run_id": run.id,
         "run_uuid": run.id,
         "run_name": run.name,
@@ -60,10 +61,10 @@ def info(run: Run, *, deleted: bool) -> dict[str, Any]:
     return shown
 
 
-def run(found: Found) -> dict[str, Any]:
+def run(found: Found) -> messages.Run:
     """`Run`: what it is, what it logged, what it used and what it made."""
     one = found.run
-    shown: dict[str, Any] = {
+    return {
         "info": info(one, deleted=found.deleted),
         "data": {
             "metrics": [latest(metric) for metric in found.metrics],
@@ -78,20 +79,27 @@ def run(found: Found) -> dict[str, Any]:
             "model_outputs": [{"model_id": use.model, "step": use.step} for use in one.models if use.role == "made"]
         },
     }
-    return shown
 
 
-def latest(metric: Latest) -> dict[str, Any]:
+def latest(metric: Latest) -> messages.Metric:
     """`Metric` of how a metric stands."""
     return {"key": metric.key, "value": number(metric.value), "timestamp": metric.at, "step": metric.step}
 
 
-def points(found: Sequence[Point]) -> list[dict[str, Any]]:
+def points(found: Sequence[Point]) -> list[messages.Metric]:
     """`Metric` of each point."""
     return [{"key": key, "value": number(value), "timestamp": at, "step": step} for key, value, at, step in found]
 
 
-def _dataset(one: DatasetUse) -> dict[str, Any]:
-    described = {"name": one.name, "digest": one.digest, "source_type": one.source_type, "source": one.source}
-    more = {key: value for key, value in (("schema", one.schema), ("profile", one.profile)) if value}
-    return {"tags": pairs(one.tags), "dataset": {**described, **more}}
+def _dataset(one: DatasetUse) -> messages.DatasetInput:
+    shown: messages.Dataset = {
+        "name": one.name,
+        "digest": one.digest,
+        "source_type": one.source_type,
+        "source": one.source,
+    }
+    if one.schema:
+        shown["schema"] = one.schema
+    if one.profile:
+        shown["profile"] = one.profile
+    return {"tags": pairs(one.tags), "dataset": shown}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -14,7 +14,7 @@ from stellwerk.core.errors import Invalid
 from stellwerk.tracking import rules
 from stellwerk.tracking.sought import STATES
 from stellwerk.tracking.traced import Assessment, Found, Kind, State, Trace
-from stellwerk.web.doors.mlflow import wire
+from stellwerk.web.doors.mlflow import trace_messages, wire
 from stellwerk.web.doors.mlflow.wire import ANY, FLAG, TEXT, Ask, Field, pairs, row
 
 STATE_NAMES = {0: "STATE_UNSPECIFIED", 1: "OK", 2: "ERROR", 3: "IN_PROGRESS"}
@@ -27,6 +27,12 @@ MEANT: Mapping[str, State] = {
     "IN_PROGRESS": "running",
 }
 SOURCES = {0: "SOURCE_TYPE_UNSPECIFIED", 1: "HUMAN", 2: "LLM_JUDGE", 3: "CODE"}
+_OLD_STATUS: Mapping[State, trace_messages.OldStatus] = {
+    "unspecified": "TRACE_STATUS_UNSPECIFIED",
+    "ok": "OK",
+    "failed": "ERROR",
+    "running": "IN_PROGRESS",
+}
 _AS_JSON = "JSON_FORMAT"
 _ERROR = ("error_code", "error_message", "stack_trace")
 _DURATION = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
@@ -144,7 +150,7 @@ def texts(ask: Ask, name: str) -> dict[str, str]:
     return dict(found)
 
 
-def trace(found: Found) -> dict[str, Any]:
+def trace(found: Found) -> trace_messages.TraceInfo:
     """`TraceInfoV3`."""
     one = found.trace
     shown: dict[str, Any] = {
@@ -160,25 +166,24 @@ def trace(found: Found) -> dict[str, Any]:
         "tags": one.tags,
         "assessments": [assessment(said) for said in found.assessments],
     }
-    return {name: value for name, value in shown.items() if value is not None}
+    return cast(trace_messages.TraceInfo, {name: value for name, value in shown.items() if value is not None})
 
 
-def old_trace(found: Found) -> dict[str, Any]:
+def old_trace(found: Found) -> trace_messages.OldTraceInfo:
     """`TraceInfo` of before."""
     one = found.trace
-    status = STATES[one.state]
     return {
         "request_id": one.id,
         "experiment_id": one.experiment,
         "timestamp_ms": one.at,
         "execution_time_ms": one.duration or 0,
-        "status": OLD_NAMES[0] if one.state == "unspecified" else status,
+        "status": _OLD_STATUS[one.state],
         "request_metadata": pairs(one.metadata),
         "tags": pairs(one.tags),
     }
 
 
-def assessment(one: Assessment) -> dict[str, Any]:
+def assessment(one: Assessment) -> trace_messages.Assessment:
     """`Assessment`."""
     shown: dict[str, Any] = {
         "assessment_id": one.id,
@@ -194,7 +199,7 @@ def assessment(one: Assessment) -> dict[str, Any]:
         "overrides": one.overrides,
         "valid": one.valid,
     }
-    return {name: value for name, value in shown.items() if value is not None}
+    return cast(trace_messages.Assessment, {name: value for name, value in shown.items() if value is not None})
 
 
 def _value(one: Assessment) -> dict[str, Any]:

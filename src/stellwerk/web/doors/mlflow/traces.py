@@ -13,8 +13,8 @@ from starlette.responses import Response
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.tracking import spans
 from stellwerk.tracking.traced import SIZE_KEY, SPANS_HERE, SPANS_TAG, Found, complete
-from stellwerk.web.doors.mlflow import errors, trace_shapes, wire
-from stellwerk.web.doors.mlflow.calls import ROOTS, Answer, Calls
+from stellwerk.web.doors.mlflow import messages, trace_messages, trace_shapes, wire
+from stellwerk.web.doors.mlflow.calls import BYTES, Calls, Plain, plain_routes
 from stellwerk.web.doors.mlflow.trace_shapes import INFO, OLD_NAMES
 from stellwerk.web.doors.mlflow.wire import (
     ANY,
@@ -28,7 +28,7 @@ from stellwerk.web.doors.mlflow.wire import (
     Field,
     row,
 )
-from stellwerk.web.routing import Guard, GuardedRoute, route
+from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
 
 CALLS = Calls("/3.0/mlflow")
@@ -55,7 +55,7 @@ DELETE = {"experiment_id": SOME_TEXT, "max_timestamp_millis": INTEGER, "max_trac
 
 
 @CALLS.add("POST", "traces", "runs:write", trace=Field(kind="row", must=True, inner={"trace_info": row(**INFO)}))
-def tell(rooms: Rooms, ask: Ask) -> Answer:
+def tell(rooms: Rooms, ask: Ask) -> trace_messages.OneTrace:
     """Keep what the client tells of a trace when it is over."""
     info = ask.row("trace").row("trace_info")
     told = trace_shapes.read_trace(info)
@@ -70,7 +70,7 @@ def tell(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "traces/get", "runs:read", trace_id=SOME_TEXT, allow_partial=FLAG)
-def get(rooms: Rooms, ask: Ask) -> Answer:
+def get(rooms: Rooms, ask: Ask) -> trace_messages.OneTrace:
     """A trace with its spans."""
     for wait in WAITS:
         time.sleep(wait)
@@ -84,9 +84,9 @@ def get(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "traces/batchGet", "runs:read", trace_ids=SOME_TEXTS, experiment_ids=TEXTS)
-def get_many(rooms: Rooms, ask: Ask) -> Answer:
+def get_many(rooms: Rooms, ask: Ask) -> trace_messages.Traces:
     """Those of some traces whose spans are all here."""
-    shown = []
+    shown: list[trace_messages.Trace] = []
     count = 0
     for found in _among(rooms, ask):
         there = rooms.collector.spans(found.trace)
@@ -100,13 +100,13 @@ def get_many(rooms: Rooms, ask: Ask) -> Answer:
 
 @CALLS.add("GET", "traces/batchGetInfos", "runs:read", trace_ids=SOME_TEXTS, experiment_ids=TEXTS)
 @CALLS.add("POST", "traces/batchGetInfos", "runs:read", trace_ids=SOME_TEXTS, experiment_ids=TEXTS)
-def get_infos(rooms: Rooms, ask: Ask) -> Answer:
+def get_infos(rooms: Rooms, ask: Ask) -> trace_messages.TraceInfos:
     """What is known of some traces, without spans."""
     return {"trace_infos": [trace_shapes.trace(found) for found in _among(rooms, ask)]}
 
 
 @CALLS.add("GET", "traces/{trace_id}", "runs:read")
-def get_info(rooms: Rooms, ask: Ask) -> Answer:
+def get_info(rooms: Rooms, ask: Ask) -> trace_messages.OneTrace:
     """What is known of a trace, without spans."""
     return {"trace": {"trace_info": trace_shapes.trace(rooms.traces.get(ask.path["trace_id"]))}}
 
@@ -118,26 +118,24 @@ def get_info(rooms: Rooms, ask: Ask) -> Answer:
     ),
     **SEARCH,
 )  # fmt: skip
-def search(rooms: Rooms, ask: Ask) -> Answer:
+def search(rooms: Rooms, ask: Ask) -> trace_messages.FoundTraces:
     """Traces of some experiments that meet a filter."""
     homes = [one.row("mlflow_experiment").text("experiment_id") for one in ask.rows("locations")]
     shown, token = _search(rooms, ask, [home for home in homes if home])
     return {"traces": [trace_shapes.trace(found) for found in shown], **token}
 
 
-def set_tag(rooms: Rooms, ask: Ask) -> Answer:
+def set_tag(rooms: Rooms, ask: Ask) -> None:
     """Set a tag of a trace."""
     rooms.traces.tag(ask.path["trace_id"], ask.text("key"), ask.text("value"))
-    return None
 
 
-def delete_tag(rooms: Rooms, ask: Ask) -> Answer:
+def delete_tag(rooms: Rooms, ask: Ask) -> None:
     """Take a tag of a trace away."""
     rooms.traces.tag(ask.path["trace_id"], ask.text("key"), None)
-    return None
 
 
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> trace_messages.Deleted:
     """Delete traces of an experiment, some or the oldest ones."""
     until = ask.integer("max_timestamp_millis") if "max_timestamp_millis" in ask else None
     most = ask.integer("max_traces") if "max_traces" in ask else None
@@ -166,26 +164,28 @@ for _calls in (CALLS, OLD_CALLS):
     "POST", "traces/calculate-filter-correlation", "runs:read",
     experiment_ids=SOME_TEXTS, filter_string1=SOME_TEXT, filter_string2=SOME_TEXT, base_filter=TEXT,
 )  # fmt: skip
-def correlate(rooms: Rooms, ask: Ask) -> Answer:
+def correlate(rooms: Rooms, ask: Ask) -> trace_messages.Correlation:
     """How often two filters find the same traces."""
     found = rooms.traces.correlation(
         ask.texts("experiment_ids"), ask.text("filter_string1"), ask.text("filter_string2"), ask.text("base_filter")
     )
-    numbers = {"npmi": found.npmi, "npmi_smoothed": found.smoothed}
-    return {
-        **{name: number for name, number in numbers.items() if not math.isnan(number)},
+    said: trace_messages.Correlation = {
         "filter1_count": found.first,
         "filter2_count": found.second,
         "joint_count": found.joint,
         "total_count": found.total,
     }
+    if not math.isnan(found.npmi):
+        said["npmi"] = found.npmi
+    if not math.isnan(found.smoothed):
+        said["npmi_smoothed"] = found.smoothed
+    return said
 
 
 @OLD_CALLS.add("POST", "traces/link-to-run", "runs:write", trace_ids=SOME_TEXTS, run_id=SOME_TEXT)
-def link_to_run(rooms: Rooms, ask: Ask) -> Answer:
+def link_to_run(rooms: Rooms, ask: Ask) -> None:
     """Say to which run traces belong."""
     rooms.traces.link(ask.texts("trace_ids"), "run", [ask.text("run_id")])
-    return None
 
 
 @OLD_CALLS.add(
@@ -193,18 +193,17 @@ def link_to_run(rooms: Rooms, ask: Ask) -> Answer:
     trace_id=SOME_TEXT,
     prompt_versions=Field(kind="row", many=True, must=True, inner={"name": SOME_TEXT, "version": SOME_TEXT}),
 )  # fmt: skip
-def link_prompts(rooms: Rooms, ask: Ask) -> Answer:
+def link_prompts(rooms: Rooms, ask: Ask) -> None:
     """Say which versions of prompts a trace used, which clients do while it goes on."""
     prompts = [f"{one.text('name')}/{one.text('version')}" for one in ask.rows("prompt_versions")]
     rooms.traces.link([ask.text("trace_id")], "prompt", prompts)
-    return None
 
 
 @OLD_CALLS.add(
     "POST", "traces", "runs:write",
     experiment_id=SOME_TEXT, timestamp_ms=INTEGER, request_metadata=PAIRS, tags=PAIRS,
 )  # fmt: skip
-def begin(rooms: Rooms, ask: Ask) -> Answer:
+def begin(rooms: Rooms, ask: Ask) -> trace_messages.OneOldTrace:
     """Begin a trace, as clients before 3.0 do."""
     metadata, tags = dict(ask.pairs("request_metadata")), dict(ask.pairs("tags"))
     made = rooms.traces.begin(ask.text("experiment_id"), ask.integer("timestamp_ms"), metadata, tags)
@@ -215,7 +214,7 @@ def begin(rooms: Rooms, ask: Ask) -> Answer:
     "PATCH", "traces/{trace_id}", "runs:write",
     timestamp_ms=INTEGER, status=Field(names=OLD_NAMES), request_metadata=PAIRS, tags=PAIRS,
 )  # fmt: skip
-def end(rooms: Rooms, ask: Ask) -> Answer:
+def end(rooms: Rooms, ask: Ask) -> trace_messages.OneOldTrace:
     """End a trace that was begun."""
     changed = rooms.traces.end(
         ask.path["trace_id"],
@@ -228,13 +227,13 @@ def end(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @OLD_CALLS.add("GET", "traces/{trace_id}/info", "runs:read")
-def old_info(rooms: Rooms, ask: Ask) -> Answer:
+def old_info(rooms: Rooms, ask: Ask) -> trace_messages.OneOldTrace:
     """What is known of a trace, as clients before 3.0 read it."""
     return {"trace_info": trace_shapes.old_trace(rooms.traces.get(ask.path["trace_id"]))}
 
 
 @OLD_CALLS.add("GET", "traces", "runs:read", experiment_ids=SOME_TEXTS, **SEARCH)
-def old_search(rooms: Rooms, ask: Ask) -> Answer:
+def old_search(rooms: Rooms, ask: Ask) -> trace_messages.FoundOldTraces:
     """Traces of some experiments that meet a filter, as clients before 3.0 read them."""
     shown, token = _search(rooms, ask, ask.texts("experiment_ids"))
     return {"traces": [trace_shapes.old_trace(found) for found in shown], **token}
@@ -248,18 +247,9 @@ def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
         return await run_in_threadpool(_file, rooms, trace, path)
 
     perform.__name__ = "mlflow get-trace-artifact"
-    return [
-        route(
-            f"{root}/{version}/mlflow/get-trace-artifact",
-            perform,
-            ["GET"],
-            permission="runs:read",
-            guard=guard,
-            respond=errors.respond,
-        )
-        for root in ROOTS
-        for version in ("2.0", "3.0")
-    ]
+    query = {"request_id": SOME_TEXT, "path": TEXT}
+    paths = [f"/{version}/mlflow/get-trace-artifact" for version in ("2.0", "3.0")]
+    return plain_routes([Plain("GET", path, "runs:read", perform, query=query, gives=BYTES) for path in paths], guard)
 
 
 def _file(rooms: Rooms, trace: str, path: str) -> Response:
@@ -287,7 +277,7 @@ def _among(rooms: Rooms, ask: Ask) -> list[Found]:
     return rooms.traces.among(wanted, ask.texts("experiment_ids") if "experiment_ids" in ask else None)
 
 
-def _search(rooms: Rooms, ask: Ask, homes: list[str]) -> tuple[list[Found], dict[str, str]]:
+def _search(rooms: Rooms, ask: Ask, homes: list[str]) -> tuple[list[Found], messages.Next]:
     limit, offset = ask.integer("max_results", USUAL), wire.offset_of(ask.text("page_token"))
     if limit < 1:
         raise wire.invalid("max_results", limit)

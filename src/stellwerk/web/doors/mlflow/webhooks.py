@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from stellwerk.core.errors import Invalid
 from stellwerk.delivery import rules
 from stellwerk.delivery.model import Webhook
-from stellwerk.web.doors.mlflow import wire
-from stellwerk.web.doors.mlflow.calls import Answer, Calls
+from stellwerk.web.doors.mlflow import messages, wire
+from stellwerk.web.doors.mlflow.calls import Calls
 from stellwerk.web.doors.mlflow.shapes import millis
 from stellwerk.web.doors.mlflow.wire import INTEGER, SOME_TEXT, TEXT, Ask, Field
 from stellwerk.workspace.rooms import Rooms
@@ -36,7 +34,7 @@ STATUS = Field(names={1: "ACTIVE", 2: "DISABLED"})
     name=SOME_TEXT, url=SOME_TEXT, events=Field(kind="row", many=True, must=True, inner=EVENT),
     description=TEXT, secret=TEXT, status=STATUS,
 )  # fmt: skip
-def create(rooms: Rooms, ask: Ask) -> Answer:
+def create(rooms: Rooms, ask: Ask) -> messages.OneWebhook:
     """Make a webhook."""
     made = rooms.webhooks.create(
         ask.text("name"),
@@ -50,7 +48,7 @@ def create(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "webhooks", "workspace:admin", max_results=INTEGER, page_token=TEXT)
-def listed(rooms: Rooms, ask: Ask) -> Answer:
+def listed(rooms: Rooms, ask: Ask) -> messages.Webhooks:
     """All webhooks, a page at a time."""
     limit, offset = ask.integer("max_results") or USUAL, wire.offset_of(ask.text("page_token"))
     if not 0 < limit <= MOST:
@@ -60,7 +58,7 @@ def listed(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("GET", "webhooks/{webhook_id}", "workspace:admin")
-def get(rooms: Rooms, ask: Ask) -> Answer:
+def get(rooms: Rooms, ask: Ask) -> messages.OneWebhook:
     """One webhook."""
     return {"webhook": webhook(rooms.webhooks.get(ask.path["webhook_id"]))}
 
@@ -69,7 +67,7 @@ def get(rooms: Rooms, ask: Ask) -> Answer:
     "PATCH", "webhooks/{webhook_id}", "workspace:admin",
     name=TEXT, url=TEXT, events=Field(kind="row", many=True, inner=EVENT), description=TEXT, secret=TEXT, status=STATUS,
 )  # fmt: skip
-def update(rooms: Rooms, ask: Ask) -> Answer:
+def update(rooms: Rooms, ask: Ask) -> messages.OneWebhook:
     """Change what was sent, and leave the rest."""
     changed = rooms.webhooks.update(
         ask.path["webhook_id"],
@@ -84,26 +82,26 @@ def update(rooms: Rooms, ask: Ask) -> Answer:
 
 
 @CALLS.add("DELETE", "webhooks/{webhook_id}", "workspace:admin")
-def delete(rooms: Rooms, ask: Ask) -> Answer:
+def delete(rooms: Rooms, ask: Ask) -> None:
     """Take a webhook away."""
     rooms.webhooks.delete(ask.path["webhook_id"])
-    return None
 
 
 @CALLS.add("POST", "webhooks/{webhook_id}/test", "workspace:admin", event=Field(kind="row", inner=EVENT))
-def test(rooms: Rooms, ask: Ask) -> Answer:
+def test(rooms: Rooms, ask: Ask) -> messages.WebhookTest:
     """Send a sample now, and say what the receiver said."""
     tried = rooms.webhooks.test(ask.path["webhook_id"], _event(ask.row("event")) if "event" in ask else "")
     if tried.answer is None:
         return {"result": {"success": False, "error_message": f"Failed to test webhook: {tried.problem}"}}
-    said = {"response_status": tried.answer.status, "response_body": tried.answer.text}
-    return {"result": {"success": rules.accepted(tried.answer), **said}}
+    status, said = tried.answer.status, tried.answer.text
+    success = rules.accepted(tried.answer)
+    return {"result": {"success": success, "response_status": status, "response_body": said}}
 
 
-def webhook(one: Webhook) -> dict[str, Any]:
+def webhook(one: Webhook) -> messages.Webhook:
     """`Webhook`."""
     parts = [event.partition(".") for event in one.events]
-    shown = {
+    shown: messages.Webhook = {
         "webhook_id": one.id,
         "name": one.name,
         "url": one.url,
@@ -112,7 +110,9 @@ def webhook(one: Webhook) -> dict[str, Any]:
         "creation_timestamp": millis(one.created_at),
         "last_updated_timestamp": millis(one.changed_at),
     }
-    return shown | ({"description": one.description} if one.description else {})
+    if one.description:
+        shown["description"] = one.description
+    return shown
 
 
 def _event(ask: Ask) -> str:

@@ -12,13 +12,15 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from starlette.datastructures import QueryParams
 
 from stellwerk.core.errors import Invalid
+from stellwerk.web.doors.mlflow.messages import Next, Number, Pair
 
+T = TypeVar("T")
 Kind = Literal["text", "integer", "number", "flag", "row", "any"]
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 _DOCS = " See the API docs for more information about request parameters."
@@ -152,14 +154,14 @@ def write(answer: Mapping[str, Any] | None) -> bytes:
     return msgspec.json.encode(answer or {})
 
 
-def number(value: float) -> float | str:
+def number(value: float) -> Number:
     """A number as protobuf's JSON spells it."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def pairs(values: Mapping[str, str]) -> list[Pair]:
     """Keys and values as messages."""
     return [{"key": key, "value": value} for key, value in values.items()]
 
@@ -182,7 +184,7 @@ def token_of(offset: int) -> str:
     return base64.b64encode(json.dumps({"offset": offset}).encode()).decode()
 
 
-def page(found: Sequence[Any], limit: int, offset: int) -> tuple[Sequence[Any], dict[str, str]]:
+def page(found: Sequence[T], limit: int, offset: int) -> tuple[Sequence[T], Next]:
     """A page of what was found with one more than the limit, and the token of the next one if there is one."""
     if len(found) <= limit:
         return found, {}
