@@ -67,6 +67,7 @@ class _Desk:
                 for name, item in OPERATIONS.items()
             ),
             route(f"{API}/openapi.json", self._openapi, ["GET"], permission=OPEN),
+            route(f"{API}/openapi/mlflow.json", self._openapi_of_mlflow, ["GET"], permission=OPEN),
             route(f"{API}/now", self._now, ["GET"], permission=OPEN),
             route("/health", self._health, ["GET"], permission=OPEN),
         ]
@@ -86,6 +87,9 @@ class _Desk:
 
     async def _openapi(self, _request: Request) -> Response:
         return _json(await run_in_threadpool(openapi.describe, API))
+
+    async def _openapi_of_mlflow(self, _request: Request) -> Response:
+        return _json(await run_in_threadpool(mlflow.described, self._rooms, self.guard))
 
     async def _now(self, _request: Request) -> Response:
         return _json({"now": format_instant(self._rooms.clock.now())})

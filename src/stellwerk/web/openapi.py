@@ -29,6 +29,7 @@ def describe(prefix: str) -> dict[str, Any]:
             "version": __version__,
             "description": "Operations on one workspace. The Python facade calls the same table.",
         },
+        "externalDocs": {"url": f"{prefix}/openapi/mlflow.json", "description": "what clients of MLflow may ask"},
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": dict(sorted(schemas.items()))},
     }

@@ -6,6 +6,8 @@ routes of functions, and each other module holds the calls of one noun.
 
 from __future__ import annotations
 
+from typing import Any
+
 from stellwerk.web.doors.mlflow import (
     artifacts,
     assessments,
@@ -14,6 +16,7 @@ from stellwerk.web.doors.mlflow import (
     evaluations,
     experiments,
     logged_models,
+    openapi,
     otlp,
     registry,
     runs,
@@ -41,6 +44,11 @@ TABLES: tuple[calls.Calls, ...] = (
     assessments.CALLS,
 )
 """Every call with a JSON answer."""
+
+
+def described(rooms: Rooms, guard: Guard) -> dict[str, Any]:
+    """The description of all routes, as OpenAPI."""
+    return openapi.describe(routes(rooms, guard))
 
 
 def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 import re
 import typing
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import Any
 
 import msgspec
@@ -93,8 +95,15 @@ def _operation(route: GuardedRoute, about: Call | Plain, schemas: _Schemas) -> d
     if taken := _taken(about):
         found["requestBody"] = taken
     if route.requires != OPEN:
-        found["responses"] |= {status: {"$ref": "#/components/responses/Failure"} for status in ("4XX", "5XX")}
+        found["responses"] |= _refusals(about, schemas)
     return found
+
+
+def _refusals(about: Call | Plain, schemas: _Schemas) -> dict[str, Any]:
+    if isinstance(about, Call) or about.fails is Failure:
+        return {status: {"$ref": "#/components/responses/Failure"} for status in ("4XX", "5XX")}
+    failure = {"description": "refused, with a reason", **_content(about.fails, schemas)}
+    return {"4XX": failure, "5XX": failure}
 
 
 def _taken(about: Call | Plain) -> dict[str, Any]:
@@ -112,16 +121,18 @@ def _taken(about: Call | Plain) -> dict[str, Any]:
 
 def _given(about: Call | Plain, schemas: _Schemas) -> dict[str, Any]:
     """The answer."""
-    kind = about.gives if isinstance(about, Plain) else typing.get_type_hints(about.work)["return"]
-    if kind is None and isinstance(about, Plain):
+    if isinstance(about, Plain):
+        return _content(about.gives, schemas)
+    kind = typing.get_type_hints(about.work)["return"]
+    return _content(Nothing if kind is NoneType else kind, schemas)
+
+
+def _content(kind: Any, schemas: _Schemas) -> dict[str, Any]:
+    if kind is None:
         return {}
     if isinstance(kind, Mapping):
-        return {
-            "content": {
-                name: part for media, inner in kind.items() for name, part in schemas.content(inner, media).items()
-            }
-        }
-    return {"content": schemas.content(Nothing if kind is type(None) else kind)}
+        return {"content": dict(ChainMap(*(schemas.content(inner, media) for media, inner in kind.items())))}
+    return {"content": schemas.content(kind)}
 
 
 def _parameters(place: str, fields: Mapping[str, Field]) -> list[dict[str, Any]]:

@@ -41,6 +41,7 @@ def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """The one route."""
 
     async def export(request: Request) -> Response:
+        """Keep spans, as exporters send them over HTTP."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             if kind not in (PROTOBUF, JSON):
@@ -57,16 +58,18 @@ def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
         return Response(_answer(received, kind), media_type=kind)
 
     export.__name__ = "otlp traces"
-    headers = {EXPERIMENT: SOME_TEXT, RUN: TEXT, "content-encoding": TEXT}
-    gives = {PROTOBUF: None, JSON: trace_messages.Exported}
-    return plain_routes(
-        [
-            Plain(
-                "POST", PATH, "runs:write", export, headers=headers, takes=(PROTOBUF, JSON), gives=gives, roots=("",)
-            )
-        ],
-        guard,
+    described = Plain(
+        "POST",
+        PATH,
+        "runs:write",
+        export,
+        headers={EXPERIMENT: SOME_TEXT, RUN: TEXT, "content-encoding": TEXT},
+        takes=(PROTOBUF, JSON),
+        gives={PROTOBUF: None, JSON: trace_messages.Exported},
+        fails={PROTOBUF: None, JSON: trace_messages.ExportRefused},
+        roots=("",),
     )
+    return plain_routes([described], guard)
 
 
 def _keep(rooms: Rooms, experiment: str, run: str, kind: str, encoding: str, body: bytes) -> Received:

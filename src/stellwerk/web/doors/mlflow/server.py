@@ -31,10 +31,12 @@ def routes() -> list[GuardedRoute]:
 
 
 async def _version(_request: Request) -> Response:
+    """The version of MLflow that is spoken."""
     return PlainTextResponse(SPOKEN)
 
 
 async def _info(_request: Request) -> Response:
+    """What this server can."""
     return JSONResponse(
         {
             "store_type": "SqlStore",

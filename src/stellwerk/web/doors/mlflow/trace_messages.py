@@ -163,10 +163,11 @@ class Exported(TypedDict):
     partialSuccess: NotRequired[PartialSuccess]
 
 
-class Status(TypedDict):
-    """What exporters read of a request that was refused (`google.rpc.Status`)."""
+class ExportRefused(TypedDict):
+    """What exporters read of a request that was refused (`google.rpc.Status`), or what MLflow's own client reads."""
 
-    code: int
+    code: NotRequired[int]
+    error_code: NotRequired[str]
     message: str
 
 

@@ -243,6 +243,7 @@ def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """The spans of a trace as the file that clients before 3.4 wrote, for pages."""
 
     async def perform(request: Request) -> Response:
+        """The spans of a trace as a file, for pages."""
         trace, path = request.query_params.get("request_id", ""), request.query_params.get("path", "")
         return await run_in_threadpool(_file, rooms, trace, path)
 
