@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from json.encoder import encode_basestring  # type: ignore[attr-defined,unused-ignore]
 from typing import Any
 
 from stellwerk.core.digest import Digest, of_bytes
@@ -37,7 +38,10 @@ def dumps(value: JSON) -> bytes:
 def _spell(value: JSON) -> bytes:
     parts: list[str] = []
     _write(value, parts, 0)
-    return "".join(parts).encode("utf-8")
+    try:
+        return "".join(parts).encode("utf-8")
+    except UnicodeEncodeError as cause:
+        raise Invalid("text contains a lone surrogate", code="invalid-json") from cause
 
 
 def digest(value: JSON) -> Digest:
@@ -85,7 +89,7 @@ def _write(value: JSON, parts: list[str], depth: int) -> None:
     elif value is False:
         parts.append("false")
     elif isinstance(value, str):
-        parts.append(_string(value))
+        parts.append(encode_basestring(value))
     elif isinstance(value, int):
         parts.append(str(_safe(int(value))))
     elif isinstance(value, float):
@@ -101,11 +105,10 @@ def _write(value: JSON, parts: list[str], depth: int) -> None:
         if not all(isinstance(key, str) for key in value):
             raise Invalid("JSON object keys must be strings", code="invalid-json")
         parts.append("{")
-        # RFC 8785 sorts by UTF-16 code units.
-        for index, key in enumerate(sorted(value, key=lambda k: k.encode("utf-16-be", "surrogatepass"))):
+        for index, key in enumerate(_sorted(value)):
             if index:
                 parts.append(",")
-            parts.append(_string(key))
+            parts.append(encode_basestring(key))
             parts.append(":")
             _write(value[key], parts, depth + 1)
         parts.append("}")
@@ -138,9 +141,11 @@ def number(value: float) -> str:
     return f"{sign}{text}e{'+' if power > 0 else '-'}{abs(power)}"
 
 
-def _string(value: str) -> str:
-    _check_text(value)
-    return json.dumps(value, ensure_ascii=False)
+def _sorted(keys: dict[str, Any]) -> list[str]:
+    """By UTF-16 code units, as RFC 8785 has it; ASCII sorts alike in every encoding."""
+    if all(map(str.isascii, keys)):
+        return sorted(keys)
+    return sorted(keys, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
 
 
 def _check_text(value: str) -> None:

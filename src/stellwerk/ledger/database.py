@@ -31,7 +31,7 @@ from stellwerk.ledger.model import Checkpoint, Entry
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Signer
 from stellwerk.ledger.spelling import Spelling
-from stellwerk.ledger.tables import POURS, entries, meta, metadata
+from stellwerk.ledger.tables import entries, meta, metadata
 
 failpoints.declare("ledger.record")
 
@@ -277,10 +277,14 @@ class Writing:
         self._changed = self._recorded = False
 
     def execute(self, statement: Any, parameters: Any = None) -> Any:
-        # What pours in is sealed by the entry that ends it, and not by one entry each (docs/decisions/0022).
-        pours = isinstance(statement, sa.Select) or statement.get_execution_options().get(POURS, False)
-        self._changed = self._changed or not pours
+        self._changed = self._changed or not isinstance(statement, sa.Select)
         return self._change.session.connection.execute(statement, parameters)
+
+    def write_many(self, statement: str, rows: Sequence[Sequence[Any]], *, pours: bool = False) -> None:
+        # What pours in is sealed by the entry that ends it, and not by one entry each (docs/decisions/0022).
+        self._changed = self._changed or not pours
+        if rows:
+            self._change.session.run_many(statement, rows)
 
     def record(self, kind: str, subject: str, body: Mapping[str, Any] | None = None) -> Entry:
         now, sequence = self._clock.now(), self._change.size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 from stellwerk.core import canonical
@@ -77,7 +78,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return _text(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Mapping):
         result = {_key(key): _plain(item) for key, item in value.items()}
         if len(result) != len(value):
@@ -88,6 +89,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted((_plain(item) for item in value), key=canonical.dumps)
     return _leaf(value)
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _key(key: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -25,6 +25,15 @@ class Transaction(Reader, Protocol):
 
     @property
     def actor(self) -> str: ...
+
+    def write_many(self, statement: str, rows: Sequence[Sequence[Any]], *, pours: bool = False) -> None:
+        """Run one statement, written with `?`, for each row, the fastest way there is. Only adapters of rooms call this.
+
+        Args:
+            pours: The rows are of a high-volume fact, such as points of metrics, and need no entry each, because the
+                entry that ends what they belong to seals them (docs/decisions/0022).
+        """
+        ...
 
     def record(self, kind: str, subject: str, body: Mapping[str, Any] | None = None) -> Entry:
         """Append one entry to the book. A transaction that changed rows without recording is a `Bug`."""

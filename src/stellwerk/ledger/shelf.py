@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -21,6 +22,8 @@ from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
 
 T = TypeVar("T")
+_Asked = tuple[tuple[str, bool], ...]
+"""Fields that are asked for, and of each whether it is to be missing."""
 _AT_ONCE = 500
 """Values in one question, below what every database takes."""
 
@@ -78,6 +81,7 @@ class Shelf(Generic[T]):
         # Built once: the most frequent question of all.
         named = (self.table.c[field] == sa.bindparam(field) for field in ("workspace", *key))
         self._finding = sa.select(self.table.c.document).where(*named)
+        self._selecting, self._counting = lru_cache(64)(self._build_select), lru_cache(64)(self._build_count)
         self._inserting = sa.text(insertion + "NOTHING")
         self._putting = sa.text(f"{insertion}UPDATE SET {changes}")
 
@@ -135,19 +139,15 @@ class Shelf(Generic[T]):
         **equal: Any,
     ) -> list[T]:
         """Values whose fields equal the given ones; `order` is a field, with `-` in front for descending."""
-        query = sa.select(self.table.c.document).where(*self._where(reader, equal))
-        for field in (*([order] if order else []), *self.key):
-            column = self._column(field.removeprefix("-"))
-            # As SQLite does by itself: what is missing comes before everything else.
-            down = field.startswith("-")
-            query = query.order_by(column.desc().nulls_last() if down else column.asc().nulls_first())
-        rows = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
-        return [self._read(row.document) for row in rows]
+        query = self._selecting(tuple((field, value is None) for field, value in equal.items()), order)
+        if limit is not None or offset:
+            query = query.limit(position(limit)).offset(position(offset))
+        return [self._read(row.document) for row in reader.execute(query, self._asked(reader, equal)).all()]
 
     def count(self, reader: Reader, **equal: Any) -> int:
         """How many values have these fields."""
-        query = sa.select(sa.func.count()).select_from(self.table).where(*self._where(reader, equal))
-        return int(reader.execute(query).scalar())
+        query = self._counting(tuple((field, value is None) for field, value in equal.items()))
+        return int(reader.execute(query, self._asked(reader, equal)).scalar())
 
     def remove(self, tx: Transaction, *key: Any) -> None:
         """Take a value off the shelf; the ledger keeps that it was there."""
@@ -163,6 +163,32 @@ class Shelf(Generic[T]):
         except IntegrityError as cause:
             label = "/".join(str(getattr(value, field)) for field in self.key)
             raise Bug(f"{self.kind.__name__} {label} does not fit its table: {cause.orig}") from cause
+
+    def _build_select(self, fields: _Asked, order: str | None) -> sa.Select[Any]:
+        query = sa.select(self.table.c.document).where(*self._equalities(fields))
+        for field in (*([order] if order else []), *self.key):
+            column = self._column(field.removeprefix("-"))
+            # As SQLite does by itself: what is missing comes before everything else.
+            down = field.startswith("-")
+            query = query.order_by(column.desc().nulls_last() if down else column.asc().nulls_first())
+        return query
+
+    def _build_count(self, fields: _Asked) -> sa.Select[Any]:
+        return sa.select(sa.func.count()).select_from(self.table).where(*self._equalities(fields))
+
+    def _equalities(self, fields: _Asked) -> list[Any]:
+        """Conditions on fields by their names as parameters; nothing equals what is missing."""
+        return [
+            self.table.c.workspace == sa.bindparam("workspace"),
+            *(
+                self._column(name).is_(None) if none else self._column(name) == sa.bindparam(name)
+                for name, none in fields
+            ),
+        ]
+
+    def _asked(self, reader: Reader, equal: dict[str, Any]) -> dict[str, Any]:
+        sought = {field: self._sought(field, value) for field, value in equal.items() if value is not None}
+        return {"workspace": reader.workspace, **sought}
 
     def _where(self, reader: Reader, equal: dict[str, Any]) -> list[Any]:
         fields = [self._column(field) == self._sought(field, value) for field, value in equal.items()]

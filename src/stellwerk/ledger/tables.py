@@ -56,7 +56,3 @@ checkpoints = sa.Table(
 )
 
 APPEND_ONLY = ("ledger_entries", "ledger_nodes", "ledger_checkpoints")
-
-POURS = "stellwerk_pours"
-"""Execution option of statements on high-volume facts, such as points of metrics: they need no entry each, because the
-entry that ends what they belong to seals them. Only adapters of rooms set it, on tables of theirs."""

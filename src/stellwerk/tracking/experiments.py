@@ -213,6 +213,11 @@ def deleted(reader: Reader) -> list[str]:
     return [one.id for one in EXPERIMENTS.select(reader, stage="deleted")]
 
 
+def is_deleted(reader: Reader, experiment: str) -> bool:
+    """Whether an experiment is in the bin."""
+    return bool(EXPERIMENTS.count(reader, id=experiment, stage="deleted"))
+
+
 def next_id(tx: Transaction) -> str:
     """The next number. Pipelines' experiments have names as ids, so there may be more rows than numbers."""
     number = EXPERIMENTS.count(tx) + 1

@@ -37,7 +37,7 @@ KIND = "logged"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A run with its metrics as they stand."""
+    """A run with its metrics as they stand, where those were asked for."""
 
     run: Run
     metrics: Sequence[Latest]
@@ -167,7 +167,11 @@ class Logbook:
     def update(
         self, run: str, *, status: Status | None = None, end: int | None = None, name: str | None = None
     ) -> Found:
-        """Change what a run says of itself. Ending it seals the points of its metrics into the ledger."""
+        """Change what a run says of itself. Ending it seals the points of its metrics into the ledger.
+
+        Returns:
+            The run as it is now, without its metrics.
+        """
         rules.check_run_id(run)
         sealed = self._seal(run) if status is not None and status not in OPEN else None
         with self._book.write() as tx:
@@ -199,7 +203,7 @@ class Logbook:
                 self._finder.enter(tx, changed, known)
                 kind = f"run.{changed.status}" if "status" in changes else "run.updated"
                 tx.record(kind, f"run:{run}", {"name": changed.name, "points": list(changed.points), **facts})
-            return self._found(tx, [changed])[0]
+            return Found(run=changed, metrics=(), deleted=experiments.is_deleted(tx, changed.experiment))
 
     def log(
         self,

@@ -24,7 +24,7 @@ from stellwerk.web.doors import mlflow
 from stellwerk.web.file_pages import FilePages
 from stellwerk.web.model_pages import ModelPages
 from stellwerk.web.pages import RunPages, page
-from stellwerk.web.routing import OPEN, GuardedRoute, matrix, route
+from stellwerk.web.routing import OPEN, GuardedRoute, arranged, route
 from stellwerk.web.ui import render
 from stellwerk.web.wall import LOOPBACK, Wall
 from stellwerk.workspace import operations as ops
@@ -45,8 +45,9 @@ def application(rooms: Rooms, servers: Mapping[str, EndpointServer], hosts: tupl
         *mlflow.routes(rooms, desk.guard),
         *desk.pages(),
     ]
-    matrix(routes)
-    return Starlette(routes=routes, middleware=[Middleware(Wall, hosts=hosts)], exception_handlers=errors.HANDLERS)
+    return Starlette(
+        routes=arranged(routes), middleware=[Middleware(Wall, hosts=hosts)], exception_handlers=errors.HANDLERS
+    )
 
 
 class _Desk:

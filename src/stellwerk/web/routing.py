@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.types import Receive, Scope, Send
 
 from stellwerk.access.model import PERMISSIONS
 from stellwerk.core.errors import Bug
@@ -29,6 +31,38 @@ class GuardedRoute(Route):
 
     requires: str
     about: object
+
+
+class Directory(BaseRoute):
+    """Routes whose paths hold nothing variable, found by one look instead of by asking each of hundreds."""
+
+    def __init__(self, routes: Iterable[GuardedRoute]) -> None:
+        self.routes = list(routes)
+        self._at: dict[str, list[GuardedRoute]] = defaultdict(list)
+        for one in self.routes:
+            self._at[one.path].append(one)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        best: tuple[Match, Scope] = Match.NONE, {}
+        for one in self._at.get(scope.get("path", ""), ()):
+            match, found = one.matches(scope)
+            if match.value > best[0].value:
+                best = match, {**found, _FOUND: one}
+        return best
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await scope[_FOUND].handle(scope, receive, send)
+
+
+_FOUND = "stellwerk.route"
+
+
+def arranged(routes: Iterable[GuardedRoute]) -> list[BaseRoute]:
+    """The same routes, sooner found: those without anything variable first. Raises `Bug` as `matrix` does."""
+    listed = list(routes)
+    matrix(listed)
+    fixed = [one for one in listed if not one.param_convertors]
+    return [Directory(fixed), *(one for one in listed if one.param_convertors)]
 
 
 def route(
@@ -73,6 +107,9 @@ def matrix(routes: Iterable[BaseRoute]) -> list[tuple[str, tuple[str, ...], str]
     for item in routes:
         path = str(getattr(item, "path", item))
         required = getattr(item, "requires", None) or getattr(getattr(item, "endpoint", None), "requires", None)
+        if isinstance(item, Directory):
+            rows += matrix(item.routes)
+            continue
         if required is None and isinstance(item, Mount) and item.routes:
             rows += [(path + inner, methods, permission) for inner, methods, permission in matrix(item.routes)]
             continue

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from stellwerk.core import errors as tree
 from stellwerk.core.errors import Bug, Refused, StellwerkError
 from stellwerk.web import errors
-from stellwerk.web.routing import matrix, route
+from stellwerk.web.routing import arranged, matrix, route
 
 
 async def nobody(request: Request, permission: str) -> None:
@@ -139,3 +139,35 @@ def test_unknown_paths_and_methods_are_answered_in_the_same_form() -> None:
     assert (404, "not-found") == (missing.status_code, missing.json()["code"])
     assert (405, "method-not-allowed") == (wrong.status_code, wrong.json()["code"])
     assert {"error", "code", "hint"} <= set(json.loads(wrong.text))
+
+
+def test_routes_are_found_the_same_however_they_are_arranged() -> None:
+    """A fixed path beats a pattern; another method of a known path is 405, or goes to whoever takes all methods."""
+
+    def saying(word: str) -> Any:
+        async def endpoint(request: Request) -> Response:
+            return Response(word)
+
+        return endpoint
+
+    pattern = route("/x/{name}", saying("pattern"), ["GET", "PUT"], permission="none")
+    first, second = (route("/x/y", saying(m), [m], permission="none") for m in ("GET", "POST"))
+    alone = route("/alone", saying("alone"), ["GET"], permission="none")
+    client = TestClient(Starlette(routes=arranged([pattern, first, second, alone])))
+
+    assert "GET" == client.get("/x/y").text
+    assert "POST" == client.post("/x/y").text
+    assert "pattern" == client.put("/x/y").text
+    assert "pattern" == client.get("/x/z").text
+    assert "alone" == client.get("/alone/").text
+    assert 405 == client.post("/alone").status_code
+    assert 404 == client.get("/nowhere").status_code
+
+
+def test_arranging_checks_permissions() -> None:
+    """What is arranged is guarded like everything else, and still listed with its permission."""
+    guarded = route("/x", hello, ["POST"], permission="predict", guard=everybody)
+
+    assert [("/x", ("POST",), "predict")] == matrix(arranged([guarded]))
+    with pytest.raises(Bug):
+        arranged([Route("/bare", hello)])  # type: ignore[list-item]

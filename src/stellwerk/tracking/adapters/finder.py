@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import string
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -57,12 +55,11 @@ values = sa.Table(
     sqlite_with_rowid=False,
 )
 
-_LEAVE = sa.text(
-    'DELETE FROM run_values WHERE workspace = :workspace AND run = :run AND entity = :entity AND "key" = :key'
-)
-_ENTER = sa.text(
-    'INSERT INTO run_values (workspace, run, entity, "key", number, head, text) '
-    'VALUES (:workspace, :run, :entity, :key, :number, :head, :text) ON CONFLICT (workspace, run, entity, "key") '
+_LEAVE = 'DELETE FROM run_values WHERE workspace = ? AND run = ? AND entity = ? AND "key" = ?'
+_LEAVE_ALL = "DELETE FROM run_values WHERE workspace = ? AND run = ? AND entity <> 'metric'"
+_ENTER = (
+    'INSERT INTO run_values (workspace, run, entity, "key", number, head, text) VALUES (?, ?, ?, ?, ?, ?, ?) '
+    'ON CONFLICT (workspace, run, entity, "key") '
     "DO UPDATE SET number = excluded.number, head = excluded.head, text = excluded.text"
 )
 _STARTED = Subject("attribute", "start_time")
@@ -83,20 +80,12 @@ class SqlFinder:
     def enter(self, tx: Transaction, run: Run, before: Run | None = None) -> None:
         wanted = _sought(run)
         known = {} if before is None else _sought(before)
+        mine = (tx.workspace, plain(run.id))
         if before is None:
-            mine = (values.c.workspace == tx.workspace, values.c.run == plain(run.id))
-            tx.execute(values.delete().where(*mine, values.c.entity != "metric"))
-        common = {"workspace": tx.workspace, "run": plain(run.id)}
-        gone = [{**common, "entity": entity, "key": key} for entity, key in known if (entity, key) not in wanted]
-        if gone:
-            tx.execute(_LEAVE, gone)
-        rows = [
-            {**common, "entity": entity, "key": key, **_row(value)}
-            for (entity, key), value in wanted.items()
-            if (entity, key) not in known or known[entity, key] != value
-        ]
-        if rows:
-            tx.execute(_ENTER, rows)
+            tx.write_many(_LEAVE_ALL, [mine])
+        tx.write_many(_LEAVE, [(*mine, *place) for place in known if place not in wanted])
+        changed = [(place, value) for place, value in wanted.items() if place not in known or known[place] != value]
+        tx.write_many(_ENTER, [(*mine, *place, *_columns_of(value)) for place, value in changed])
 
     def leave(self, tx: Transaction, run: str) -> None:
         tx.execute(values.delete().where(values.c.workspace == tx.workspace, values.c.run == plain(run)))
@@ -222,13 +211,13 @@ def _values_of(run: Run) -> Iterator[tuple[tuple[str, str], float | str]]:
         yield ("state", "deleted"), "yes"
 
 
-def _row(value: float | str) -> dict[str, Any]:
+def _columns_of(value: float | str) -> tuple[float | None, str | None, str | None]:
+    """Number, head and text."""
     if isinstance(value, str):
         text = value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-        return {"number": None, "head": text[:HEAD], "text": text}
+        return None, text[:HEAD], text
     # What no number is found by, and the largest number there is, for infinity: no database keeps those alike.
-    number = None if math.isnan(value) else max(-sys.float_info.max, min(value, sys.float_info.max))
-    return {"number": number, "head": None, "text": None}
+    return rules.bounded(value), None, None
 
 
 def _condition(clause: Clause, workspace: str) -> Any:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from stellwerk.core.errors import Invalid
 from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
 from stellwerk.ledger.ports import Reader, Transaction
-from stellwerk.ledger.tables import INTEGER, POURS, REAL, TEXT, metadata
+from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
 from stellwerk.tracking import rules
 from stellwerk.tracking.adapters.finder import can_be_sought, values
 from stellwerk.tracking.model import Latest, Point, Score
@@ -43,25 +43,22 @@ of_models = sa.Table(
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )
-_SCORE = sa.text(
-    'INSERT INTO model_points (workspace, model, run, "key", at, step, value, special, dataset, dataset_digest) '
-    "VALUES (:workspace, :model, :run, :key, :at, :step, :value, :special, :dataset, :dataset_digest) "
-    'ON CONFLICT (workspace, model, run, "key", at, step, value, special, dataset, dataset_digest) DO NOTHING'
-).execution_options(**{POURS: True})
-
-_ADD = sa.text(
-    'INSERT INTO metric_points (workspace, run, "key", at, step, value, special) '
-    "VALUES (:workspace, :run, :key, :at, :step, :value, :special) "
-    'ON CONFLICT (workspace, run, "key", at, step, value, special) DO NOTHING'
-).execution_options(**{POURS: True})
-
+_SCORE = """
+INSERT INTO model_points (workspace, model, run, "key", value, special, at, step, dataset, dataset_digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (workspace, model, run, "key", at, step, value, special, dataset, dataset_digest) DO NOTHING
+"""
+_ADD = """
+INSERT INTO metric_points (workspace, run, "key", at, step, value, special) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (workspace, run, "key", at, step, value, special) DO NOTHING
+"""
 _NEWER = (
     "(excluded.step, excluded.at, coalesce(excluded.number, -1.7976931348623157e308)) "
     ">= (run_values.step, run_values.at, coalesce(run_values.number, -1.7976931348623157e308))"
 )
-_STAND = sa.text(
+_STAND = (
     'INSERT INTO run_values (workspace, run, entity, "key", number, text, step, at, low, high) '
-    "VALUES (:workspace, :run, 'metric', :key, :number, :text, :step, :at, :low, :high) "
+    "VALUES (?, ?, 'metric', ?, ?, ?, ?, ?, ?, ?) "
     'ON CONFLICT (workspace, run, entity, "key") DO UPDATE SET '
     + ", ".join(
         f"{column} = CASE WHEN {_NEWER} THEN excluded.{column} ELSE run_values.{column} END"
@@ -71,7 +68,29 @@ _STAND = sa.text(
     "THEN excluded.low ELSE run_values.low END"
     ", high = CASE WHEN run_values.high IS NULL OR excluded.high > run_values.high "
     "THEN excluded.high ELSE run_values.high END"
-).execution_options(**{POURS: True})
+)
+
+# Built once: SQLAlchemy takes longer to make a statement than a database to run it.
+_MINE = (points.c.workspace == sa.bindparam("workspace"), points.c.run == sa.bindparam("run"))
+_POINTS = sa.select(points.c.key, points.c.value, points.c.special, points.c.at, points.c.step).where(*_MINE)
+_OPEN = _POINTS.order_by(points.c.key, points.c.at, points.c.step, points.c.value)
+_OF_KEY = points.c.key == sa.bindparam("name")
+_HISTORY = _POINTS.where(_OF_KEY).order_by(points.c.at, points.c.step, points.c.value)
+_COUNT = sa.select(sa.func.count()).select_from(points).where(*_MINE)
+_COUNT_OF_KEY = _COUNT.where(_OF_KEY)
+_CLEAR = points.delete().where(*_MINE)
+_LATEST = (
+    sa.select(
+        values.c.run, values.c.key, values.c.number, values.c.text, values.c.step, values.c.at,
+        values.c.low, values.c.high,
+    )
+    .where(
+        values.c.workspace == sa.bindparam("workspace"),
+        values.c.run.in_(sa.bindparam("runs", expanding=True)),
+        values.c.entity == "metric",
+    )
+    .order_by(values.c.run, values.c.key)
+)  # fmt: skip
 
 _AT_ONCE = 500
 MOST_SCORES = 10_000
@@ -84,60 +103,32 @@ class SqlPoints:
     def add(self, tx: Transaction, run: str, points: Sequence[Point]) -> None:
         if not points:
             return
-        common = {"workspace": tx.workspace, "run": run}
-        for key in {point.key for point in points}:
-            if not can_be_sought(key):
-                raise Invalid(f"{key[:60]!r} cannot be the name of a metric", code="invalid-name")
         rows = []
-        standing: dict[str, dict[str, Any]] = {}
-        for key, value, at, step in points:
+        of_key: dict[str, list[Point]] = defaultdict(list)
+        for point in points:
+            key, value, at, step = point
             if abs(at) > MAX_INTEGER or abs(step) > MAX_INTEGER:
                 raise Invalid("times and steps must fit into 64 bits", code="invalid-number")
-            finite = math.isfinite(value)
-            special = "" if finite else _spelled(value)
-            rows.append(
-                {**common, "key": key, "at": at, "step": step, "value": value if finite else 0.0, "special": special}
-            )
-            clamped = rules.bounded(value)
-            known = standing.get(key)
-            if known is None:
-                standing[key] = {
-                    **common, "key": key, "number": clamped, "text": special or None, "step": step, "at": at,
-                    "low": clamped, "high": clamped,
-                }  # fmt: skip
-                continue
-            if (step, at, rules.rank(clamped)) >= (known["step"], known["at"], rules.rank(known["number"])):
-                known.update(number=clamped, text=special or None, step=step, at=at)
-            if clamped is not None:
-                known["low"] = clamped if known["low"] is None else min(known["low"], clamped)
-                known["high"] = clamped if known["high"] is None else max(known["high"], clamped)
-        tx.execute(_ADD, rows)
-        tx.execute(_STAND, list(standing.values()))
+            rows.append((tx.workspace, run, key, at, step, *_apart(value)))
+            of_key[key].append(point)
+        self.stand(tx, run, [_standing(key, mine) for key, mine in of_key.items()])
+        tx.write_many(_ADD, rows, pours=True)
 
     def stand(self, tx: Transaction, run: str, metrics: Sequence[Latest]) -> None:
         rows = []
         for one in metrics:
             if not can_be_sought(one.key):
                 raise Invalid(f"{one.key[:60]!r} cannot be the name of a metric", code="invalid-name")
-            rows.append(
-                {
-                    "workspace": tx.workspace, "run": run, "key": one.key, "number": rules.bounded(one.value),
-                    "text": None if math.isfinite(one.value) else _spelled(one.value), "step": one.step, "at": one.at,
-                    "low": one.low, "high": one.high,
-                }
-            )  # fmt: skip
-        if rows:
-            tx.execute(_STAND, rows)
+            number, special = rules.bounded(one.value), _apart(one.value)[1] or None
+            rows.append((tx.workspace, run, one.key, number, special, one.step, one.at, one.low, one.high))
+        tx.write_many(_STAND, rows, pours=True)
 
     def score(self, tx: Transaction, scores: Sequence[Score]) -> None:
         rows = []
-        for one in scores:
-            finite = math.isfinite(one.value)
-            said = {name: plain(text) for name, text in one._asdict().items()}
-            spelled = {"value": one.value if finite else 0.0, "special": "" if finite else _spelled(one.value)}
-            rows.append({"workspace": tx.workspace, **said, **spelled})
-        if rows:
-            tx.execute(_SCORE, rows)
+        for model, run, key, value, at, step, *dataset in scores:
+            named = (plain(model), plain(run), plain(key), *_apart(value), plain(at), plain(step))
+            rows.append((tx.workspace, *named, *map(plain, dataset)))
+        tx.write_many(_SCORE, rows, pours=True)
 
     def scores(self, reader: Reader, model: str) -> list[Score]:
         c = of_models.c
@@ -156,59 +147,56 @@ class SqlPoints:
         found: dict[str, list[Latest]] = defaultdict(list)
         listed = list(runs)
         for start in range(0, len(listed), _AT_ONCE):
-            query = (
-                sa.select(
-                    values.c.run, values.c.key, values.c.number, values.c.text, values.c.step, values.c.at,
-                    values.c.low, values.c.high,
-                )
-                .where(
-                    values.c.workspace == reader.workspace,
-                    values.c.run.in_(listed[start : start + _AT_ONCE]),
-                    values.c.entity == "metric",
-                )
-                .order_by(values.c.run, values.c.key)
-            )  # fmt: skip
-            for run, key, number, text, step, at, low, high in reader.execute(query):
+            asked = {"workspace": reader.workspace, "runs": listed[start : start + _AT_ONCE]}
+            for run, key, number, text, step, at, low, high in reader.execute(_LATEST, asked).all():
                 value = float(text) if text else math.nan if number is None else number
                 found[run].append(Latest(key=key, value=value, at=at or 0, step=step or 0, low=low, high=high))
         return found
 
     def history(self, reader: Reader, run: str, key: str, *, limit: int | None, offset: int) -> list[Point]:
-        query = (
-            self._select(reader, run)
-            .where(points.c.key == plain(key))
-            .order_by(points.c.at, points.c.step, points.c.value)
-            .limit(position(limit))
-            .offset(position(offset))
-        )
-        return [Point(*row) for row in map(_read, reader.execute(query))]
+        query = _HISTORY.limit(position(limit)).offset(position(offset))
+        return [Point(*row) for row in map(_read, reader.execute(query, {**_of(reader, run), "name": plain(key)}))]
 
     def count(self, reader: Reader, run: str, key: str | None = None) -> int:
-        query = sa.select(sa.func.count()).where(points.c.workspace == reader.workspace, points.c.run == plain(run))
-        if key is not None:
-            query = query.where(points.c.key == plain(key))
-        return int(reader.execute(query).scalar())
+        if key is None:
+            return int(reader.execute(_COUNT, _of(reader, run)).scalar())
+        return int(reader.execute(_COUNT_OF_KEY, {**_of(reader, run), "name": plain(key)}).scalar())
 
     def open(self, reader: Reader, run: str) -> Mapping[str, Series]:
-        query = self._select(reader, run).order_by(points.c.key, points.c.at, points.c.step, points.c.value)
         found: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
-        for key, value, at, step in map(_read, reader.execute(query)):
+        for key, value, at, step in map(_read, reader.execute(_OPEN, _of(reader, run))):
             found[key].append((at, step, value))
         return {key: series(rows) for key, rows in found.items()}
 
     def clear(self, tx: Transaction, run: str) -> None:
-        tx.execute(points.delete().where(points.c.workspace == tx.workspace, points.c.run == plain(run)))
+        tx.execute(_CLEAR, _of(tx, run))
 
-    def _select(self, reader: Reader, run: str) -> sa.Select[Any]:
-        return sa.select(points.c.key, points.c.value, points.c.special, points.c.at, points.c.step).where(
-            points.c.workspace == reader.workspace, points.c.run == plain(run)
-        )
+
+def _of(reader: Reader, run: str) -> dict[str, Any]:
+    return {"workspace": reader.workspace, "run": plain(run)}
+
+
+def _standing(key: str, points: Sequence[Point]) -> Latest:
+    """How a metric stands by some of its points: of those of one step and time, the one that was said last."""
+    numbers = [number for number in (rules.bounded(one.value) for one in points) if number is not None]
+    last = max(reversed(points), key=lambda one: (one.step, one.at, rules.rank(rules.bounded(one.value))))
+    return Latest(
+        key=key,
+        value=last.value,
+        at=last.at,
+        step=last.step,
+        low=min(numbers, default=None),
+        high=max(numbers, default=None),
+    )
+
+
+def _apart(value: float) -> tuple[float, str]:
+    """A number as a key can hold it, and how it is spelled if that is something else."""
+    if math.isfinite(value):
+        return value, ""
+    return 0.0, "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _read(row: Any) -> tuple[str, float, int, int]:
     key, value, special, at, step = row
     return key, float(special) if special else value, at, step
-
-
-def _spelled(value: float) -> str:
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

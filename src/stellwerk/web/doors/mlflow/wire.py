@@ -38,6 +38,7 @@ class Field:
         inner: The fields of its rows.
         names: Of an enumeration: its values by number. What is sent as number is read as name.
         most: The largest integer, where there is one.
+        plain: The type of values that need no second look, if there is one.
     """
 
     kind: Kind = "text"
@@ -46,6 +47,11 @@ class Field:
     inner: Mapping[str, Field] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
     most: int = LARGEST
+    plain: type | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if not self.many and not self.names:
+            object.__setattr__(self, "plain", {"text": str, "number": float, "flag": bool}.get(self.kind))
 
 
 TEXT, TEXTS, INTEGER, NUMBER, FLAG, ANY = (
@@ -214,6 +220,9 @@ def _message(found: Mapping[str, Any], fields: Mapping[str, Field], path: str) -
         if value is None or (one.must and value == ""):
             if one.must:
                 raise missing(path + name)
+            continue
+        if type(value) is one.plain:
+            read[name] = value
             continue
         read[name] = _many(value, one, path + name) if one.many else _one(value, one, path + name)
     return read
