@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from datetime import date, timedelta
@@ -294,16 +295,33 @@ def test_an_order_is_the_same_among_many_and_few(
 ) -> None:
     """By the index or by looking at each run; what has no value or no number comes last, and equals newest first."""
     runs = of(database, clock)
+    alike = "x" * (finder.HEAD + 5)
     for number in range(12):
-        log(runs, clock, f"r{number}", metrics={"auc": number % 3} if number % 4 else {})
-    answers = []
-    for many in (1, 1000):
+        params: dict[str, Any] = {"few": "ab"[number % 2], "long": alike + "cab"[number % 3]} if number % 5 else {}
+        metrics = {"auc": number % 3, "loss": number / 12} if number % 4 else {}
+        log(runs, clock, f"r{number}", metrics=metrics, params=params)
+    orders = (
+        "metrics.auc", "metrics.auc DESC", "start_time", "end_time DESC", "metrics.none", "params.few",
+        "params.few DESC", "params.long", "params.long DESC", "run_name", "run_name DESC", "params.none",
+    )  # fmt: skip
+    filters = (
+        "",
+        "metrics.loss > 0.2",
+        "metrics.loss > 0.8",
+        "params.few = 'a'",
+        "params.few != 'a'",
+        "run_name LIKE 'r1%'",
+    )
+    answers: dict[int, list[list[str]]] = {1: [], 3: [], 1000: []}
+    for many, found in answers.items():
         monkeypatch.setattr(finder, "MANY", many)
-        for order in ("metrics.auc", "metrics.auc DESC", "start_time", "end_time DESC", "metrics.none"):
-            for limit, offset in ((3, 0), (3, 5), (9, 0), (20, 0), (4, 10)):
-                answers.append([run.name for run in runs.search(order=[order], limit=limit, offset=offset)])
+        for order, where in itertools.product(orders, filters):
+            for limit, offset in ((3, 0), (4, 5), (20, 0)):
+                found.append(
+                    [run.name for run in runs.search(where=where, order=[order], limit=limit, offset=offset)]
+                )
 
-    assert answers[: len(answers) // 2] == answers[len(answers) // 2 :]
+    assert answers[1000] == answers[1] == answers[3]
 
 
 def _plan(database: Database, clause: Clause) -> str:

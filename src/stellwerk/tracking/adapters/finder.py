@@ -23,7 +23,8 @@ from stellwerk.tracking.shelves import RUNS
 HEAD = 200
 """Characters of a text that are in an index. PostgreSQL takes no row of more than 2,700 bytes into one."""
 MANY = 5000
-"""Runs of an experiment from which on an order is read from an index, instead of making it of all of them."""
+"""Runs of an experiment from which on an order is read from an index, instead of making it of all of them; and rows of
+that index that are read before it is given up, because few of its runs meet the conditions."""
 LONGEST_KEY = 500
 """In bytes of UTF-8. What has a longer name is shown with its run, and cannot be sought."""
 
@@ -114,12 +115,13 @@ class SqlFinder:
                 else runs.c.id.in_(binned)
             )
             conditions.append(gone if deleted else sa.not_(gone))
-        conditions += [_condition(clause, reader.workspace) for clause in where]
-        if order and _by_value(order[0].subject) and order[1:] in ((), THEN) and _of_many(reader, where):
-            query = _first_by_value(reader, order, conditions)
+        if order and _indexed(order[0].subject) and order[1:] in ((), THEN) and _of_many(reader, where):
+            each = [_condition(clause, reader.workspace, each=True) for clause in where]
+            query = _first_by_value(reader, order, [*conditions, *each])
             found = reader.execute(query.limit(position(limit)).offset(position(offset))).all()
-            if len(found) == limit:  # else there are also runs without a value, which come last
+            if len(found) == limit:  # else there are others: further on, or without a value, which come last
                 return [str(row.run) for row in found]
+        conditions += [_condition(clause, reader.workspace) for clause in where]
         query = sa.select(runs.c.id).where(*conditions)
         for criterion in order:
             measure = _measure(criterion.subject)
@@ -136,45 +138,42 @@ class SqlFinder:
         return [str(row.id) for row in found]
 
 
-def _by_value(subject: Subject) -> bool:
+def _indexed(subject: Subject) -> bool:
     """Whether an index holds runs in this order."""
-    return subject.numeric and _column(subject) is None
+    return _column(subject) is None and subject.entity != "dataset"
 
 
 def _of_many(reader: Reader, where: Sequence[Clause]) -> bool:
-    """Whether nothing but experiments is asked for, and those have many runs.
-
-    Then an index in the order asked for leads to the first of them soon; otherwise it could be read to its end.
-    """
-    if any(clause.subject != Subject("attribute", "experiment") for clause in where):
-        return False
+    """Whether the experiments that are asked for have many runs, so that making an order of all of them takes long."""
     runs = RUNS.table
-    some = sa.select(sa.literal(1).label("one")).select_from(runs).where(
-        runs.c.workspace == reader.workspace, *(_condition(clause, reader.workspace) for clause in where)
-    )  # fmt: skip
+    of = (_condition(one, reader.workspace) for one in where if one.subject == Subject("attribute", "experiment"))
+    some = sa.select(sa.literal(1).label("one")).select_from(runs).where(runs.c.workspace == reader.workspace, *of)
     return int(reader.execute(sa.select(sa.func.count()).select_from(some.limit(MANY).subquery())).scalar()) == MANY
 
 
 def _first_by_value(reader: Reader, order: Sequence[Order], conditions: Sequence[Any]) -> sa.Select[Any]:
-    """Runs that have a value, by its index."""
-    subject = order[0].subject
+    """Runs that have one of the first values in an order, by the index that has it, and that meet conditions."""
+    subject, down = order[0].subject, order[0].descending
     runs, ranked = RUNS.table, values.alias("ranked")
     mine = (runs.c.workspace == ranked.c.workspace, runs.c.id == ranked.c.run)
     begun = sa.select(runs.c.started_at).where(*mine).correlate(ranked).scalar_subquery()
+    measure = ranked.c.number if subject.numeric else ranked.c.head
+    having = [
+        ranked.c.workspace == reader.workspace,
+        ranked.c.entity == subject.entity,
+        ranked.c.key == plain(subject.key),
+        measure.is_not(None),
+    ]
+    sorting = [measure.desc() if down else measure]
+    last = reader.execute(sa.select(measure).where(*having).order_by(*sorting).limit(1).offset(MANY)).scalar()
+    if last is not None:
+        having.append(measure >= last if down else measure <= last)
+    if not subject.numeric:  # of those that begin alike, the whole text decides
+        sorting.append(ranked.c.text.desc() if down else ranked.c.text)
     return (
         sa.select(ranked.c.run)
-        .where(
-            ranked.c.workspace == reader.workspace,
-            ranked.c.entity == subject.entity,
-            ranked.c.key == plain(subject.key),
-            ranked.c.number.is_not(None),
-            sa.exists().where(*mine, *conditions).correlate(ranked),
-        )
-        .order_by(
-            ranked.c.number.desc() if order[0].descending else ranked.c.number,
-            begun.desc(),
-            ranked.c.run if order[1:] else ranked.c.run.desc(),
-        )
+        .where(*having, sa.exists().where(*mine, *conditions).correlate(ranked))
+        .order_by(*sorting, begun.desc(), ranked.c.run if order[1:] else ranked.c.run.desc())
     )
 
 
@@ -220,7 +219,12 @@ def _columns_of(value: float | str) -> tuple[float | None, str | None, str | Non
     return rules.bounded(value), None, None
 
 
-def _condition(clause: Clause, workspace: str) -> Any:
+def _condition(clause: Clause, workspace: str, *, each: bool = False) -> Any:
+    """What a clause asks of a run.
+
+    Args:
+        each: Ask each run by itself, for few runs, instead of an index for all that meet the clause.
+    """
     subject = clause.subject
     column = _column(subject)
     if column is not None:
@@ -237,8 +241,9 @@ def _condition(clause: Clause, workspace: str) -> Any:
     if clause.comparator in ("IS NULL", "IS NOT NULL"):
         return of_run.exists() if clause.comparator == "IS NOT NULL" else sa.not_(of_run.exists())
     if subject.numeric:
-        return run.in_(rows.where(_compared(values.c.number, clause)))
-    if clause.comparator == "=":
+        met = _compared(values.c.number, clause)
+        return of_run.where(met).exists() if each else run.in_(rows.where(met))
+    if clause.comparator == "=" and not each:
         wanted = plain(str(clause.value))
         if len(wanted) < HEAD:
             return run.in_(rows.where(values.c.head == wanted))
