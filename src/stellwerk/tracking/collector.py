@@ -5,15 +5,16 @@ What is done with traces as a whole is in `traces`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from stellwerk.core.errors import Invalid
 from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store.ports import Blobs
-from stellwerk.tracking import spans
-from stellwerk.tracking.spans import Span
+from stellwerk.tracking import counting, spans
+from stellwerk.tracking.spans import Span, Summary
+from stellwerk.tracking.tallies import Counts, Tallies, Texts, texts
 from stellwerk.tracking.trace_rules import check_trace_id, home_of, places, told_by
 from stellwerk.tracking.traced import COST_KEY, TRACES, USAGE_KEY, Part, Trace
 
@@ -27,8 +28,8 @@ _TRIES = 5
 class Collector:
     """Keeps and reads the spans of traces, for one workspace and actor."""
 
-    def __init__(self, book: Book, blobs: Blobs) -> None:
-        self._book, self._blobs = book, blobs
+    def __init__(self, book: Book, blobs: Blobs, counts: Counts) -> None:
+        self._book, self._blobs, self._tallies = book, blobs, Tallies(counts)
 
     def log(self, experiment: str, of: Mapping[str, Sequence[Span]], labels: Mapping[str, Mapping[str, str]]) -> None:
         """Keep spans, by the id of their trace; all or none. What was sent before is replaced, or the same.
@@ -36,24 +37,33 @@ class Collector:
         Args:
             labels: Tags for traces, said by what sent the spans.
         """
+        sent = {one: _Sent(said=spans.summary(more), spans=more) for one, more in of.items()}
         for tries in range(_TRIES):
             with self._book.read() as reader:
                 known = {one.id: one for one in TRACES.among(reader, "id", of)}
+                kept = self._tallies.kept(reader, of)
             before = {one: known[one].parts if one in known else () for one in of}
             # With many writers of one trace, somebody is always faster; whoever only adds need not be the first.
             adds = tries == _TRIES - 1
             parts = self._written(before, of, most=0 if adds else MAX_TOGETHER)
-            # All spans are read for it, and before the change, which keeps every other writer waiting.
-            sums = {one: self._sums(parts[one]) for one, more in of.items() if _counted(more)}
+            # Before the change, which keeps every other writer waiting.
+            earlier = self._earlier(known, kept, sent)
             with self._book.write() as tx:
                 standing = {one.id: one for one in TRACES.among(tx, "id", of)}
                 now = {one: standing[one].parts if one in standing else () for one in of}
-                if adds:
+                if adds and now != before:
+                    earlier = self._earlier(standing, self._tallies.kept(tx, of), sent)
                     parts = {one: (*now[one], parts[one][-1]) for one in of}
-                    sums = {one: self._sums(parts[one]) for one in sums}
                 if adds or now == before:
-                    self._log(tx, experiment, of, labels, standing, parts, sums)
+                    # A part that is there already says nothing new.
+                    new = {one: parts[one] for one in of if parts[one][-1] not in now[one]}
+                    sums = {one: self._sums(tx, one, sent[one].spans, earlier.get(one)) for one in new}
+                    self._log(tx, experiment, sent, labels, standing, new, sums)
                     return
+
+    def forget(self, tx: Transaction, trace: str) -> None:
+        """Take away what is kept of the spans of a trace, but not the spans."""
+        self._tallies.forget(tx, trace)
 
     def spans(self, trace: Trace) -> list[Span]:
         """The spans of a trace that are here, the first one first."""
@@ -88,43 +98,56 @@ class Collector:
         self,
         tx: Transaction,
         experiment: str,
-        of: Mapping[str, Sequence[Span]],
+        sent: Mapping[str, _Sent],
         labels: Mapping[str, Mapping[str, str]],
         standing: Mapping[str, Trace],
         parts: Mapping[str, tuple[Part, ...]],
-        sums: Mapping[str, Mapping[str, str]],
+        sums: Mapping[str, Texts],
     ) -> None:
-        home = home_of(tx, experiment) if any(one not in standing for one in of) else None
-        for trace, more in of.items():
-            said = spans.summary(more)
+        home = home_of(tx, experiment) if any(one not in standing for one in sent) else None
+        for trace, one in sent.items():
             known = standing.get(trace)
             if known is None and home is not None:
                 check_trace_id(trace)
-                blank = Trace(id=trace, experiment=experiment, at=said.start, state="running")
+                blank = Trace(id=trace, experiment=experiment, at=one.said.start, state="running")
                 before = evolve(blank, tags=places(home, trace, blank))
             elif known is not None:
                 before = known
-            changed = told_by(before, said, labels.get(trace, {}), sums.get(trace, {}))
-            # A part that is there already says nothing new.
-            last = parts[trace][-1]
-            changed = evolve(changed, parts=before.parts if last in before.parts else parts[trace])
+            changed = told_by(before, one.said, labels.get(trace, {}), sums.get(trace, {}))
+            changed = evolve(changed, parts=parts.get(trace, before.parts))
             if changed != known:
                 TRACES.put(tx, changed)
                 # Without digests: what an entry names is never collected, and traces can be deleted.
-                body = {"experiment": changed.experiment, "spans": len(more), "state": changed.state}
+                body = {"experiment": changed.experiment, "spans": len(one.spans), "state": changed.state}
                 tx.record("trace.logged", f"trace:{trace}", body)
 
-    def _sums(self, parts: tuple[Part, ...]) -> dict[str, str]:
-        """Tokens and costs of all spans: what a span counted must not be counted again where another part holds it."""
-        summed = spans.summary(self._read(parts))
+    def _earlier(
+        self, known: Mapping[str, Trace], kept: Collection[str], sent: Mapping[str, _Sent]
+    ) -> dict[str, list[Span]]:
+        """The spans that were here before of traces that use something, and of which nothing is kept yet."""
         return {
-            key: json.dumps(found, sort_keys=True)
-            for key, found in ((USAGE_KEY, summed.usage), (COST_KEY, summed.cost))
-            if found
+            one: self._read(known[one].parts if one in known else ())
+            for one in sent
+            if one not in kept and _used(known.get(one), sent[one])
         }
 
+    def _sums(self, tx: Transaction, trace: str, more: Sequence[Span], earlier: Sequence[Span] | None) -> Texts:
+        """What a trace used with more spans: what one counted is not counted again for another one within it."""
+        counts = spans.counts(more)
+        if earlier or (earlier is None and self._tallies.kept(tx, [trace])):
+            return self._tallies.add(tx, trace, [*spans.counts(earlier or ()), *counts])
+        return {} if earlier is None else texts(counting.total(counts))
 
-def _counted(more: Sequence[Span]) -> bool:
-    """Whether spans say what they used or cost."""
-    said = spans.summary(more)
-    return bool(said.usage or said.cost)
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """Spans of one trace, and what they say of it."""
+
+    said: Summary
+    spans: Sequence[Span]
+
+
+def _used(known: Trace | None, sent: _Sent) -> bool:
+    """Whether spans say what they used, those that came now or before."""
+    said = known is not None and bool({USAGE_KEY, COST_KEY} & known.metadata.keys())
+    return said or any(one.counted for one in spans.counts(sent.spans))

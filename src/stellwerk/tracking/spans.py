@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stellwerk.core.errors import Corrupt
+from stellwerk.tracking.counting import Count
 
 MAGIC = b"stellwerk-spans/1\n"
 MEDIA = "application/vnd.stellwerk.spans"
@@ -40,8 +41,6 @@ class Summary:
     response: str | None
     session: str | None
     user: str | None
-    usage: dict[str, float] = field(default_factory=dict)
-    cost: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -152,14 +151,27 @@ def summary(spans: Sequence[Span]) -> Summary:
         response=_preview(of_root.get(OUTPUTS), "assistant"),
         session=_first(own.values(), "session.id", "gen_ai.conversation.id"),
         user=_first(own.values(), "user.id"),
-        usage=_summed(spans, own, USAGE),
-        cost=_summed(spans, own, COST),
         tags={
             key.removeprefix(TAG_PREFIX): spelled(found)
             for key, found in of_root.items()
             if key.startswith(TAG_PREFIX) and found is not None
         },
     )
+
+
+def counts(spans: Iterable[Span]) -> list[Count]:
+    """What each span counts."""
+    return [_count(span) for span in spans]
+
+
+def _count(span: Span) -> Count:
+    said: dict[str, dict[str, float]] = {}
+    for pair in span.get("attributes", ()):
+        key = pair.get("key")
+        if key in (USAGE, COST):
+            said[key] = _numbers(value(pair.get("value", {})))
+    parent = span.get("parent_span_id", "")
+    return Count(span=span["span_id"], parent=parent, usage=said.get(USAGE, {}), cost=said.get(COST, {}))
 
 
 def spelled(found: Any) -> str:
@@ -173,22 +185,6 @@ def _hex(encoded: str) -> str:
 
 def _first(of: Iterable[Mapping[str, Any]], *keys: str) -> str | None:
     return next((spelled(one[key]) for one in of for key in keys if one.get(key)), None)
-
-
-def _summed(spans: Sequence[Span], own: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, float]:
-    """Numbers of all spans but those within a span that has some itself: it counted them already."""
-    parents = {span["span_id"]: span.get("parent_span_id", "") for span in spans}
-    counted = {one: found for one, given in own.items() if (found := _numbers(given.get(key)))}
-    total: dict[str, float] = {}
-    for one, found in counted.items():
-        above, seen = parents[one], {one}
-        while above and above not in counted and above not in seen:
-            seen.add(above)
-            above = parents.get(above, "")
-        if above not in counted or above in seen:
-            for name, number in found.items():
-                total[name] = total.get(name, 0) + number
-    return total
 
 
 def _numbers(found: Any) -> dict[str, float]:

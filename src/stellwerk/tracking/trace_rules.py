@@ -70,7 +70,7 @@ def places(home: Experiment, trace: str, before: Trace) -> dict[str, str]:
     return {LOCATION_TAG: f"{base}/traces/{trace}/artifacts", **here}
 
 
-def told_by(before: Trace, said: Summary, labels: Mapping[str, str], sums: Mapping[str, str]) -> Trace:
+def told_by(before: Trace, said: Summary, labels: Mapping[str, str], sums: Mapping[str, str | None]) -> Trace:
     """A trace as its spans tell of it; what the application told as a whole stands."""
     at, duration, state = before.at, before.duration, before.state
     if not before.told:
@@ -81,8 +81,9 @@ def told_by(before: Trace, said: Summary, labels: Mapping[str, str], sums: Mappi
         duration = max(ends) - at if ends else None
     if state in ("running", "unspecified") and said.rooted:
         state = "failed" if said.failed else "ok"
-    inferred = {USER_KEY: said.user, SESSION_KEY: said.session}
+    inferred = {USER_KEY: said.user or None, SESSION_KEY: said.session or None}
     summed = {key: text for key, text in sums.items() if not (before.told and key in before.metadata)}
+    kept = {key: text for key, text in before.metadata.items() if key not in summed}
     own = {key: text for key, text in said.tags.items() if key not in OURS and _can_be_tag(key, text)}
     return evolve(
         before,
@@ -97,7 +98,7 @@ def told_by(before: Trace, said: Summary, labels: Mapping[str, str], sums: Mappi
             **own,
             SPANS_TAG: SPANS_HERE,
         },
-        metadata={**{key: text for key, text in inferred.items() if text}, **before.metadata, **summed},
+        metadata={key: text for key, text in {**inferred, **kept, **summed}.items() if text is not None},
     )
 
 

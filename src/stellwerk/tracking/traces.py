@@ -236,6 +236,7 @@ class Traces:
                     ASSESSMENTS.remove(tx, trace.id, said.id)
                 for link in LINKS.select(tx, trace=trace.id):
                     LINKS.remove(tx, link.id)
+                self._collector.forget(tx, trace.id)
                 TRACES.remove(tx, trace.id)
             tx.record_many([("trace.deleted", f"trace:{one.id}", {"experiment": experiment}) for one in gone])
         return len(gone)

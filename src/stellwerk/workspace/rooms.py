@@ -41,6 +41,7 @@ from stellwerk.reviews.service import Inbox
 from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.cells import SqlCells
+from stellwerk.tracking.adapters.counts import SqlCounts
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.adopting import Adoption
@@ -113,7 +114,7 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
-        self.collector = Collector(self.book, self.blobs)
+        self.collector = Collector(self.book, self.blobs, SqlCounts())
         self.traces = Traces(self.book, self.clock, self.collector, self._file_of_trace)
         self.assessments = Assessments(self.book, self.clock)
         self.adoption = Adoption(self.book, self.blobs, self.clock, finder, points)

@@ -16,6 +16,7 @@ from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.tracking import spans
+from stellwerk.tracking.adapters.counts import SqlCounts
 from stellwerk.tracking.assessments import Assessments
 from stellwerk.tracking.collector import Collector
 from stellwerk.tracking.correlation import npmi
@@ -34,7 +35,7 @@ class Desk:
     clock: StandingClock
 
     def __post_init__(self) -> None:
-        self.collector = Collector(self.book, self.blobs)
+        self.collector = Collector(self.book, self.blobs, SqlCounts())
         self.traces = Traces(self.book, self.clock, self.collector)
         self.assessments = Assessments(self.book, self.clock)
         self.experiments = Experiments(self.book, self.clock)
