@@ -42,6 +42,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "stellwerk.cli.mlflow:mlflow",
             "take over what MLflow keeps, and give it back: experiments, runs, models and their files",
         ),
+        "wandb": Entry(
+            "stellwerk.cli.wandb:wandb", "take over runs that clients of Weights & Biases wrote on this machine"
+        ),
         "compare": Entry("stellwerk.cli.models:compare", "show what two model versions share and where they differ"),
     },
     "From proof to signal": {

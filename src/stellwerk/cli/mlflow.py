@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from stellwerk.cli import words
 from stellwerk.cli.command import Group
-from stellwerk.cli.output import Block, Span, Table, dim, strong
+from stellwerk.cli.output import dim
 from stellwerk.cli.progress import Phases
 from stellwerk.cli.session import Session
-
-if TYPE_CHECKING:
-    from stellwerk.workspace.mlflow.model import MlflowImport, Problem
-
-SHOWN = 20
-"""Problems that are listed for people; `--json` has them all."""
-_KINDS = ("experiments", "runs", "points", "logged models", "registered models", "versions", "aliases", "files")
+from stellwerk.cli.trackers import counts, imported, problems
 
 
 @click.group(cls=Group)
@@ -65,7 +57,7 @@ def import_(session: Session, source: str, artifacts: Path | None) -> None:
         Phases(lines) as say,
     ):
         done = import_tracker(rooms, opened, say=say)
-    session.screen.show(done, *_told(done))
+    session.screen.show(done, *imported(done))
     session.screen.suggest("stellwerk runs")
 
 
@@ -95,37 +87,6 @@ def export(session: Session, url: str, experiment: str) -> None:
         Phases(lines) as say,
     ):
         done = export_tracker(rooms, opened, experiment=experiment, say=say)
-    blocks = _counts(done.made, done.known, "sent", "there before")
+    blocks = counts(done.made, done.known, "sent", "there before")
     fact = dim(f"{done.made.get('bytes', 0):,} bytes of artifacts, in {words.took(done.seconds)}")
-    session.screen.show(done, *blocks, fact, *_problems(done.problems))
-
-
-def _told(done: MlflowImport) -> list[Block]:
-    blocks = _counts(done.made, done.known, "new", "here before")
-    facts = [f"{done.made.get('bytes', 0):,} bytes of artifacts, in {words.took(done.seconds)}"]
-    facts += [
-        f"{words.count(count, what)} with artifacts elsewhere, not copied" for what, count in done.remote.items()
-    ]
-    facts += [f"{words.count(done.bare, 'run')} without a folder of artifacts"] if done.bare else []
-    facts += [f"left out: {', '.join(f'{count:,} {what}' for what, count in done.left_out.items())}"] * bool(
-        done.left_out
-    )
-    return [*blocks, *map(dim, facts), *_problems(done.problems)]
-
-
-def _counts(made: Mapping[str, int], known: Mapping[str, int], new: str, old: str) -> list[Block]:
-    rows = tuple(
-        (strong(kind), f"{made.get(kind, 0):,}", f"{known.get(kind, 0):,}")
-        for kind in _KINDS
-        if made.get(kind) or known.get(kind)
-    )
-    return [Table(header=("", new, old), right=(1, 2), rows=rows)] if rows else []
-
-
-def _problems(problems: tuple[Problem, ...]) -> list[Block]:
-    if not problems:
-        return []
-    rows = tuple((Span(one.kind, "warn"), one.where, one.name, one.reason) for one in problems[:SHOWN])
-    table = Table(header=("not kept", "of", "name", "reason"), firm=(0,), rows=rows)
-    more: list[Block] = [dim(f"and {len(problems) - SHOWN:,} more; --json has them all")]
-    return ["", table, *(more if len(problems) > SHOWN else [])]
+    session.screen.show(done, *blocks, fact, *problems(done.problems))

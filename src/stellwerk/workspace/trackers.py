@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stellwerk.core.errors import Invalid, NotFound
@@ -35,6 +36,32 @@ def open_source(place: str, artifacts: Path | None = None) -> Source:
     if path.is_dir():
         return _folder(path, artifacts)
     return _database(path, artifacts)
+
+
+def open_wandb(place: str, allowed: Sequence[Path] = ()) -> Source:
+    """What clients of Weights & Biases left in a folder, to be read.
+
+    Args:
+        allowed: Folders outside of it that may be read, too, where a run links to files in them.
+
+    Raises:
+        NotFound: There is no such folder.
+        Invalid: `not-wandb`: there is no run in it.
+    """
+    from stellwerk.workspace.wandb.files import Allowed
+    from stellwerk.workspace.wandb.reading import WandbSource
+
+    for folder in (Path(place), *allowed):
+        if not folder.is_dir():
+            raise NotFound(f"there is no folder {str(folder)!r}", code="no-such-folder", hint="check the path")
+    source = WandbSource(Path(place), Allowed.named(allowed))
+    if not len(source):
+        raise Invalid(
+            f"there is no run of Weights & Biases in {place!r}",
+            code="not-wandb",
+            hint="the folder that holds folders such as offline-run-20260102_030405-abcd1234, often called wandb",
+        )
+    return source
 
 
 def open_target(url: str) -> Target:

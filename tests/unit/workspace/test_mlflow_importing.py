@@ -21,7 +21,7 @@ from stellwerk.workspace import reachable
 from stellwerk.workspace.mlflow import importing
 from stellwerk.workspace.mlflow.exporting import export_tracker
 from stellwerk.workspace.mlflow.importing import import_tracker
-from stellwerk.workspace.mlflow.model import MlflowImport
+from stellwerk.workspace.mlflow.model import TrackerImport
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.trackers import open_source, open_target
@@ -146,7 +146,7 @@ def write(file: Path, data: bytes) -> None:
     file.write_bytes(data)
 
 
-def take(rooms: Rooms, place: Path | str, artifacts: Path | None = None) -> MlflowImport:
+def take(rooms: Rooms, place: Path | str, artifacts: Path | None = None) -> TrackerImport:
     with closing(open_source(str(place), artifacts)) as source:
         return import_tracker(rooms, source)
 

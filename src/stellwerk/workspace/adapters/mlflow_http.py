@@ -25,6 +25,7 @@ from stellwerk.workspace.mlflow.model import (
     Kind,
     Problem,
     Unread,
+    unread,
     whole,
 )
 from stellwerk.workspace.mlflow.said import dataset_said, text_said, version_said
@@ -154,7 +155,7 @@ class ServerSource(_Server):
             points=points,
             datasets=[_dataset(each) for each in _rows(_row(one, "inputs"), "dataset_inputs")],
             models=[*_uses(_row(one, "inputs"), "model_inputs"), *_uses(_row(one, "outputs"), "model_outputs")],
-            problems=problems,
+            problems=unread(problems),
         )
 
     def _history(self, run: str, key: str, problems: list[str]) -> Iterator[Point]:

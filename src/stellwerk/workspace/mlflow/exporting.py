@@ -23,7 +23,7 @@ from stellwerk.tracking.experiments import DEFAULT
 from stellwerk.tracking.logbook import NAME_TAG, PARENT_TAG, Found
 from stellwerk.tracking.logged import LoggedModel
 from stellwerk.tracking.model import OPEN, Experiment, Point, Run
-from stellwerk.workspace.mlflow.model import MlflowExport, Problem, Target
+from stellwerk.workspace.mlflow.model import Problem, Target, TrackerExport
 from stellwerk.workspace.rooms import Rooms
 
 Say = Callable[[str], None]
@@ -41,7 +41,7 @@ _STATUS = {
 }
 
 
-def export_tracker(rooms: Rooms, target: Target, *, experiment: str = "", say: Say | None = None) -> MlflowExport:
+def export_tracker(rooms: Rooms, target: Target, *, experiment: str = "", say: Say | None = None) -> TrackerExport:
     """Send one experiment by its name, or all of them and the registered models. Raises `NotFound`."""
     require(rooms.grant, rooms.actor, "runs:read")
     require(rooms.grant, rooms.actor, "models:read")
@@ -60,7 +60,7 @@ class _Export:
     models: dict[str, str] = field(default_factory=dict)
     """By the id here, the id there."""
 
-    def run(self, name: str) -> MlflowExport:
+    def run(self, name: str) -> TrackerExport:
         began = monotonic()
         chosen = [self.rooms.experiments.named(name)] if name else self._experiments()
         for one in chosen:
@@ -70,7 +70,7 @@ class _Export:
         if not name:
             self.say("sending registered models")
             self._registered()
-        return MlflowExport(
+        return TrackerExport(
             made=dict(self.made),
             known=dict(self.known),
             problems=tuple(self.problems),

@@ -5,6 +5,7 @@ A database may come from anybody. It names folders of the machine that reads it,
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,7 @@ def walk(top: Path) -> Iterator[FoundFile | Problem]:
                 if not stat.S_ISREG(os.fstat(opened).st_mode):
                     yield _problem(path, "it is no file")
                     continue
-                yield FoundFile(path=path, size=os.fstat(opened).st_size, chunks=partial(_chunks, opened))
+                yield FoundFile(path=path, size=os.fstat(opened).st_size, chunks=partial(chunks_of, opened))
             finally:
                 os.close(opened)
     for problem in failed:
@@ -108,19 +109,26 @@ def texts(top: Path, *, most: int) -> Iterator[tuple[str, str | Problem]]:
 def text_of(file: Path, *, most: int) -> bytes | None:
     """The bytes of one small file that is no link; None where there is none."""
     try:
-        opened = os.open(file, _OPEN)
+        opened = open_plain(file)
     except OSError:
         return None
     try:
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > most:
-            return None
-        return b"".join(_chunks(opened))
+        return b"".join(chunks_of(opened)) if os.fstat(opened).st_size <= most else None
     finally:
         os.close(opened)
 
 
-def _chunks(opened: int) -> Iterator[bytes]:
+def open_plain(file: Path) -> int:
+    """Open a file that is no link, no pipe and no device; the caller closes it. Raises `OSError`."""
+    opened = os.open(file, _OPEN)
+    if stat.S_ISREG(os.fstat(opened).st_mode):
+        return opened
+    os.close(opened)
+    raise OSError(errno.EINVAL, "it is no file")
+
+
+def chunks_of(opened: int) -> Iterator[bytes]:
+    """The bytes of an open file, from its beginning. Raises `Unread`."""
     try:
         at = 0
         while data := os.pread(opened, CHUNK, at):

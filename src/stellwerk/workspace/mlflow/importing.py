@@ -1,4 +1,4 @@
-"""Taking over what an MLflow tracker holds: bytes first, then run after run, so that it can be broken off anywhere.
+"""Taking over what a tracker holds: bytes first, then run after run, so that it can be broken off anywhere.
 
 What cannot be kept is left away and named; what it belongs to is kept. What is here already is not touched.
 """
@@ -25,9 +25,10 @@ from stellwerk.workspace.mlflow.model import (
     FoundExperiment,
     FoundModel,
     FoundRun,
-    MlflowImport,
+    Growing,
     Problem,
     Source,
+    TrackerImport,
 )
 from stellwerk.workspace.mlflow.registering import Registering
 from stellwerk.workspace.mlflow.tally import Tally, elsewhere
@@ -51,7 +52,7 @@ _STATUS: dict[str, Status] = {
 _MODEL_STATUS: dict[str, logged.Status] = {"PENDING": "pending", "READY": "ready", "FAILED": "failed"}
 
 
-def import_tracker(rooms: Rooms, source: Source, *, say: Say | None = None) -> MlflowImport:
+def import_tracker(rooms: Rooms, source: Source, *, say: Say | None = None) -> TrackerImport:
     """Take over everything that a source holds and that is not here. The source is only read."""
     require(rooms.grant, rooms.actor, "runs:write")
     require(rooms.grant, rooms.actor, "models:write")
@@ -67,11 +68,14 @@ class _Import:
     homes: dict[str, Experiment] = field(default_factory=dict)
     """By the id of an experiment there, the experiment here."""
 
-    def run(self) -> MlflowImport:
+    def run(self) -> TrackerImport:
         began = monotonic()
         self.say("reading experiments")
         for one in self.source.experiments():
-            self._experiment(one)
+            if isinstance(one, Problem):
+                self.tally.problems.append(one)
+            else:
+                self._experiment(one)
         for identity in self.homes:
             self._runs(identity)
             self._models(identity)
@@ -82,7 +86,7 @@ class _Import:
                 self.tally.problems.append(found)
             else:
                 registering.take(found)
-        return MlflowImport(
+        return TrackerImport(
             source=self.source.kind,
             made=dict(self.tally.made),
             known=dict(self.tally.known),
@@ -124,6 +128,7 @@ class _Import:
         for some in _portions(ids, ASKED):
             there = self.rooms.adoption.known_runs(some)
             self.tally.known["runs"] += len(there)
+            self._compare(there)
             pending += [one for one in some if one not in there]
         if not pending:
             return
@@ -140,6 +145,15 @@ class _Import:
                 self._enter(waiting)
                 waiting, points = [], 0
         self._enter(waiting)
+
+    def _compare(self, known: Iterable[str]) -> None:
+        """Name runs that are here and of which there is more by now."""
+        if not isinstance(self.source, Growing):
+            return
+        for identity in sorted(known):
+            reason = self.source.went_on(identity, self.rooms.logbook.get(identity).run.tags)
+            if reason:
+                self.tally.problem("run", f"run {identity}", identity, reason)
 
     def _enter(self, waiting: Sequence[FoundRun]) -> None:
         """Runs with their artifacts: the bytes first, then all of it in one transaction."""
@@ -190,8 +204,7 @@ class _Import:
         except (Invalid, KeyError):
             self.tally.problem("run", where, found.id, "its id or its experiment cannot be kept")
             return None
-        for reason in found.problems:
-            self.tally.problem("metric", where, "", reason)
+        self.tally.problems += [replace(one, where=where) for one in found.problems]
         tags = dict(self.tally.fitting(found.tags, "tag", where, _check_tag))
         name = found.name or tags.get(NAME_TAG, "")
         if name and not tags.get(NAME_TAG):

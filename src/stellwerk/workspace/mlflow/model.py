@@ -1,14 +1,14 @@
-"""What a tracker of MLflow holds, as values, and what reads it. Nothing here is checked: a source may say anything."""
+"""What a tracker holds, as values, and what reads it. Nothing here is checked: a source may say anything."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from stellwerk.tracking.model import DatasetUse, Latest, ModelUse, Point, Score
 
-Kind = Literal["sqlite", "files", "server"]
+Kind = Literal["sqlite", "files", "server", "wandb"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class FoundRun:
         status: A word of MLflow, such as `FINISHED`.
         location: Where its artifacts are: a path or a URI.
         latest: How its metrics stand, where the source keeps that apart from their points.
-        problems: What of it could not be read.
+        problems: What of it could not be read; each says what it belongs to, or nothing.
     """
 
     id: str
@@ -51,7 +51,7 @@ class FoundRun:
     latest: Sequence[Latest] = ()
     datasets: Sequence[DatasetUse] = ()
     models: Sequence[ModelUse] = ()
-    problems: Sequence[str] = ()
+    problems: Sequence[Problem] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +148,11 @@ class Problem:
     reason: str
 
 
+def unread(reasons: Iterable[str]) -> list[Problem]:
+    """Numbers of a run that could not be read."""
+    return [Problem(kind="metric", where="", name="", reason=one) for one in reasons]
+
+
 def whole(value: object) -> int:
     """An integer of 64 bits; 0 for whatever is none."""
     try:
@@ -165,7 +170,7 @@ class Source(Protocol):
         """What it is."""
         ...
 
-    def experiments(self) -> Iterable[FoundExperiment]:
+    def experiments(self) -> Iterable[FoundExperiment | Problem]:
         """All of them, those in the bin too."""
         ...
 
@@ -202,8 +207,17 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Growing(Protocol):
+    """A source that can say of a run that is here whether there is more of it by now."""
+
+    def went_on(self, run: str, tags: Mapping[str, str]) -> str:
+        """Why the run that is here is not all of what the source holds; empty where it is."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MlflowImport:
+class TrackerImport:
     """What came of an import.
 
     Attributes:
@@ -249,7 +263,7 @@ class Target(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MlflowExport:
+class TrackerExport:
     """What came of an export: how many of each kind were sent, and were there before."""
 
     made: Mapping[str, int]

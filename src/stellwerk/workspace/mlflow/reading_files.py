@@ -20,6 +20,7 @@ from stellwerk.workspace.mlflow.model import (
     FoundVersion,
     Kind,
     Problem,
+    unread,
     whole,
 )
 from stellwerk.workspace.mlflow.said import dataset_said, text_said, version_said
@@ -99,7 +100,7 @@ class FileSource:
             points=list(_points(folder / "metrics", problems)),
             datasets=list(self._datasets(folder, experiment)),
             models=list(_uses(folder)),
-            problems=problems,
+            problems=unread(problems),
         )
 
     def _datasets(self, folder: Path, experiment: str) -> Iterator[DatasetUse]:

@@ -28,6 +28,7 @@ from stellwerk.workspace.mlflow.model import (
     FoundVersion,
     Kind,
     Problem,
+    unread,
 )
 
 AT_ONCE = 100
@@ -172,7 +173,7 @@ class SqlSource:
                 latest=latest.get(identity, ()),
                 datasets=datasets.get(identity, ()),
                 models=models.get(identity, ()),
-                problems=problems.get(identity, ()),
+                problems=unread(problems.get(identity, ())),
             )
 
     def models(self, experiment: str) -> Iterator[FoundModel | Problem]:

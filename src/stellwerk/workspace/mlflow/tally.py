@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass
 class Tally:
-    """Counts by kind, as in `MlflowImport`."""
+    """Counts by kind, as in `TrackerImport`."""
 
     kind: Kind
     made: Counter[str] = field(default_factory=Counter)
@@ -28,7 +28,7 @@ class Tally:
 
     def origin(self) -> dict[str, Any]:
         """What the ledger is told of where something comes from."""
-        return {"tracker": "mlflow", "kind": self.kind}
+        return {"tracker": "wandb" if self.kind == "wandb" else "mlflow", "kind": self.kind}
 
     def time(self, milliseconds: int, where: str, name: str) -> int:
         """A time, or the beginning of all times where no calendar has it."""

@@ -1,0 +1,243 @@
+"""What the records of a log say of a run, taken together: its numbers, what is no number, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stellwerk.tracking.model import Point
+from stellwerk.workspace.wandb.records import Message, milliseconds, place_of, value_of
+
+SYSTEM = "system/"
+"""What comes before the names of numbers of the machine, as in MLflow."""
+SEPARATOR = "."
+DEEPEST = 64
+"""Dictionaries in dictionaries; what lies deeper is kept as it is, and no number."""
+_OWN = ("_step", "_timestamp", "_runtime", "_wandb")
+Leaf = tuple[str, Any]
+
+
+@dataclass(slots=True)
+class Told:
+    """A run by the records that were taken so far, of one log or several.
+
+    Attributes:
+        run: Who it is; what was said last counts.
+        values: How many values of its history are no numbers.
+        values_size, output_size: Bytes of them, and of what it printed.
+        last: When something was last said, in milliseconds since 1970.
+        ended: Its exit code, once it has one.
+        unread: What of the records is no JSON.
+        left: What is not taken over, by its kind.
+    """
+
+    run: Message = field(default_factory=dict)
+    environment: Message = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    artifacts: list[Message] = field(default_factory=list)
+    used: list[Message] = field(default_factory=list)
+    metrics: list[Message] = field(default_factory=list)
+    values: int = 0
+    values_size: int = 0
+    output_size: int = 0
+    start: int = 0
+    last: int = 0
+    step: int = 0
+    ended: int | None = None
+    system: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
+
+
+def take(told: Told, record: Message) -> None:
+    """Add what a record says."""
+    for kind, said in record.items():
+        match kind:
+            case "history":
+                _history(told, said)
+            case "summary" | "config":
+                _change(getattr(told, kind), said, told.unread, kind)
+            case "stats":
+                _stats(told, said)
+            case "run":
+                _run(told, said)
+            case "exit":
+                told.ended = None if said.get("not_complete") else said.get("code", 0)
+            case "environment":
+                told.environment |= said
+            case "telemetry":
+                told.run |= said
+            case "artifact":
+                told.artifacts.append(said)
+            case "used":
+                told.used.append(said)
+            case "metric":
+                told.metrics.append(said)
+            case "output":
+                told.output_size += len(said.get("line", "").encode())
+            case _:
+                told.left["links to TensorBoard" if kind == "tensorboard" else f"{kind}s"] += 1
+
+
+def _run(told: Told, said: Message) -> None:
+    for name in ("config", "summary"):
+        _change(getattr(told, name), said.pop(name, {}), told.unread, name)
+    if "start" in said:
+        at = milliseconds(said.pop("start"))
+        told.start = min(told.start or at, at)
+        told.last = max(told.last, at)
+    told.run |= {**said.pop("telemetry", {}), **said}
+
+
+def _history(told: Told, said: Message) -> None:
+    row = Row(said, told.start)
+    told.step, told.last = max(told.step, row.step), max(told.last, row.at)
+    told.points += (Point(key, value, row.at, row.step) for key, value in row.numbers())
+    told.unread["history"] += row.unread
+    line, count = row.line()
+    told.values += count
+    told.values_size += len(line)
+
+
+def _stats(told: Told, said: Message) -> None:
+    at = milliseconds(said.get("at", {}))
+    told.last = max(told.last, at)
+    for item in said.get("item", ()):
+        try:
+            found = number(value_of(item.get("json", "")))
+        except ValueError:
+            told.unread["stats"] += 1
+            continue
+        # Older clients set a backslash before a dot that is part of a name.
+        key = SYSTEM + item.get("key", "").replace("\\", "")
+        if found is not None:
+            told.points.append(Point(key, found, at, told.system))
+    told.system += 1
+
+
+class Row:
+    """What was logged in one step.
+
+    Args:
+        start: When the run began, for clients that say no time.
+    """
+
+    def __init__(self, said: Message, start: int) -> None:
+        self.unread = 0
+        tree: dict[str, Any] = {}
+        for item in said.get("item", ()):
+            try:
+                _put(tree, place_of(item), value_of(item.get("json", "")))
+            except ValueError:
+                self.unread += 1
+        step = number(tree.get("_step"))
+        counted = said.get("step", {}).get("num", 0)
+        self.step = int(step) if step is not None and math.isfinite(step) else counted
+        self.at = _time(tree, start)
+        self._leaves = list(leaves({key: value for key, value in tree.items() if key not in _OWN}))
+
+    def numbers(self) -> Iterator[tuple[str, float]]:
+        """What can be drawn as a curve."""
+        for key, value in self._leaves:
+            found = number(value)
+            if found is not None:
+                yield key, found
+
+    def line(self) -> tuple[bytes, int]:
+        """What cannot, as a line of JSON, and how many values that are; empty where there are none."""
+        others = {key: value for key, value in self._leaves if number(value) is None}
+        if not others:
+            return b"", 0
+        return _json({"_step": self.step, "_timestamp": self.at / 1000, **others}) + b"\n", len(others)
+
+
+def lines_of_values(records: Iterable[Message], start: int) -> Iterator[bytes]:
+    """What is no number in a history, as lines."""
+    for record in records:
+        if "history" in record:
+            line, _ = Row(record["history"], start).line()
+            if line:
+                yield line
+
+
+def lines_of_output(records: Iterable[Message]) -> Iterator[bytes]:
+    """What a run printed."""
+    for record in records:
+        if "output" in record:
+            yield record["output"].get("line", "").encode()
+
+
+def leaves(tree: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterator[Leaf]:
+    """Values by their keys, those of dictionaries in dictionaries with dots between them.
+
+    A dictionary that says its type is one value: an image, a histogram, a table.
+    """
+    for key, value in tree.items():
+        name = f"{above}{key}"
+        if isinstance(value, dict) and value and "_type" not in value and depth < DEEPEST:
+            yield from leaves(value, name + SEPARATOR, depth + 1)
+        else:
+            yield name, value
+
+
+def number(value: Any) -> float | None:
+    """A value as a number, if it is one; what is true is 1."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def document(value: Any) -> bytes:
+    """A value for people to read."""
+    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace") + b"\n"
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _change(state: dict[str, Any], said: Message, unread: Counter[str], kind: str) -> None:
+    for item in said.get("update", ()):
+        place = place_of(item)
+        if place[0] in _OWN:
+            continue
+        try:
+            _put(state, place, value_of(item.get("json", "")))
+        except ValueError:
+            unread[kind] += 1
+    for item in said.get("remove", ()):
+        *above, last = place_of(item)
+        inner: Any = state
+        for key in above:
+            inner = inner.get(key) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(last, None)
+
+
+def _put(tree: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+    *above, last = place
+    if len(above) > DEEPEST:
+        raise ValueError("it is nested too deep")
+    for key in above:
+        inner = tree.get(key)
+        if not isinstance(inner, dict):
+            inner = tree[key] = {}
+        tree = inner
+    tree[last] = value
+
+
+def _time(tree: Mapping[str, Any], start: int) -> int:
+    said, ran = number(tree.get("_timestamp")), number(tree.get("_runtime"))
+    for base, seconds in ((0, said), (start, ran)):
+        if seconds is not None and math.isfinite(seconds) and abs(seconds) < 1e15:
+            return base + int(seconds * 1000)
+    return start
