@@ -13,6 +13,7 @@ from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store.ports import Blobs
 from stellwerk.tracking import counting, spans
+from stellwerk.tracking.arrivals import Arrivals
 from stellwerk.tracking.spans import Span, Summary
 from stellwerk.tracking.tallies import Counts, Tallies, Texts, texts
 from stellwerk.tracking.trace_rules import check_trace_id, home_of, places, told_by
@@ -30,6 +31,8 @@ class Collector:
 
     def __init__(self, book: Book, blobs: Blobs, counts: Counts) -> None:
         self._book, self._blobs, self._tallies = book, blobs, Tallies(counts)
+        self.arrivals = Arrivals()
+        """Hears of the spans that come."""
 
     def log(self, experiment: str, of: Mapping[str, Sequence[Span]], labels: Mapping[str, Mapping[str, str]]) -> None:
         """Keep spans, by the id of their trace; all or none. What was sent before is replaced, or the same.
@@ -59,7 +62,9 @@ class Collector:
                     new = {one: parts[one] for one in of if parts[one][-1] not in now[one]}
                     sums = {one: self._sums(tx, one, sent[one].spans, earlier.get(one)) for one in new}
                     self._log(tx, experiment, sent, labels, standing, new, sums)
-                    return
+            if adds or now == before:
+                self.arrivals.announce(of)
+                return
 
     def forget(self, tx: Transaction, trace: str) -> None:
         """Take away what is kept of the spans of a trace, but not the spans."""

@@ -7,6 +7,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ import urllib3
 
 from stellwerk.core.errors import Invalid
 from stellwerk.testing import worlds
-from stellwerk.web.doors.mlflow import otlp
+from stellwerk.web.doors.mlflow import otlp, traces
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.settings import Settings
 
@@ -241,6 +242,54 @@ def test_a_trace_whose_spans_are_not_here_is_not_half_shown(ask: Any, url: str, 
     assert (400, "INVALID_STATE") == (nowhere[0], nowhere[1]["error_code"])
     assert (404, 200, 1) == (half[0], partial[0], len(partial[1]["trace"]["spans"]))
     assert [] == ask("GET", "3.0/mlflow/traces/batchGet", trace_ids=identity(40))[1]["traces"]
+
+
+def until_waiting(rooms: Rooms, number: int, asking: list[Future[Any]]) -> None:
+    """Returns when all of them wait for spans of a trace, or one has its answer."""
+    while rooms.collector.arrivals.waiting(identity(number)) < len(asking) and not any(map(Future.done, asking)):
+        pass
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow this machine is, spans come before time is up."""
+    monkeypatch.setattr(traces, "PATIENCE", 300.0)
+    monkeypatch.setattr(traces, "ON_THEIR_WAY", 300.0)
+
+
+@pytest.mark.usefixtures("patient")
+def test_whoever_asks_too_early_is_answered_when_the_spans_come(ask: Any, url: str, home: str, rooms: Rooms) -> None:
+    """A client that sends spans from another thread, and asks for the trace or tells of it at the same time."""
+    sizes = {"mlflow.trace.sizeStats": '{"num_spans": 2}'}
+    with ThreadPoolExecutor() as clients:
+        telling = clients.submit(
+            ask, "POST", "3.0/mlflow/traces", {"trace": {"trace_info": info(41, home, trace_metadata=sizes)}}
+        )
+        until_waiting(rooms, 41, [telling])
+        send(url, request(span(41, 1)), home=home)
+        told = telling.result()[1]["trace"]["trace_info"]
+        asking = clients.submit(ask, "GET", "3.0/mlflow/traces/get", trace_id=identity(41))
+        until_waiting(rooms, 41, [asking])
+        send(url, request(span(41, 2, parent=1)), home=home)
+        status, answer = asking.result()
+
+    assert "TRACKING_STORE" == told["tags"]["mlflow.trace.spansLocation"]
+    assert (200, 2) == (status, len(answer["trace"]["spans"]))
+
+
+@pytest.mark.usefixtures("patient")
+def test_waiting_holds_no_thread(ask: Any, url: str, home: str, rooms: Rooms) -> None:
+    """More clients wait than there are threads, and others are answered meanwhile."""
+    sizes = {"mlflow.trace.sizeStats": '{"num_spans": 2}'}
+    ask("POST", "3.0/mlflow/traces", {"trace": {"trace_info": info(42, home, trace_metadata=sizes)}})
+    send(url, request(span(42, 1)), home=home)
+    with ThreadPoolExecutor(60) as clients:
+        asking = [clients.submit(ask, "GET", "3.0/mlflow/traces/get", trace_id=identity(42)) for _ in range(60)]
+        until_waiting(rooms, 42, asking)
+        send(url, request(span(42, 2, parent=1)), home=home)
+        answers = [one.result()[0] for one in asking]
+
+    assert [200] * 60 == answers
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from stellwerk.access.model import Permission
 from stellwerk.core.errors import Bug
 from stellwerk.web.bodies import read_json
 from stellwerk.web.doors.mlflow import errors, messages, wire
+from stellwerk.web.doors.mlflow.waiting import NotYet, settled
 from stellwerk.web.doors.mlflow.wire import Ask, Field
 from stellwerk.web.routing import Guard, GuardedRoute, route
 from stellwerk.workspace.rooms import Rooms
@@ -142,7 +143,11 @@ def endpoint(rooms: Rooms, call: Call) -> Endpoint:
             fields = wire.read_query(query, call.fields) if query else wire.read_body(body, call.fields)
             return wire.write(call.work(rooms, Ask(fields, request.path_params)))
 
-        return Response(await run_in_threadpool(work), media_type="application/json")
+        try:
+            data = await run_in_threadpool(work)
+        except NotYet as wanted:
+            data = wire.write(await settled(rooms.collector.arrivals, wanted))
+        return Response(data, media_type="application/json")
 
     perform.__name__ = f"mlflow {call.path}"
     return perform

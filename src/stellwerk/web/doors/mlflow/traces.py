@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from stellwerk.tracking.traced import SIZE_KEY, SPANS_HERE, SPANS_TAG, Found, co
 from stellwerk.web.doors.mlflow import messages, trace_messages, trace_shapes, wire
 from stellwerk.web.doors.mlflow.calls import BYTES, Calls, Plain, plain_routes
 from stellwerk.web.doors.mlflow.trace_shapes import INFO, OLD_NAMES
+from stellwerk.web.doors.mlflow.waiting import NotYet
 from stellwerk.web.doors.mlflow.wire import (
     ANY,
     FLAG,
@@ -37,9 +38,9 @@ MOST = 500
 USUAL = 100
 MOST_SPANS = 200_000
 """In one answer about several traces."""
-WAITS = (0.0, 0.2, 0.5, 1.0)
-"""Seconds between looks for spans that are still on their way: clients send them from another thread."""
-ON_THEIR_WAY = (0.05, 0.1, 0.2)
+PATIENCE = 3.0
+"""Seconds that a request for a trace waits for spans that are on their way: MLflow's own server waits as long."""
+ON_THEIR_WAY = 0.35
 """Seconds to wait for spans that clients since 3.5 send at the same time: where the answer does not say that they are
 here, they are sent again as a file."""
 FILE = "traces.json"
@@ -61,26 +62,35 @@ def tell(rooms: Rooms, ask: Ask) -> trace_messages.OneTrace:
     told = trace_shapes.read_trace(info)
     said = [trace_shapes.read_assessment(one, told.id) for one in info.rows("assessments")]
     found = rooms.traces.tell(told, said)
-    for wait in ON_THEIR_WAY:
-        if SPANS_TAG in found.trace.tags or SIZE_KEY not in found.trace.metadata:
-            break
-        time.sleep(wait)
-        found = rooms.traces.get(told.id)
+    if SPANS_TAG not in found.trace.tags and SIZE_KEY in found.trace.metadata:
+        raise NotYet(told.id, ON_THEIR_WAY, partial(_told, rooms, told.id))
+    return {"trace": {"trace_info": trace_shapes.trace(found)}}
+
+
+def _told(rooms: Rooms, trace: str, last: bool) -> trace_messages.OneTrace:
+    found = rooms.traces.get(trace)
+    if SPANS_TAG not in found.trace.tags and not last:
+        raise NotYet(trace, ON_THEIR_WAY, partial(_told, rooms, trace))
     return {"trace": {"trace_info": trace_shapes.trace(found)}}
 
 
 @CALLS.add("GET", "traces/get", "runs:read", trace_id=SOME_TEXT, allow_partial=FLAG)
 def get(rooms: Rooms, ask: Ask) -> trace_messages.OneTrace:
     """A trace with its spans."""
-    for wait in WAITS:
-        time.sleep(wait)
-        found = rooms.traces.get(ask.text("trace_id"))
+    return _whole(rooms, ask.text("trace_id"), ask.flag("allow_partial"))
+
+
+def _whole(rooms: Rooms, trace: str, some: bool, last: bool = False) -> trace_messages.OneTrace:
+    found = rooms.traces.get(trace)
+    if some or complete(found.trace, sum(part.spans for part in found.trace.parts)):  # else none need be read
         there = rooms.collector.spans(found.trace)
-        if ask.flag("allow_partial") or complete(found.trace, len(there)):
+        if some or complete(found.trace, len(there)):
             return {"trace": {"trace_info": trace_shapes.trace(found), "spans": there}}
-        if found.trace.tags.get(SPANS_TAG) != SPANS_HERE:
-            raise Invalid("Trace data not stored in tracking store", code="wrong-state")
-    raise NotFound(f"Trace with ID {found.trace.id} is not fully exported yet, please try again later.")
+    if found.trace.tags.get(SPANS_TAG) != SPANS_HERE:
+        raise Invalid("Trace data not stored in tracking store", code="wrong-state")
+    if not last:
+        raise NotYet(trace, PATIENCE, partial(_whole, rooms, trace, some))
+    raise NotFound(f"Trace with ID {trace} is not fully exported yet, please try again later.")
 
 
 @CALLS.add("GET", "traces/batchGet", "runs:read", trace_ids=SOME_TEXTS, experiment_ids=TEXTS)
