@@ -73,10 +73,10 @@ def schema(kind: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     # Not left to pydantic, which writes NaN as null and replaces lone surrogates in keys without a word.
-    if value is None or isinstance(value, bool | int | float):
-        return value
     if isinstance(value, str):
         return _text(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: _plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Mapping):
@@ -103,6 +103,8 @@ def _key(key: Any) -> str:
 
 
 def _text(text: str) -> str:
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as cause:

@@ -79,8 +79,8 @@ class SqlFinder:
     """The index in the one database, on SQLite and PostgreSQL alike."""
 
     def enter(self, tx: Transaction, run: Run, before: Run | None = None) -> None:
-        wanted = _sought(run)
-        known = {} if before is None else _sought(before)
+        wanted = _sought(run, before)
+        known = {} if before is None else _sought(before, run)
         mine = (tx.workspace, plain(run.id))
         if before is None:
             tx.write_many(_LEAVE_ALL, [mine])
@@ -185,15 +185,21 @@ def can_be_sought(key: str) -> bool:
         return False
 
 
-def _sought(run: Run) -> dict[tuple[str, str], float | str]:
-    return {place: value for place, value in _values_of(run) if can_be_sought(place[1])}
+def _sought(run: Run, other: Run | None) -> dict[tuple[str, str], float | str]:
+    """What a run is found by, less parameters and tags that another one has just so: there may be thousands."""
+    return {place: value for place, value in _values_of(run, other) if can_be_sought(place[1])}
 
 
-def _values_of(run: Run) -> Iterator[tuple[tuple[str, str], float | str]]:
+def _values_of(run: Run, other: Run | None) -> Iterator[tuple[tuple[str, str], float | str]]:
+    params, tags = ({}, {}) if other is None else (other.params, other.tags)
     for key, value in run.params.items():
-        yield ("param", key), rules.spelled(documents.dump(value))
+        if type(value) is not str:
+            yield ("param", key), rules.spelled(documents.dump(value))
+        elif params.get(key) != value:
+            yield ("param", key), value
     for key, text in run.tags.items():
-        yield ("tag", key), text
+        if tags.get(key) != text:
+            yield ("tag", key), text
     yield ("attribute", "run_name"), run.name
     yield ("attribute", "user_id"), run.user or run.started_by
     yield ("attribute", "kind"), run.kind
