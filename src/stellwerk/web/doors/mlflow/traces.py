@@ -38,8 +38,8 @@ MOST = 500
 USUAL = 100
 MOST_SPANS = 200_000
 """In one answer about several traces."""
-PATIENCE = 3.0
-"""Seconds that a request for a trace waits for spans that are on their way: MLflow's own server waits as long."""
+PATIENCE = 1.7
+"""Seconds that a request for a trace waits for spans that are on their way. MLflow's own server waits for three."""
 ON_THEIR_WAY = 0.35
 """Seconds to wait for spans that clients since 3.5 send at the same time: where the answer does not say that they are
 here, they are sent again as a file."""
