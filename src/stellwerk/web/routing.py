@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -31,6 +32,11 @@ class GuardedRoute(Route):
 
     requires: str
     about: object
+
+    def __init__(self, path: str, endpoint: Endpoint, *, methods: list[str], name: str) -> None:
+        super().__init__(path, endpoint, methods=methods, name=name)
+        # A path holds whatever a name may hold, line breaks too, and ends where it ends.
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
 
 class Directory(BaseRoute):

@@ -184,7 +184,7 @@ def test_scorers_are_kept_and_never_run(client: Client) -> None:
     status, answer = client.ask("PUT", THREE + "scorers/online-config", {**asked, "sample_rate": 1.0})
 
     assert code == kept["serialized_scorer"]
-    assert (501, "NOT_IMPLEMENTED") == (status, answer["error_code"])
+    assert (403, "FEATURE_DISABLED") == (status, answer["error_code"])
     assert {"configs": []} == client.ask("GET", THREE + "scorers/online-configs", scorer_ids=[kept["scorer_id"]])[1]
     client.ask("DELETE", THREE + "scorers/delete", asked)
 

@@ -337,7 +337,7 @@ def _judging(script: Script) -> None:
     for word in ("list", "versions", "get"):
         ask("GET", f"{scorers}/{word}", **named)
     ask("GET", f"{scorers}/online-configs", scorer_ids="s")
-    ask("PUT", f"{scorers}/online-config", named, status=501)
+    ask("PUT", f"{scorers}/online-config", named, status=403)
     ask("DELETE", f"{scorers}/delete", named)
     made = {"name": "d", "experiment_ids": ["0"], "tags": '{"a": "b"}'}
     one = f"{datasets}/{ask('POST', f'{datasets}/create', made)['dataset']['dataset_id']}"
@@ -370,4 +370,8 @@ def _webhooks(script: Script) -> None:
 
 def _server(script: Script) -> None:
     assert b"3." == script.ask("GET", "/version")[:2]
-    script.ask("GET", "3.0/mlflow/server-info")
+    for word in ("server-info", "server-features", "workspaces", "workspaces/default"):
+        script.ask("GET", f"3.0/mlflow/{word}")
+    script.ask("POST", "3.0/mlflow/workspaces", {"name": "another"}, status=403)
+    script.ask("PATCH", "3.0/mlflow/workspaces/default", {"description": "words"}, status=403)
+    script.ask("DELETE", "3.0/mlflow/workspaces/default", status=403)

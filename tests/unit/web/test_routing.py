@@ -171,3 +171,23 @@ def test_arranging_checks_permissions() -> None:
     assert [("/x", ("POST",), "predict")] == matrix(arranged([guarded]))
     with pytest.raises(Bug):
         arranged([Route("/bare", hello)])  # type: ignore[list-item]
+
+
+def test_a_path_holds_line_breaks_and_ends_where_it_ends() -> None:
+    """What a name may hold can be asked for, and a break at the end makes another path of one without a part."""
+
+    async def echo(request: Request) -> Response:
+        return Response(request.path_params["rest"])
+
+    app = Starlette(
+        routes=[
+            route("/x/{rest:path}", echo, ["GET"], permission="none"),
+            route("/y", hello, ["GET"], permission="none"),
+        ],
+        exception_handlers=errors.HANDLERS,  # type: ignore[arg-type]
+    )
+    client = TestClient(app)
+
+    assert "a\n/b\n" == client.get("/x/a%0A/b%0A").text
+    assert 200 == client.get("/y").status_code
+    assert 404 == client.get("/y%0A").status_code

@@ -24,6 +24,7 @@ from stellwerk.web.doors.mlflow import (
     server,
     traces,
     webhooks,
+    workspaces,
 )
 from stellwerk.web.routing import Guard, GuardedRoute
 from stellwerk.workspace.rooms import Rooms
@@ -43,7 +44,7 @@ TABLES: tuple[calls.Calls, ...] = (
     traces.OLD_CALLS,
     assessments.CALLS,
 )
-"""Every call with a JSON answer."""
+"""Every call with a JSON answer, but those about workspaces: these alone are asked outside of any."""
 
 
 def described(rooms: Rooms, guard: Guard) -> dict[str, Any]:
@@ -53,10 +54,12 @@ def described(rooms: Rooms, guard: Guard) -> dict[str, Any]:
 
 def routes(rooms: Rooms, guard: Guard) -> list[GuardedRoute]:
     """All routes of the door."""
+    here = workspaces.inside(rooms, guard)
     return [
-        *calls.routes(TABLES, rooms, guard),
-        *artifacts.routes(rooms, guard),
-        *traces.routes(rooms, guard),
-        *otlp.routes(rooms, guard),
+        *calls.routes([workspaces.CALLS], rooms, guard),
+        *calls.routes(TABLES, rooms, here),
+        *artifacts.routes(rooms, here),
+        *traces.routes(rooms, here),
+        *otlp.routes(rooms, here),
         *server.routes(),
     ]

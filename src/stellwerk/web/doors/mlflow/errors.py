@@ -17,7 +17,7 @@ BY_CODE = {
     "unauthenticated": ("UNAUTHENTICATED", 401),
     "already-exists": ("RESOURCE_ALREADY_EXISTS", 400),
     "unknown-endpoint": ("ENDPOINT_NOT_FOUND", 404),
-    "not-offered": ("NOT_IMPLEMENTED", 501),
+    "not-offered": ("FEATURE_DISABLED", 403),
     "wrong-state": ("INVALID_STATE", 400),
 }
 BY_CLASS: tuple[tuple[type[StellwerkError], str, int], ...] = (

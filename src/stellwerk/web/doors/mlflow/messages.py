@@ -412,6 +412,24 @@ class WebhookTest(TypedDict):
 # About the server
 
 
+class Workspace(TypedDict):
+    """A workspace."""
+
+    name: str
+
+
+class OneWorkspace(TypedDict):
+    """One workspace."""
+
+    workspace: Workspace
+
+
+class Workspaces(TypedDict):
+    """The workspaces of the server."""
+
+    workspaces: list[Workspace]
+
+
 class ServerInfo(TypedDict):
     """What clients ask before they choose how to speak."""
 

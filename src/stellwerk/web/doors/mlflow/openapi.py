@@ -12,12 +12,12 @@ import typing
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from stellwerk._version import __version__
-from stellwerk.web.doors.mlflow.calls import MAX_BODY, Call, Plain
+from stellwerk.web.doors.mlflow.calls import ANY_MEDIA, MAX_BODY, Call, Plain
 from stellwerk.web.doors.mlflow.messages import Failure, Nothing
 from stellwerk.web.doors.mlflow.wire import SMALLEST, SOME_TEXT, Field
 from stellwerk.web.routing import OPEN, GuardedRoute
@@ -32,7 +32,11 @@ _ABOUT = f"""What the unmodified client of MLflow asks.
 Each path under `/api` answers under `/ajax-api` as well. A GET takes its fields from the query, or from a JSON body
 where it has no query; everything else takes a JSON body of at most {MAX_BODY:,} bytes, or as its `x-limit` says. Fields
 that are unknown or null are left alone. Integers may be texts, enumerations names or numbers, and NaN and infinities
-are texts."""
+are texts.
+
+The header `X-MLFLOW-WORKSPACE` may name the one workspace of the server; with another name every call that needs a
+permission answers that it is not found, but those below `workspaces`. What never reaches the door, such as a foreign
+`Host`, is refused as the operations refuse it."""
 
 
 def describe(routes: Iterable[GuardedRoute]) -> dict[str, Any]:
@@ -110,11 +114,13 @@ def _taken(about: Call | Plain) -> dict[str, Any]:
     """The body of a request, if it has one."""
     takes = about.takes if isinstance(about, Plain) else {} if about.method == "GET" else about.fields
     if isinstance(takes, tuple):
-        return {"required": True, "content": {media: {} for media in takes}} if takes else {}
+        # A file may be empty.
+        return {"required": ANY_MEDIA not in takes, "content": {media: {} for media in takes}} if takes else {}
     schema = _message(takes)
     if not takes:
         return {}
-    found = {"required": "required" in schema, "content": {JSON: {"schema": schema}}}
+    must = "required" in schema
+    found = {"required": must, "content": {JSON: {"schema": schema if must else _nullable(schema)}}}
     limit = about.limit if isinstance(about, Call) else MAX_BODY
     return found if limit == MAX_BODY else {**found, "description": f"at most {limit:,} bytes"}
 
@@ -124,7 +130,7 @@ def _given(about: Call | Plain, schemas: _Schemas) -> dict[str, Any]:
     if isinstance(about, Plain):
         return _content(about.gives, schemas)
     kind = typing.get_type_hints(about.work)["return"]
-    return _content(Nothing if kind is NoneType else kind, schemas)
+    return _content(Nothing if kind in (NoneType, NoReturn) else kind, schemas)
 
 
 def _content(kind: Any, schemas: _Schemas) -> dict[str, Any]:
@@ -148,8 +154,10 @@ def _message(fields: Mapping[str, Field]) -> dict[str, Any]:
 def _field(one: Field) -> dict[str, Any]:
     """A field of a body. One that may be missing may be null."""
     schema = _single(one)
-    if one.must or not schema:
-        return schema
+    return schema if one.must or not schema else _nullable(schema)
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     if "enum" in schema:
         return {"enum": [*schema["enum"], None]}
     kinds = schema["type"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from stellwerk.core.errors import Invalid, Refused
 from stellwerk.tracking.scorers import ScorerVersion
 from stellwerk.web.doors.mlflow import trace_messages
@@ -70,7 +72,7 @@ def online(_rooms: Rooms, _ask: Ask) -> trace_messages.OnlineConfigs:
 
 
 @CALLS.add("PUT", "scorers/online-config", "runs:write", experiment_id=SOME_TEXT, name=SOME_TEXT)
-def set_online(_rooms: Rooms, _ask: Ask) -> None:
+def set_online(_rooms: Rooms, _ask: Ask) -> NoReturn:
     """Let a scorer judge traces as they come, which would run its code here."""
     raise Refused(
         "this server runs no scorers",

@@ -12,7 +12,7 @@ from stellwerk.web.routing import OPEN, GuardedRoute, route
 
 SPOKEN = "3.17.2"
 """The version of MLflow's protocol. From 3.4 on, clients send traces the short way."""
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
 def routes() -> list[GuardedRoute]:
@@ -20,6 +20,7 @@ def routes() -> list[GuardedRoute]:
     about = (
         Plain("GET", "/version", OPEN, _version, gives={"text/plain": None}, roots=("",)),
         Plain("GET", "/3.0/mlflow/server-info", OPEN, _info, gives=messages.ServerInfo),
+        Plain("GET", "/3.0/mlflow/server-features", OPEN, _info, gives=messages.ServerInfo),
     )
     unknown = [
         route(f"{root}/{version}/{door}/{{rest:path}}", _unknown, METHODS, permission=OPEN, respond=errors.respond)
@@ -40,7 +41,7 @@ async def _info(_request: Request) -> Response:
     return JSONResponse(
         {
             "store_type": "SqlStore",
-            "workspaces_enabled": False,
+            "workspaces_enabled": True,
             "multipart_uploads_enabled": True,
             "multipart_downloads_enabled": True,
         }
