@@ -45,7 +45,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "wandb": Entry(
             "stellwerk.cli.wandb:wandb", "take over runs that clients of Weights & Biases wrote on this machine"
         ),
-        "compare": Entry("stellwerk.cli.models:compare", "show what two model versions share and where they differ"),
+        "compare": Entry(
+            "stellwerk.cli.comparing:compare", "show where runs or two model versions differ, and what they share"
+        ),
     },
     "From proof to signal": {
         "prove": Entry("stellwerk.cli.releasing:prove", "compute whether a model may run: clear, stop or unproven"),

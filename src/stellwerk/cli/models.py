@@ -1,4 +1,4 @@
-"""`models`, `alias` and `compare`: registered model versions, by name, by alias and side by side."""
+"""`models` and `alias`: registered model versions, by name and by alias."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from stellwerk.cli import words
 from stellwerk.cli.command import Command
-from stellwerk.cli.output import Block, Span, Table, dim, strong
+from stellwerk.cli.output import Block, Table, dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.cli.times import as_of
 from stellwerk.core.digest import short
@@ -169,43 +169,3 @@ def alias(session: Session, model: str, alias: str, remove: bool) -> None:
             moved = workspace.models.alias(found.name, alias, found.version)
     said = f"no longer means {moved.name}@{moved.version}" if remove else f"means {moved.name}@{moved.version}"
     session.screen.show(moved, (strong(f"{moved.name}@{moved.alias}"), f"  {said}"))
-
-
-@click.command(cls=Command)
-@click.argument("first")
-@click.argument("second")
-@click.option("--all", "every", is_flag=True, help="What is equal as well.")
-@click.pass_obj
-def compare(session: Session, first: str, second: str, every: bool) -> None:
-    """Show what two model versions share and where they differ.
-
-    FIRST and SECOND are name, name@3, name@alias or a digest. Numbers are paired only where a proof judged both on
-    the same cases.
-
-    \b
-    Example:
-      stellwerk compare delay@1 delay@2
-    """
-    with session.workspace() as workspace:
-        found = workspace.models.compare(first, second)
-    equal = sum(row.equal for row in found.differences)
-    rows = [row for row in found.differences if every or not row.equal]
-    blocks: list[Block] = []
-    if rows:
-        tone = {True: "dim", False: "plain"}
-        blocks.append(
-            Table(
-                header=("", found.first, found.second),
-                rows=tuple(
-                    (dim(row.what), *(Span(text, tone[row.equal]) for text in (row.first, row.second)))  # type: ignore[arg-type]
-                    for row in rows
-                ),
-            )
-        )
-    if not every:
-        blocks += [""] if rows else ["no difference"]
-        blocks += [dim(f"{words.count(equal, 'fact')} equal (--all shows them)")]
-    blocks += (
-        ["", strong("Paired on the same cases"), *(f"  {line}" for line in found.paired)] if found.paired else []
-    )
-    session.screen.show(found, *blocks)

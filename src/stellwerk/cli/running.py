@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from stellwerk.tracking.tables import ExperimentLine, Standing
     from stellwerk.workspace.facade import Workspace
     from stellwerk.workspace.running import Ran
+
+MEASURED = 3
+"""Metrics of a run in a list."""
 
 
 @click.command(cls=Command)
@@ -189,11 +193,24 @@ def _runs(found: tuple[Run, ...]) -> Table:
                 state("cached" if one.cached else one.status),
                 words.moment(one.started_at),
                 words.took(_seconds(one)),
-                words.pairs(one.metrics) or one.error.partition("\n")[0],
+                _measured(one.metrics) or _beginning(one.error),
             )
             for one in found
         ),
     )
+
+
+def _measured(metrics: Mapping[str, float]) -> str:
+    """The first of what was measured of the model; what the machine did is on the run's own page."""
+    shown = {key: value for key, value in metrics.items() if not key.startswith("system/")}
+    more = len(shown) - MEASURED
+    return words.pairs(dict(list(shown.items())[:MEASURED])) + (f"  and {more} more" if more > 0 else "")
+
+
+def _beginning(error: str) -> str:
+    """How an error begins."""
+    first = error.partition("\n")[0]
+    return first if len(first) <= 60 else first[:59] + "…"
 
 
 def _seconds(run: Run) -> float:

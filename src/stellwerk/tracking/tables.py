@@ -8,16 +8,17 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
 from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
 from stellwerk.ledger.ports import Book, Reader
-from stellwerk.tracking import experiments, rules
+from stellwerk.store.ports import Blobs
+from stellwerk.tracking import experiments, rules, surroundings
 from stellwerk.tracking.model import Latest, Run
 from stellwerk.tracking.ports import Finder, Points
 from stellwerk.tracking.shelves import EXPERIMENTS, RUNS
+from stellwerk.tracking.surroundings import Surroundings
 
 Number = float | Literal["NaN", "Infinity", "-Infinity"]
 """A metric's value, in a form that JSON has."""
@@ -140,15 +141,20 @@ class Compared:
     params: dict[str, str]
     tags: dict[str, str]
     metrics: tuple[Standing, ...]
-    digests: dict[str, Digest]
-    """Of code, environment and inputs, by name."""
+    code: dict[str, str]
+    """Its digest, commit and source, as far as they are known."""
+    environment: dict[str, str]
+    """Packages and their versions, as the run, its lock or a model that it made says."""
+    data: dict[str, str]
+    """Digests of what it read, and what it says of that: rows, and the types of columns."""
 
 
 class Tables:
     """Lists, tables and comparisons of one workspace's runs."""
 
-    def __init__(self, book: Book, finder: Finder, points: Points, cells: Cells) -> None:
+    def __init__(self, book: Book, finder: Finder, points: Points, cells: Cells, blobs: Blobs) -> None:
         self._book, self._finder, self._points, self._cells = book, finder, points, cells
+        self._around = Surroundings(blobs)
 
     def experiments(self, *, deleted: bool = False) -> list[ExperimentLine]:
         """Experiments with how many runs they have, those in which something ran last before the others."""
@@ -237,7 +243,8 @@ class Tables:
             names = {experiments.DEFAULT: experiments.DEFAULT_NAME}
             names |= {one.id: one.name for one in EXPERIMENTS.select(reader)}
             stand = self._points.latest(reader, list(known))
-        return [_compared(known[run], stand.get(run, ()), names) for run in wanted if run in known]
+            around = self._around.environments(reader, list(known.values()))
+        return [_compared(known[run], stand.get(run, ()), around[run], names) for run in wanted if run in known]
 
     def _find(
         self,
@@ -335,9 +342,9 @@ def _row(run: str, found: Mapping[Subject, Cell], subjects: Sequence[Subject]) -
     )
 
 
-def _compared(run: Run, metrics: Sequence[Latest], names: Mapping[str, str]) -> Compared:
-    digests: dict[str, Any] = {"code": run.code, "environment": run.environment}
-    digests |= {f"input {name}": digest for name, digest in run.inputs.items()}
+def _compared(
+    run: Run, metrics: Sequence[Latest], environment: Mapping[str, str], names: Mapping[str, str]
+) -> Compared:
     return Compared(
         id=run.id,
         name=run.name,
@@ -348,7 +355,9 @@ def _compared(run: Run, metrics: Sequence[Latest], names: Mapping[str, str]) -> 
         params={key: rules.spelled(value) for key, value in run.params.items()},
         tags=dict(run.tags),
         metrics=tuple(map(standing, metrics)),
-        digests={name: digest for name, digest in digests.items() if digest is not None},
+        code=surroundings.code(run),
+        environment={**({"lock": run.environment} if run.environment else {}), **environment},
+        data=surroundings.data(run),
     )
 
 

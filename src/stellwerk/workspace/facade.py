@@ -27,7 +27,7 @@ from stellwerk.store.scrubbing import Scrub
 from stellwerk.store.working.model import CheckedOut, Progress, silent
 from stellwerk.tracking.curves import Axis, Curve
 from stellwerk.tracking.model import Run
-from stellwerk.tracking.tables import ExperimentLine, RunTable
+from stellwerk.tracking.tables import Compared, ExperimentLine, RunTable
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.calls import Operation
 from stellwerk.workspace.checking import BookReport
@@ -454,6 +454,10 @@ class Workspace:
         """
         asked = {"runs": tuple(runs), "keys": tuple(keys)}
         return _call(self._caller, ops.curves_of_runs, **asked, points=points, axis=axis, smooth=smooth)
+
+    def compare_runs(self, *runs: str) -> tuple[Compared, ...]:
+        """Everything that up to 1,000 runs logged, with the code, packages and data they ran with."""
+        return _call(self._caller, ops.compare_runs, runs=runs)
 
     def declare(self, endpoint: EndpointSpec) -> EndpointSpec:
         """Make an endpoint's declaration known."""

@@ -124,7 +124,7 @@ class Rooms:
         self.evaluations = Evaluations(self.book, self.clock)
         self.scorers = Scorers(self.book, self.clock)
         cells = SqlCells()
-        self.tables = Tables(self.book, finder, points, cells)
+        self.tables = Tables(self.book, finder, points, cells, self.blobs)
         self.curves = Curves(self.book, self.blobs, points, cells)
         self.datasets = Datasets(self.book, self.blobs, self.clock)
         self.foreign = ForeignDigests(self.book, self.blobs)

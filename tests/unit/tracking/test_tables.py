@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.tracking.adapters.cells import SqlCells
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.artifacts import Artifacts
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
-from stellwerk.tracking.model import Point
+from stellwerk.tracking.logged import LoggedModels
+from stellwerk.tracking.model import CONTEXT_TAG, DatasetUse, ModelUse, Point
 from stellwerk.tracking.service import Runs
 from stellwerk.tracking.tables import Tables, column, spelled
 
@@ -30,10 +33,14 @@ class Desk:
 
     def __post_init__(self) -> None:
         finder, points = SqlFinder(), SqlPoints()
-        self.log = Logbook(self.book, MemoryBlobs(), self.clock, finder, points)
+        blobs = MemoryBlobs()
+        self.log = Logbook(self.book, blobs, self.clock, finder, points)
+        self.artifacts = Artifacts(self.book, blobs, self.clock)
         self.experiments = Experiments(self.book, self.clock)
         self.runs = Runs(self.book, self.clock, finder, points)
-        self.tables = Tables(self.book, finder, points, SqlCells())
+        self.tables = Tables(self.book, finder, points, SqlCells(), blobs)
+        self.models = LoggedModels(self.book, self.clock)
+        self.blobs = blobs
 
     def run(self, experiment: str, name: str, auc: float, depth: str = "6", **tags: str) -> str:
         """A run that logged a little."""
@@ -151,3 +158,73 @@ def test_a_comparison_has_everything_that_was_logged(desk: Desk) -> None:
     assert [{"depth": "6"}, {"depth": "6"}, {"n": "[1, 2]"}] == [one.params for one in found]
     with pytest.raises(Invalid):
         desk.tables.compare([str(index) for index in range(1001)])
+
+
+def write(desk: Desk, path: str, text: str) -> None:
+    """A file in the tree of artifacts."""
+    desk.artifacts.log(path, desk.blobs.put(text.encode()))
+
+
+def test_a_comparison_tells_packages(desk: Desk) -> None:
+    """From the files of a model that the run logged, of a folder that older clients name, or of its own."""
+    home = desk.experiments.create("churn").id
+    history = json.dumps([{"artifact_path": "tree", "run_id": "x"}, {"artifact_path": "../x"}, {}, 7])
+    old, own, made, bare = (
+        desk.log.create(home, name=name, tags=[("mlflow.log-model.history", history)] if name == "old" else []).run.id
+        for name in ("old", "own", "made", "bare")
+    )
+    write(desk, f"{home}/{old}/artifacts/tree/requirements.txt", "numpy==1.26.4\n")
+    write(desk, f"{home}/{old}/artifacts/tree/python_env.yaml", "python: 3.11.7\n")
+    write(desk, f"{home}/{own}/artifacts/conda.yaml", "dependencies:\n- numpy=2.1.0\n")
+    model = desk.models.create(experiment=home, name="tree", source_run=made)
+    desk.log.use(made, models=[ModelUse(model=model.id, role="made")])
+    write(desk, f"{model.home.removeprefix('mlflow-artifacts:/')}/requirements.txt", "numpy==2.2.0\n")
+
+    found = {run.id: run.environment for run in desk.tables.compare([old, own, made, bare])}
+    assert {
+        old: {"numpy": "1.26.4", "python": "3.11.7"},
+        own: {"numpy": "2.1.0"},
+        made: {"numpy": "2.2.0"},
+        bare: {},
+    } == found
+
+
+def test_a_comparison_tells_code_and_data(desk: Desk) -> None:
+    """Commit and source by their tags; datasets by their digests, rows and columns, as far as they say them."""
+    home = desk.experiments.create("churn").id
+    tags = [("mlflow.source.name", "fit.py"), ("mlflow.source.git.commit", "f" * 40)]
+    run = desk.log.create(home, name="fit", tags=tags).run.id
+    columns = [{"name": "age", "type": "long"}, {"name": "x", "type": "double", "required": False}]
+    schema = json.dumps({"mlflow_colspec": columns})
+    said = {"source_type": "code", "source": "{}"}
+    people = DatasetUse(
+        name="people",
+        digest="abc",
+        schema=schema,
+        profile='{"num_rows": 426}',
+        tags={CONTEXT_TAG: "training"},
+        **said,
+    )
+    odd = DatasetUse(name="odd", digest="def", schema="[[[", profile='{"num_rows": "many"}', **said)
+    desk.log.use(run, datasets=[people, odd])
+
+    (found,) = desk.tables.compare([run])
+    assert {"source": "fit.py", "commit": "f" * 40} == found.code
+    assert {
+        "people (training)": "abc",
+        "people (training): rows": "426",
+        "people (training): columns": "2",
+        "people (training): column age": "long",
+        "people (training): column x": "double, optional",
+        "odd": "def",
+    } == found.data
+
+
+def test_a_missing_file_of_an_environment_does_not_stop_a_comparison(desk: Desk) -> None:
+    """What cannot be read is left out; `fsck` tells of it."""
+    home = desk.experiments.create("churn").id
+    run = desk.log.create(home, name="fit").run.id
+    write(desk, f"{home}/{run}/artifacts/requirements.txt", "numpy==2.1.0\n")
+    desk.blobs.remove([desk.blobs.put(b"numpy==2.1.0\n")])
+
+    assert [{}] == [one.environment for one in desk.tables.compare([run])]

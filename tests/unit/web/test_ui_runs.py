@@ -354,7 +354,8 @@ def test_parameters_that_are_numbers_are_axes_of_numbers() -> None:
     runs = [
         comparing.Compared(
             id=str(index), name="", status="", experiment="", started_at=START,
-            seconds=None, params={"n": str(index), "kind": "ab"[index % 2]}, tags={}, metrics=(), digests={},
+            seconds=None, params={"n": str(index), "kind": "ab"[index % 2]}, tags={}, metrics=(), code={},
+            environment={}, data={},
         )
         for index in range(4)
     ]  # fmt: skip
@@ -392,3 +393,28 @@ def test_a_listing_tells_numbers_from_texts() -> None:
 def test_a_chart_of_nothing_is_none() -> None:
     """No points, no chart."""
     assert lines.chart("loss", [], names={}, tones={}) is None
+
+
+def test_a_comparison_shows_code_packages_and_data(site: TestClient, rooms: Rooms) -> None:
+    """Only what differs at first; what is the same on demand."""
+    home = rooms.experiments.create("surroundings").id
+    made = []
+    for index in range(2):
+        run = rooms.logbook.create(home, name=f"fit {index}", tags=[("mlflow.source.git.commit", f"c{index}")]).run.id
+        use = DatasetUse(
+            name="people", digest=f"d{index}", source_type="code", source="{}", profile='{"num_rows": 9}'
+        )
+        rooms.logbook.use(run, datasets=[use])
+        lines = f"numpy==2.{index}.0\npolars==1.9\n".encode()
+        rooms.artifacts.log(f"{home}/{run}/artifacts/requirements.txt", rooms.blobs.put(lines))
+        made.append(run)
+    address = f"/compare?run={made[0]}&run={made[1]}"
+
+    shown = text(site.get(address).text)
+    assert "commit c0 c1" in shown
+    assert "numpy 2.0.0 2.1.0" in shown
+    assert "people d0 d1" in shown
+    assert "polars" not in shown
+    whole = text(site.get(f"{address}&all=1").text)
+    assert "polars 1.9 1.9" in whole
+    assert "people: rows 9 9" in whole

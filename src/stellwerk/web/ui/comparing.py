@@ -15,7 +15,16 @@ SIDE_BY_SIDE = 12
 AXES = 8
 """So many axes parallel coordinates have where nobody chose."""
 MAX_AXES = 20
-KINDS = {"params": "Parameters", "metrics": "Metrics", "tags": "Tags", "digests": "Code, environment and data"}
+KINDS = {
+    "params": "Parameters",
+    "metrics": "Metrics",
+    "code": "Code",
+    "environment": "Environment",
+    "data": "Data",
+    "tags": "Tags",
+}
+SYSTEM = "metrics.system/"
+"""How metrics of the machine begin."""
 SHADES = 6
 """Of the colours from the least to the largest value of the last axis."""
 
@@ -121,13 +130,21 @@ def quantities(runs: Sequence[Compared]) -> dict[str, Quantity]:
 
 
 def differences(
-    runs: Sequence[Compared], found: Mapping[str, Quantity], *, everything: bool = False
+    runs: Sequence[Compared],
+    found: Mapping[str, Quantity],
+    *,
+    everything: bool = False,
+    beside: int = SIDE_BY_SIDE,
 ) -> tuple[Group, ...]:
-    """What differs between runs, or everything; tags that only Stellwerk and MLflow read are left out."""
+    """What differs between runs, or everything; tags that only Stellwerk and MLflow read are left out.
+
+    Args:
+        beside: So many runs at most stand beside each other.
+    """
     groups = []
     for kind, title in KINDS.items():
         lines = [
-            _difference(name, quantity, runs)
+            _difference(name, quantity, runs, beside)
             for name, quantity in found.items()
             if name.startswith(f"{kind}.") and not name.startswith("tags.mlflow.")
         ]
@@ -138,12 +155,13 @@ def differences(
 
 
 def suggested(found: Mapping[str, Quantity]) -> list[str]:
-    """Axes to begin with: parameters that differ, and then metrics."""
+    """Axes to begin with: parameters that differ, and then metrics; what the machine did only where nothing else is."""
     differing = [name for name, quantity in found.items() if len(set(quantity.values())) > 1]
+    differing = [name for name in differing if not name.startswith(SYSTEM)] or differing
     params = [name for name in differing if name.startswith("params.") and _drawable(found[name])]
     metrics = sorted(
         (name for name in differing if name.startswith("metrics.")),
-        key=lambda name: ("system" in name, -len(found[name])),
+        key=lambda name: -len(found[name]),
     )
     few = params[: max(AXES // 2, AXES - len(metrics))]
     return few + metrics[: AXES - len(few)]
@@ -271,11 +289,11 @@ def _places(quantity: Quantity) -> tuple[dict[str, float], tuple[Mark, ...]]:
     return {run: at[str(value)] for run, value in quantity.items()}, marks
 
 
-def _difference(name: str, quantity: Quantity, runs: Sequence[Compared]) -> Difference:
+def _difference(name: str, quantity: Quantity, runs: Sequence[Compared], beside: int) -> Difference:
     values = [quantity.get(run.id) for run in runs]
     numeric = all(value is None or isinstance(value, float | int) for value in values) or name.startswith("metrics.")
     same = len({str(value) for value in values}) == 1
-    side_by_side = len(runs) <= SIDE_BY_SIDE
+    side_by_side = len(runs) <= beside
     cells: tuple[str, ...] = ()
     if side_by_side:
         cells = tuple(
