@@ -30,11 +30,6 @@ class Arrivals:
                 if not self._waiting[trace]:
                     del self._waiting[trace]
 
-    def waiting(self, trace: str) -> int:
-        """How many wait for spans of a trace."""
-        with self._lock:
-            return len(self._waiting.get(trace, ()))
-
     def announce(self, traces: Iterable[str]) -> None:
         """Say that spans of traces are here."""
         with self._lock:

@@ -6,8 +6,10 @@ import gzip
 import json
 import struct
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Semaphore
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +18,7 @@ import urllib3
 
 from stellwerk.core.errors import Invalid
 from stellwerk.testing import worlds
+from stellwerk.tracking.arrivals import Arrivals
 from stellwerk.web.doors.mlflow import otlp, traces
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.settings import Settings
@@ -46,7 +49,7 @@ def ask(url: str) -> Any:
         if body is not None:
             options = {"body": json.dumps(body), "headers": {"content-type": JSON}}
         answer = urllib3.request(
-            method, f"{url}/api/{path}?{urlencode(fields, doseq=True)}", retries=False, **options
+            method, f"{url}/api/{path}?{urlencode(fields, doseq=True)}", retries=False, timeout=60, **options
         )
         return answer.status, json.loads(answer.data) if answer.data else None
 
@@ -61,7 +64,7 @@ def home(rooms: Rooms) -> str:
 def send(url: str, body: bytes, kind: str = PROTOBUF, home: str = "0", **headers: str) -> urllib3.BaseHTTPResponse:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     named = {"content-type": kind, "x-mlflow-experiment-id": home, **named}
-    return urllib3.request("POST", f"{url}/v1/traces", body=body, headers=named, retries=False)
+    return urllib3.request("POST", f"{url}/v1/traces", body=body, headers=named, retries=False, timeout=60)
 
 
 def part(number: int, data: bytes) -> bytes:
@@ -244,32 +247,44 @@ def test_a_trace_whose_spans_are_not_here_is_not_half_shown(ask: Any, url: str, 
     assert [] == ask("GET", "3.0/mlflow/traces/batchGet", trace_ids=identity(40))[1]["traces"]
 
 
-def until_waiting(rooms: Rooms, number: int, asking: list[Future[Any]]) -> None:
-    """Returns when all of them wait for spans of a trace, or one has its answer."""
-    while rooms.collector.arrivals.waiting(identity(number)) < len(asking) and not any(map(Future.done, asking)):
-        pass
+class Counted(Arrivals):
+    """Says when somebody begins to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = Semaphore(0)
+
+    @contextmanager
+    def awaited(self, trace: str, tell: Callable[[], object]) -> Iterator[None]:
+        with super().awaited(trace, tell):
+            self.begun.release()
+            yield
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow this machine is, spans come before time is up."""
-    monkeypatch.setattr(traces, "PATIENCE", 300.0)
-    monkeypatch.setattr(traces, "ON_THEIR_WAY", 300.0)
+def waiting(monkeypatch: pytest.MonkeyPatch, rooms: Rooms) -> Semaphore:
+    """Who waits; and however slow this machine is, spans come before time is up."""
+    monkeypatch.setattr(traces, "PATIENCE", 60.0)
+    monkeypatch.setattr(traces, "ON_THEIR_WAY", 60.0)
+    counted = Counted()
+    monkeypatch.setattr(rooms.collector, "arrivals", counted)
+    return counted.begun
 
 
-@pytest.mark.usefixtures("patient")
-def test_whoever_asks_too_early_is_answered_when_the_spans_come(ask: Any, url: str, home: str, rooms: Rooms) -> None:
+def test_whoever_asks_too_early_is_answered_when_the_spans_come(
+    ask: Any, url: str, home: str, waiting: Semaphore
+) -> None:
     """A client that sends spans from another thread, and asks for the trace or tells of it at the same time."""
     sizes = {"mlflow.trace.sizeStats": '{"num_spans": 2}'}
     with ThreadPoolExecutor() as clients:
         telling = clients.submit(
             ask, "POST", "3.0/mlflow/traces", {"trace": {"trace_info": info(41, home, trace_metadata=sizes)}}
         )
-        until_waiting(rooms, 41, [telling])
+        assert waiting.acquire(timeout=60)
         send(url, request(span(41, 1)), home=home)
         told = telling.result()[1]["trace"]["trace_info"]
         asking = clients.submit(ask, "GET", "3.0/mlflow/traces/get", trace_id=identity(41))
-        until_waiting(rooms, 41, [asking])
+        assert waiting.acquire(timeout=60)
         send(url, request(span(41, 2, parent=1)), home=home)
         status, answer = asking.result()
 
@@ -277,15 +292,14 @@ def test_whoever_asks_too_early_is_answered_when_the_spans_come(ask: Any, url: s
     assert (200, 2) == (status, len(answer["trace"]["spans"]))
 
 
-@pytest.mark.usefixtures("patient")
-def test_waiting_holds_no_thread(ask: Any, url: str, home: str, rooms: Rooms) -> None:
+def test_waiting_holds_no_thread(ask: Any, url: str, home: str, waiting: Semaphore) -> None:
     """More clients wait than there are threads, and others are answered meanwhile."""
     sizes = {"mlflow.trace.sizeStats": '{"num_spans": 2}'}
     ask("POST", "3.0/mlflow/traces", {"trace": {"trace_info": info(42, home, trace_metadata=sizes)}})
     send(url, request(span(42, 1)), home=home)
     with ThreadPoolExecutor(60) as clients:
         asking = [clients.submit(ask, "GET", "3.0/mlflow/traces/get", trace_id=identity(42)) for _ in range(60)]
-        until_waiting(rooms, 42, asking)
+        assert all(waiting.acquire(timeout=60) for _ in asking)
         send(url, request(span(42, 2, parent=1)), home=home)
         answers = [one.result()[0] for one in asking]
 
