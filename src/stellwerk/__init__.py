@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stellwerk._version import __version__
 
 if TYPE_CHECKING:
+    from stellwerk import integrations
     from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound, Refused, StellwerkError, Unavailable
     from stellwerk.features.rules import asof
     from stellwerk.models.tabular import TabularModel as Model
@@ -42,6 +43,7 @@ _EXPORTS = {
     "evaluate": "stellwerk.pipelines.authoring:evaluate",
     "fit": "stellwerk.workspace.fitting:fit",
     "gate": "stellwerk.pipelines.authoring:gate",
+    "integrations": "stellwerk.integrations",
     "log": "stellwerk.workspace.telling:log",
     "pipeline": "stellwerk.pipelines.authoring:pipeline",
     "run": "stellwerk.workspace.telling:run",
@@ -54,7 +56,8 @@ def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'stellwerk' has no attribute {name!r}")
     module, _, attribute = _EXPORTS[name].partition(":")
-    value = getattr(importlib.import_module(module), attribute)
+    value = importlib.import_module(module)
+    value = getattr(value, attribute) if attribute else value
     globals()[name] = value
     return value
 
@@ -85,6 +88,7 @@ __all__ = [
     "evaluate",
     "fit",
     "gate",
+    "integrations",
     "log",
     "pipeline",
     "run",

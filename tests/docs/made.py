@@ -142,11 +142,17 @@ def facade_reference() -> str:
     ):
         lines += ["", f"## {title}", "", _first(kind), ""]
         for name, function in vars(kind).items():
-            if name.startswith("_") or not inspect.isfunction(function):
-                continue
-            lines += [f"### `{prefix}.{name}`", "", "```text", f"{prefix}.{name}{_signature(function)}", "```", ""]
-            lines += [inspect.cleandoc(function.__doc__ or "").replace("\n\nRaises:\n", "\n\nRaises:\n\n"), ""]
+            if not name.startswith("_") and inspect.isfunction(function):
+                lines += _function(f"{prefix}.{name}", function)
+    lines += ["", "## Frameworks", "", _first(stellwerk.integrations), ""]
+    for name in stellwerk.integrations.__all__:
+        lines += _function(f"sw.integrations.{name}", getattr(stellwerk.integrations, name))
     return _bulleted("\n".join(lines)).rstrip() + "\n\n"
+
+
+def _function(name: str, function: Callable[..., Any]) -> Iterator[str]:
+    yield from (f"### `{name}`", "", "```text", f"{name}{_signature(function)}", "```", "")
+    yield from (inspect.cleandoc(function.__doc__ or "").replace("\n\nRaises:\n", "\n\nRaises:\n\n"), "")
 
 
 def _bulleted(text: str) -> str:

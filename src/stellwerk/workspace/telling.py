@@ -80,6 +80,7 @@ class ActiveRun:
         self._box = Outbox(outbox or _home(place) / OUTBOX, self.id)
         self._queue: deque[tuple[str, float, int, int]] = deque()
         self._said: deque[dict[str, Any]] = deque()
+        self.given: dict[str, str] = {}
         self._step = -1
         self._turn, self._wake, self._closing = threading.Lock(), threading.Event(), threading.Event()
         self._kept = 0
@@ -131,6 +132,7 @@ class ActiveRun:
         said = {key: rules.spelled(value) for key, value in params.items()}
         rules.check_params(tuple(said.items()))
         self._said.append({"kind": "log", "params": said})
+        self.given.update(said)
 
     def tag(self, **tags: str) -> None:
         """Attach words to the run."""
@@ -139,7 +141,7 @@ class ActiveRun:
 
     def flush(self) -> None:
         """Return when everything that was logged is durable on this machine. Raises `Unavailable` where it cannot be."""
-        if self._process == os.getpid():
+        if self.here:
             self._keep()
 
     def finish(self, status: Status = "finished", *, seconds: float = CLOSE_SECONDS) -> bool:
@@ -148,7 +150,7 @@ class ActiveRun:
         Args:
             seconds: How long to wait for the workspace.
         """
-        if self._ended or self._process != os.getpid():
+        if self._ended or not self.here:
             return False
         if self._sampler:
             self._sampler.stop()
@@ -173,6 +175,11 @@ class ActiveRun:
                 self.id, self._box.acknowledged, self._kept + 1, self._problem or "it did not answer in time",
             )  # fmt: skip
         return done and not self._rejected
+
+    @property
+    def here(self) -> bool:
+        """Whether this process logs it, and not the one that it was forked off."""
+        return self._process == os.getpid()
 
     def __enter__(self) -> ActiveRun:
         _ACTIVE.append(self)
@@ -369,8 +376,18 @@ def _machine(*, asked: bool) -> Machine | None:
 def log(metrics: Mapping[str, float] | None = None, /, *, step: int | None = None, **more: float) -> None:
     """Log values of metrics to the innermost run that a `with` statement has begun. Raises `Invalid` outside of one."""
     if not _ACTIVE:
-        raise Invalid("there is no run to log to", code="no-run", hint='with stellwerk.run("name"): … begins one')
+        raise no_run()
     _ACTIVE[-1].log(metrics, step=step, **more)
+
+
+def active() -> ActiveRun | None:
+    """The innermost run that a `with` statement of this process has begun."""
+    return next((run for run in reversed(_ACTIVE) if run.here), None)
+
+
+def no_run() -> Invalid:
+    """What is raised where a run is needed and none has begun."""
+    return Invalid("there is no run to log to", code="no-run", hint='with stellwerk.run("name"): … begins one')
 
 
 def send(place: str | Path = ".", *, outbox: Path | None = None) -> dict[str, int]:
