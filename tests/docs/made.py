@@ -29,6 +29,7 @@ from stellwerk.serving.model import LIMITS, Limits
 from stellwerk.web.doors import mlflow
 from stellwerk.web.routing import OPEN, matrix
 from stellwerk.workspace import facade, settings
+from stellwerk.workspace.nouns import data, models
 from stellwerk.workspace import operations as _operations  # noqa: F401  # fills the table
 from stellwerk.workspace.calls import OPERATIONS
 
@@ -137,8 +138,8 @@ def facade_reference() -> str:
     lines += table(("name", "what it is"), rows).splitlines()
     for title, kind, prefix in (
         ("Workspace", facade.Workspace, "workspace"),
-        ("Datasets", facade.Data, "workspace.data"),
-        ("Models", facade.Models, "workspace.models"),
+        ("Datasets", data.Data, "workspace.data"),
+        ("Models", models.Models, "workspace.models"),
     ):
         lines += ["", f"## {title}", "", _first(kind), ""]
         for name, function in vars(kind).items():

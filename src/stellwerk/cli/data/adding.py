@@ -135,7 +135,7 @@ _BY_ITSELF = click.core.ParameterSource.DEFAULT
 
 def _is_table(data: object, dataset: str) -> bool:
     """Whether a dataset of this name holds a table already."""
-    from stellwerk.workspace.facade import Data
+    from stellwerk.workspace.nouns.data import Data
 
     if not dataset or not isinstance(data, Data):
         return False

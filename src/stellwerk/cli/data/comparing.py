@@ -18,7 +18,7 @@ from stellwerk.data.model import TableDiff
 from stellwerk.workspace.files import FilesDiff, parse_reference
 
 if TYPE_CHECKING:
-    from stellwerk.workspace.facade import Data
+    from stellwerk.workspace.nouns.data import Data
 
 
 @click.command(cls=Command)

@@ -1,0 +1,1 @@
+"""What hangs on a `Workspace` in Python: a class for each noun."""

@@ -1,0 +1,16 @@
+"""How every method of the Python API asks: an operation by name, here or over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from stellwerk.workspace.calls import Operation
+from stellwerk.workspace.ports import Caller
+
+R = TypeVar("R")
+
+
+def call(caller: Caller, operation: Operation[..., R], **arguments: Any) -> R:
+    """The answer of an operation, of the type that it declares."""
+    answer: R = caller.call(operation, arguments)
+    return answer
