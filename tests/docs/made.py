@@ -29,9 +29,9 @@ from stellwerk.serving.model import LIMITS, Limits
 from stellwerk.web.doors import mlflow
 from stellwerk.web.routing import OPEN, matrix
 from stellwerk.workspace import facade, settings
-from stellwerk.workspace.nouns import data, models
 from stellwerk.workspace import operations as _operations  # noqa: F401  # fills the table
 from stellwerk.workspace.calls import OPERATIONS
+from stellwerk.workspace.nouns import data, models
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

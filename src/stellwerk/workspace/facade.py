@@ -121,7 +121,7 @@ class Workspace:
 
     def compare_runs(self, *runs: str) -> tuple[Compared, ...]:
         """Everything that up to 1,000 runs logged, with the code, packages and data they ran with."""
-        return _call(self._caller, ops.compare_runs, runs=runs)
+        return call(self._caller, ops.compare_runs, runs=runs)
 
     def declare(self, endpoint: EndpointSpec) -> EndpointSpec:
         """Make an endpoint's declaration known."""
