@@ -22,7 +22,7 @@ def mlflow() -> None:
     \b
     Example:
       stellwerk mlflow import mlflow.db
-      stellwerk mlflow export http://127.0.0.1:5000
+      stellwerk mlflow export mlruns
     """
 
 
@@ -62,31 +62,33 @@ def import_(session: Session, source: str, artifacts: Path | None) -> None:
 
 
 @mlflow.command()
-@click.argument("url", metavar="URL")
+@click.argument("target", metavar="FOLDER|URL")
 @click.option("--experiment", default="", metavar="NAME", help="Only this experiment, without registered models.")
 @click.pass_obj
-def export(session: Session, url: str, experiment: str) -> None:
-    """Send experiments, runs, logged and registered models to a running server of MLflow.
+def export(session: Session, target: str, experiment: str) -> None:
+    """Give experiments, runs, logged and registered models to MLflow: into a folder, or to a running server.
 
-    The server gives ids of its own; the tags stellwerk.run_id, stellwerk.model_id and stellwerk.version say what
-    something was here. What was sent before is skipped, and files go through the server to where it keeps artifacts.
-    What is in the bin stays here.
+    Into a folder (mlruns) everything comes with the ids, times and numbers that it has here; MLflow opens it by
+    `mlflow.set_tracking_uri("file:/…/mlruns")`. A server gives ids of its own; there the tags stellwerk.run_id,
+    stellwerk.model_id and stellwerk.version say what something was here, and files go through the server to where it
+    keeps artifacts. What is there already is skipped and never changed. What is in the bin stays here.
 
     \b
     Example:
+      stellwerk mlflow export mlruns
       stellwerk mlflow export http://127.0.0.1:5000
-      stellwerk mlflow export http://127.0.0.1:5000 --experiment flights
+      stellwerk mlflow export mlruns --experiment flights
     """
     from stellwerk.workspace.mlflow.exporting import export_tracker
-    from stellwerk.workspace.trackers import open_target
+    from stellwerk.workspace.mlflow.exporting_files import export_folder
+    from stellwerk.workspace.trackers import is_url, open_target
 
-    with (
-        session.rooms() as rooms,
-        closing(open_target(url)) as opened,
-        session.screen.progress() as lines,
-        Phases(lines) as say,
-    ):
-        done = export_tracker(rooms, opened, experiment=experiment, say=say)
-    blocks = counts(done.made, done.known, "sent", "there before")
+    with session.rooms() as rooms, session.screen.progress() as lines, Phases(lines) as say:
+        if is_url(target):
+            with closing(open_target(target)) as opened:
+                done = export_tracker(rooms, opened, experiment=experiment, say=say)
+        else:
+            done = export_folder(rooms, Path(target), experiment=experiment, say=say)
+    blocks = counts(done.made, done.known, "new", "there before")
     fact = dim(f"{done.made.get('bytes', 0):,} bytes of artifacts, in {words.took(done.seconds)}")
     session.screen.show(done, *blocks, fact, *problems(done.problems))

@@ -10,6 +10,7 @@ from stellwerk.workspace.mlflow.folders import Places
 from stellwerk.workspace.mlflow.model import Source, Target
 
 DATABASE = "mlflow.db"
+_SERVERS = ("http://", "https://")
 _FOLDERS = ("mlartifacts", "mlruns")
 
 
@@ -22,7 +23,7 @@ def open_source(place: str, artifacts: Path | None = None) -> Source:
     """
     if artifacts is not None and not artifacts.is_dir():
         raise NotFound(f"there is no folder {str(artifacts)!r}", code="no-such-folder", hint="check --artifacts")
-    if place.startswith(("http://", "https://")):
+    if place.startswith(_SERVERS):
         from stellwerk.workspace.adapters.mlflow_http import ServerSource
 
         return ServerSource(place)
@@ -64,9 +65,14 @@ def open_wandb(place: str, allowed: Sequence[Path] = ()) -> Source:
     return source
 
 
+def is_url(place: str) -> bool:
+    """Whether a text is the address of a server rather than a path."""
+    return "://" in place
+
+
 def open_target(url: str) -> Target:
     """A server to write to, which the caller closes. Raises `Invalid` (`usage`) for what is no address of one."""
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(_SERVERS):
         raise Invalid(
             f"{url!r} is no address of a server", code="usage", hint="stellwerk mlflow export http://host:5000"
         )

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from stellwerk.access.rules import require
 from stellwerk.core.clock import monotonic
@@ -19,10 +18,10 @@ from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger import documents
 from stellwerk.models.model import ModelVersion
 from stellwerk.tracking import rules
-from stellwerk.tracking.experiments import DEFAULT
 from stellwerk.tracking.logbook import NAME_TAG, PARENT_TAG, Found
 from stellwerk.tracking.logged import LoggedModel
-from stellwerk.tracking.model import OPEN, Experiment, Point, Run
+from stellwerk.tracking.model import OPEN, Experiment, Run
+from stellwerk.workspace.mlflow import giving
 from stellwerk.workspace.mlflow.model import Problem, Target, TrackerExport
 from stellwerk.workspace.rooms import Rooms
 
@@ -30,15 +29,7 @@ Say = Callable[[str], None]
 RUN_TAG, MODEL_TAG, VERSION_TAG = "stellwerk.run_id", "stellwerk.model_id", "stellwerk.version"
 DONE_TAG = "stellwerk.exported"
 """On what was sent whole; without it an export was broken off, or the run went on."""
-PAGE, METRICS, PAIRS = 1000, 1000, 100
-_OURS = "mlflow-artifacts:/"
-_STATUS = {
-    "scheduled": "SCHEDULED",
-    "running": "RUNNING",
-    "finished": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-}
+METRICS, PAIRS = 1000, 100
 
 
 def export_tracker(rooms: Rooms, target: Target, *, experiment: str = "", say: Say | None = None) -> TrackerExport:
@@ -62,11 +53,8 @@ class _Export:
 
     def run(self, name: str) -> TrackerExport:
         began = monotonic()
-        chosen = [self.rooms.experiments.named(name)] if name else self._experiments()
-        for one in chosen:
-            runs = self._of(one)
-            if runs or one.id != DEFAULT:
-                self._experiment(one, runs)
+        for one, runs in giving.experiments(self.rooms, name):
+            self._experiment(one, runs)
         if not name:
             self.say("sending registered models")
             self._registered()
@@ -76,20 +64,6 @@ class _Export:
             problems=tuple(self.problems),
             seconds=round(monotonic() - began, 3),
         )
-
-    def _experiments(self) -> list[Experiment]:
-        found = self.rooms.experiments.search(limit=1_000_000)
-        return sorted(found, key=lambda one: (one.created_at, one.id))
-
-    def _of(self, experiment: Experiment) -> list[Found]:
-        """The runs of an experiment, those first that others are below."""
-        found: list[Found] = []
-        while some := self.rooms.logbook.search(
-            [experiment.id], order=["attributes.start_time"], limit=PAGE, offset=len(found)
-        ):
-            found += some
-        parents = {one.run.id: one.run.parent for one in found}
-        return sorted(found, key=lambda one: _depth(one.run.id, parents))
 
     def _experiment(self, experiment: Experiment, runs: Sequence[Found]) -> None:
         try:
@@ -141,13 +115,16 @@ class _Export:
             rows = [{"key": key, "value": value} for key, value in pairs.items()]
             for start in range(0, len(rows), PAIRS):
                 self._batch(identity, kind, rows[start : start + PAIRS], where)
-        points = list(self._points(found))
+        points = [
+            {"key": one.key, "value": _number(one.value), "timestamp": one.at, "step": one.step}
+            for one in giving.points_of(self.rooms, found)
+        ]
         for start in range(0, len(points), METRICS):
             self._batch(identity, "metrics", points[start : start + METRICS], where)
         self.made["points"] += len(points)
         place = self.target.ask("runs/get", {"run_id": identity})["run"]["info"].get("artifact_uri", "")
         whole = self._files(rules.artifacts_of(run), str(place), where)
-        status: dict[str, Any] = {"run_id": identity, "status": _STATUS[run.status]}
+        status: dict[str, Any] = {"run_id": identity, "status": giving.STATUS[run.status]}
         if run.ended_at is not None:
             status["end_time"] = rules.milliseconds(run.ended_at)
         self.target.tell("runs/update", status)
@@ -165,13 +142,6 @@ class _Export:
                 return
             for row in rows:
                 self._batch(run, kind, [row], where)
-
-    def _points(self, found: Found) -> Iterator[dict[str, Any]]:
-        for latest in found.metrics:
-            history = self.rooms.logbook.history(found.run.id, latest.key)
-            for point in history or [Point(latest.key, latest.value, latest.at, latest.step)]:
-                value = {"key": point.key, "value": _number(point.value), "timestamp": point.at, "step": point.step}
-                yield value
 
     def _links(self, run: Run) -> None:
         there = self.runs[run.id]
@@ -205,9 +175,7 @@ class _Export:
             self._problem("inputs", f"run {run.id}", "", refused.message)
 
     def _logged(self, experiment: Experiment, home: str) -> None:
-        found: list[LoggedModel] = []
-        while some := self.rooms.logged_models.search(among=[experiment.id], limit=PAGE, offset=len(found)):
-            found += some
+        found = giving.models_of(self.rooms, experiment)
         if not found:
             return
         before = {}
@@ -251,13 +219,13 @@ class _Export:
 
     def _files(self, here: str, there: str, where: str) -> bool:
         """Send a folder of artifacts; whether all of it is there now."""
-        top = _place(here)
-        files = list(self._walk(top)) if top else []
+        top = giving.place_of(here)
+        files = list(giving.files_below(self.rooms, top)) if top else []
         if not top:
             self._problem("artifact", where, "", "its artifacts are elsewhere and stay there")
         if not files:
             return True
-        goal = _place(there)
+        goal = giving.place_of(there)
         if not goal:
             self._problem("artifact", where, "", "the server takes no artifacts: start it with --serve-artifacts")
             return False
@@ -273,24 +241,10 @@ class _Export:
                 self.made["bytes"] += size
         return whole
 
-    def _walk(self, top: str) -> Iterator[tuple[str, Any, int]]:
-        waiting = [""]
-        while waiting:
-            inner = waiting.pop()
-            for one in self.rooms.artifacts.list(f"{top}/{inner}".rstrip("/")):
-                path = f"{inner}/{one.name}".lstrip("/")
-                if one.digest is None:
-                    waiting.append(path)
-                else:
-                    yield path, one.digest, one.size
-
     # Registered models
 
     def _registered(self) -> None:
-        pages: list[Any] = []
-        for where in ("", "tags.`mlflow.prompt.is_prompt` = 'true'"):
-            pages += self.rooms.catalogue.search_models(where, limit=1_000_000)
-        for page in pages:
+        for page in giving.pages(self.rooms):
             name = page.model.name
             try:
                 there = self.target.ask("registered-models/get", {"name": name})["registered_model"]
@@ -310,7 +264,7 @@ class _Export:
     def _versions(self, name: str, prompt: bool) -> dict[int, str]:
         """By the number of a version here, its number there."""
         numbers: dict[int, str] = {}
-        where = f"name = '{name}'" + (" AND tags.`mlflow.prompt.is_prompt` = 'true'" if prompt else "")
+        where = f"name = '{name}'" + (f" AND {giving.PROMPTS}" if prompt else "")
         if "'" in name:
             self._problem("model", f"model {name}", name, "its name cannot be asked for there")
             return numbers
@@ -352,13 +306,17 @@ class _Export:
         for said in (version.location, version.source):
             if said.startswith("runs:/"):
                 run, _, path = said.removeprefix("runs:/").partition("/")
-            elif _place(said):
-                run, _, path = _place(said).partition("/")[2].partition("/artifacts/")
+            elif giving.place_of(said):
+                run, _, path = giving.place_of(said).partition("/")[2].partition("/artifacts/")
             else:
                 continue
             if run in self.runs:
                 return f"runs:/{self.runs[run]}/{path}"
-        return "" if _place(version.source) or version.source.startswith(("runs:/", "models:/")) else version.source
+        return (
+            ""
+            if giving.place_of(version.source) or version.source.startswith(("runs:/", "models:/"))
+            else version.source
+        )
 
     def _problem(self, kind: str, where: str, name: str, reason: str) -> None:
         self.problems.append(Problem(kind=kind, where=where, name=name, reason=reason))
@@ -368,21 +326,7 @@ def _rows(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"key": key, "value": value} for key, value in pairs]
 
 
-def _place(location: str) -> str:
-    """The path of a place that a server passes artifacts on from; empty for any other place."""
-    return urlsplit(location).path.strip("/") if location.startswith(_OURS) else ""
-
-
 def _number(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _depth(run: str, parents: Mapping[str, str | None]) -> int:
-    depth, seen = 0, {run}
-    above = parents.get(run)
-    while above is not None and above in parents and above not in seen:
-        seen.add(above)
-        depth, above = depth + 1, parents[above]
-    return depth

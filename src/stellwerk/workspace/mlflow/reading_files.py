@@ -28,7 +28,7 @@ from stellwerk.workspace.mlflow.said import dataset_said, text_said, version_sai
 META = "meta.yaml"
 TRASH, REGISTERED = ".trash", "models"
 MOST_META, MOST_TEXT, MOST_METRIC = 4 << 20, 4 << 20, 1 << 30
-_RUN_STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
+RUN_STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 _MODEL_STATUS = {1: "PENDING", 2: "READY", 3: "FAILED"}
 _NO_RUNS = {"tags", "datasets", "traces", "models"}
 """Folders of an experiment that are no runs."""
@@ -47,7 +47,7 @@ class FileSource:
 
     def experiments(self) -> Iterator[FoundExperiment]:
         for folder in (*_folders(self._root), *_folders(self._root / TRASH)):
-            meta = _meta(folder)
+            meta = meta_of(folder)
             identity = text_said(meta.get("experiment_id"))
             if not identity or folder.name in (TRASH, REGISTERED) or identity in self._folders:
                 continue
@@ -67,7 +67,7 @@ class FileSource:
         found: list[tuple[int, str]] = []
         home = self._folders[experiment]
         for folder in _folders(home):
-            meta = {} if folder.name in _NO_RUNS else _meta(folder)
+            meta = {} if folder.name in _NO_RUNS else meta_of(folder)
             identity = text_said(meta.get("run_id") or meta.get("run_uuid"))
             if identity:
                 self._runs[identity] = folder, experiment
@@ -81,7 +81,7 @@ class FileSource:
             yield self._run(identity, folder, experiment)
 
     def _run(self, identity: str, folder: Path, experiment: str) -> FoundRun:
-        meta = _meta(folder)
+        meta = meta_of(folder)
         problems: list[str] = []
         end, gone = meta.get("end_time"), meta.get("deleted_time")
         return FoundRun(
@@ -89,7 +89,7 @@ class FileSource:
             experiment=experiment,
             name=text_said(meta.get("run_name")),
             user=text_said(meta.get("user_id")),
-            status=_RUN_STATUS.get(whole(meta.get("status")), text_said(meta.get("status"))),
+            status=RUN_STATUS.get(whole(meta.get("status")), text_said(meta.get("status"))),
             start=whole(meta.get("start_time")),
             end=None if end is None else whole(end),
             location=text_said(meta.get("artifact_uri")),
@@ -105,11 +105,11 @@ class FileSource:
 
     def _datasets(self, folder: Path, experiment: str) -> Iterator[DatasetUse]:
         for inner in _folders(folder / "inputs"):
-            said = _meta(inner)
+            said = meta_of(inner)
             identity = text_said(said.get("source_id"))
             if said.get("source_type") != "DATASET" or not identity or "/" in identity or identity in (".", ".."):
                 continue
-            meta = _meta(self._folders[experiment] / "datasets" / identity)
+            meta = meta_of(self._folders[experiment] / "datasets" / identity)
             tags = said.get("tags")
             if meta:
                 labels = tags.items() if isinstance(tags, dict) else ()
@@ -117,7 +117,7 @@ class FileSource:
 
     def models(self, experiment: str) -> Iterator[FoundModel | Problem]:
         for folder in _folders(self._folders[experiment] / "models"):
-            meta = _meta(folder)
+            meta = meta_of(folder)
             identity = text_said(meta.get("model_id"))
             if not identity:
                 continue
@@ -141,7 +141,7 @@ class FileSource:
 
     def registered(self) -> Iterator[FoundRegistered | Problem]:
         for folder in _folders(self._root / REGISTERED):
-            meta = _meta(folder)
+            meta = meta_of(folder)
             if not meta.get("name"):
                 continue
             problems: list[str] = []
@@ -158,7 +158,7 @@ class FileSource:
             )
 
     def _version(self, folder: Path) -> FoundVersion:
-        return version_said(_meta(folder), _pairs(folder / "tags", []))
+        return version_said(meta_of(folder), _pairs(folder / "tags", []))
 
     def folder(self, location: str, tail: tuple[str, ...]) -> Folder:
         return self._places.folder(location, tail)
@@ -172,7 +172,17 @@ class FileSource:
 
 def holds_experiments(folder: Path) -> bool:
     """Whether there is at least one experiment in a folder."""
-    return any(_meta(one).get("experiment_id") is not None for one in _folders(folder))
+    return any(meta_of(one).get("experiment_id") is not None for one in _folders(folder))
+
+
+def experiments_in(folder: Path) -> dict[str, str]:
+    """By their names, the ids of the experiments in a folder, those in the bin too."""
+    found = {}
+    for one in (*_folders(folder), *_folders(folder / TRASH)):
+        said = meta_of(one)
+        if said.get("experiment_id") is not None:
+            found[text_said(said.get("name"))] = text_said(said["experiment_id"])
+    return found
 
 
 def _folders(place: Path) -> list[Path]:
@@ -186,7 +196,7 @@ def _folders(place: Path) -> list[Path]:
         return []
 
 
-def _meta(folder: Path) -> dict[str, Any]:
+def meta_of(folder: Path) -> dict[str, Any]:
     """What a folder says of itself; nothing where it says nothing that can be read."""
     data = text_of(folder / META, most=MOST_META)
     if data is None:
@@ -237,10 +247,10 @@ def _lines(folder: Path, problems: list[str]) -> Iterator[tuple[str, list[str]]]
 
 def _uses(folder: Path) -> Iterator[ModelUse]:
     for inner in _folders(folder / "inputs"):
-        said = _meta(inner)
+        said = meta_of(inner)
         if said.get("source_type") == "MODEL":
             yield ModelUse(model=text_said(said.get("source_id")), role="used")
     for inner in _folders(folder / "outputs"):
-        said = _meta(inner)
+        said = meta_of(inner)
         if said.get("destination_type") == "MODEL_OUTPUT":
             yield ModelUse(model=text_said(said.get("source_id")), role="made", step=whole(said.get("step")))
