@@ -245,6 +245,28 @@ class RunModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedLine:
+    """A model that a run logged or used."""
+
+    id: str
+    name: str
+    status: str
+    role: Literal["used", "made"]
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """The end of a log that a run wrote as a file."""
+
+    path: str
+    size: int
+    text: str
+    skipped: int
+    """Bytes before the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """One run with everything that is known of it."""
 
@@ -266,6 +288,7 @@ class RunPage:
     log: str
     children: tuple[RunLine, ...]
     graph: Graph
+    """Of a pipeline its steps; of everything else what it read and made."""
     experiment_id: str = ""
     user: str = ""
     """Who ran it, by what the machine that ran it says."""
@@ -277,6 +300,13 @@ class RunPage:
     elsewhere: str = ""
     """Where its files are, if not here."""
     deleted: bool = False
+    note: str = ""
+    """What somebody wrote about it."""
+    origin: tuple[tuple[str, str], ...] = ()
+    """Which code ran, as its client says: commit, branch, source."""
+    logs: tuple[LogLine, ...] = ()
+    """The ends of the first logs among its files."""
+    logged: tuple[LoggedLine, ...] = ()
     models: tuple[RunModel, ...] = ()
     """Versions that were registered as its own, or whose bytes it or a run that is part of it wrote."""
 

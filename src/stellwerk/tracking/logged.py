@@ -170,6 +170,13 @@ class LoggedModels:
         with self._book.read() as reader:
             return _find(reader, model, deleted=deleted)
 
+    def known(self, models: Iterable[str]) -> list[LoggedModel]:
+        """Those of some models that are there, in the order asked for."""
+        wanted = list(dict.fromkeys(models))
+        with self._book.read() as reader:
+            found = {one.id: one for one in MODELS.among(reader, "id", wanted) if one.deleted_at is None}
+        return [found[one] for one in wanted if one in found]
+
     def finish(self, model: str, status: Status) -> LoggedModel:
         """Say whether its files have arrived."""
         with self._book.write() as tx:

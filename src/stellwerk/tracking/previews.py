@@ -56,13 +56,13 @@ class Preview:
     """Why there is no more to see."""
 
 
-def preview(blobs: Blobs, digest: Digest, name: str) -> Preview:
-    """Look at the bytes of a file called `name`."""
+def preview(blobs: Blobs, digest: Digest, name: str, *, most: int | None = None) -> Preview:
+    """Look at the bytes of a file called `name`, at `most` so many of a text."""
     size, ending = blobs.size(digest), name.rpartition(".")[2].casefold()
     found = picture(blobs, digest)
     if found is not None:
         return Preview(shows="picture", size=size, media=found.media, width=found.width, height=found.height)
-    most = MAX_TABLE if ending in (*_SEPARATORS, "json") else MAX_TEXT
+    most = most or (MAX_TABLE if ending in (*_SEPARATORS, "json") else MAX_TEXT)
     skipped = max(size - most, 0) if is_log(name) else 0
     data = part(blobs, digest, start=skipped, most=most)
     text = decoded(data, begun=skipped > 0, ends=skipped + len(data) >= size)

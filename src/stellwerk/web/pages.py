@@ -112,7 +112,8 @@ class RunPages:
         run = request.path_params["run"]
         shown = ops.run_page.perform(self._rooms, {"run": run})
         look = drawing.read(request.query_params.multi_items())
-        keys = tuple(one.key for one in shown.standing if look.match.casefold() in one.key.casefold())
+        found = (one.key for one in shown.standing if look.match.casefold() in one.key.casefold())
+        keys = tuple(sorted(found, key=drawing.is_system))
         curves, faint = self._curves((run,), keys[: drawing.MOST_CHARTS * 4], look, CURVE_POINTS)
         panel = drawing.panel(look, curves, faint, names={run: shown.run.name or run})
         return render.render_run(shown, panel=panel, simulated=self._simulated())

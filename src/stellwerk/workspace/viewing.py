@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from stellwerk.core.digest import parse
 from stellwerk.core.errors import Corrupt, NotFound
 from stellwerk.governance import board as boards
-from stellwerk.governance.model import Board, DatasetLine, Edge, FileLine, Graph, Node, RunLine, RunPage
+from stellwerk.governance.model import Board, DatasetLine, FileLine, LogLine, RunPage
 from stellwerk.governance.shelf_of_models import made_by
 from stellwerk.governance.trace import Tracer
 from stellwerk.releases import signals
 from stellwerk.releases.model import SignalState
+from stellwerk.tracking import previews, surroundings
 from stellwerk.tracking.model import CONTEXT_TAG, Run
 from stellwerk.tracking.rules import artifacts_of, spelled
+from stellwerk.tracking.service import PIPELINE
 from stellwerk.tracking.tables import standing
+from stellwerk.workspace import lineage
+from stellwerk.workspace.filing import HERE
 from stellwerk.workspace.rooms import Rooms
 
 LOG_CHARACTERS = 100_000
 FILES_SHOWN = 200
-HERE = "mlflow-artifacts:/"
-"""How addresses of artifacts begin that are kept in this workspace."""
+LOGS_SHOWN, LOG_BYTES = 3, 32 << 10
+"""Logs among the files of a run of which its page shows the end, and how much of each."""
+NOTE_TAG = "mlflow.note.content"
+"""The tag in which MLflow's client keeps what people write about a run."""
 
 
 def signal(rooms: Rooms, endpoint: str) -> SignalState:
@@ -88,6 +95,8 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
             run.id,
             [digest for one in (run, *children) if not one.cached for digest in one.outputs.values()],
         )
+    parent, logged = _parent(rooms, run), rooms.logged_models.known(use.model for use in run.models)
+    files = tuple(_files(rooms, run))
     return RunPage(
         run=boards.run_line(run),
         experiment=rooms.experiments.get(run.experiment).name,
@@ -98,13 +107,17 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
             DatasetLine(name=one.name, digest=one.digest, source=one.source, context=one.tags.get(CONTEXT_TAG, ""))
             for one in run.datasets
         ),
-        files=tuple(_files(rooms, run)),
+        files=files,
+        logs=tuple(_logs(rooms, files)),
+        logged=lineage.lines(run, logged),
+        note=run.tags.get(NOTE_TAG, ""),
+        origin=tuple((name, said) for name, said in surroundings.code(run).items() if name != "code"),
         elsewhere="" if artifacts_of(run).startswith(HERE) else artifacts_of(run),
         deleted=found.deleted,
         started_by=run.started_by,
         ended_at=run.ended_at,
         error=run.error,
-        parent=_parent(rooms, run),
+        parent=None if parent is None else boards.run_line(parent),
         params=tuple((key, spelled(value)) for key, value in run.params.items()),
         tags=tuple(run.tags.items()),
         inputs=tuple(run.inputs.items()),
@@ -116,22 +129,24 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         peak_memory_bytes=run.cost.peak_memory_bytes,
         log=log,
         children=tuple(map(boards.run_line, children)),
-        graph=_graph(children),
+        graph=(
+            lineage.steps(children)
+            if run.kind == PIPELINE
+            else lineage.around(run, parent=parent, children=children, logged=logged, made=models)
+        ),
         models=models,
     )
 
 
 def _files(rooms: Rooms, run: Run) -> Iterator[FileLine]:
     """The files that a run logged, with folders opened, as long as they are not many."""
-    # Not every workspace has a tree of artifacts yet; where it does, it lists what is directly in a folder.
-    tree = getattr(rooms, "artifacts", None)
     home = artifacts_of(run)
-    if tree is None or not home.startswith(HERE):
+    if not home.startswith(HERE):
         return
     waiting, left = [""], FILES_SHOWN
     while waiting and left > 0:
         folder = waiting.pop(0)
-        for one in tree.list("/".join(filter(None, (home.removeprefix(HERE), folder))), limit=left):
+        for one in rooms.artifacts.list("/".join(filter(None, (home.removeprefix(HERE), folder))), limit=left):
             path = f"{folder}/{one.name}" if folder else one.name
             if one.digest is None:
                 waiting.append(path)
@@ -142,34 +157,19 @@ def _files(rooms: Rooms, run: Run) -> Iterator[FileLine]:
         yield FileLine(path=f"{folder}/", size=0, digest="")
 
 
-def _parent(rooms: Rooms, run: Run) -> RunLine | None:
+def _logs(rooms: Rooms, files: Sequence[FileLine]) -> Iterator[LogLine]:
+    """The ends of the first logs among some files."""
+    for one in [file for file in files if file.digest and previews.is_log(file.path)][:LOGS_SHOWN]:
+        found = previews.preview(rooms.blobs, parse(one.digest), one.path, most=LOG_BYTES)
+        if found.shows == "text" and found.text:
+            yield LogLine(path=one.path, size=one.size, text=found.text, skipped=found.skipped)
+
+
+def _parent(rooms: Rooms, run: Run) -> Run | None:
     """What a run is part of, unless it names something that is not here."""
     if not run.parent:
         return None
     try:
-        return boards.run_line(rooms.runs.get(run.parent))
+        return rooms.runs.get(run.parent)
     except NotFound:
         return None
-
-
-def _graph(children: list[Run]) -> Graph:
-    """Steps as nodes; an edge where one used what another made."""
-    makers = {digest: child for child in children for digest in child.outputs.values()}
-    nodes = tuple(
-        Node(
-            id=child.id,
-            kind="run",
-            title=child.name,
-            detail="cached" if child.cached else f"{child.status}, {child.cost.wall_seconds:.1f} s",
-            state="failed" if child.status == "failed" else "plain",
-            link=f"/runs/{child.id}",
-        )
-        for child in children
-    )
-    edges = {
-        (makers[digest].id, child.id): Edge(source=makers[digest].id, target=child.id, label=label)
-        for child in children
-        for label, digest in child.inputs.items()
-        if digest in makers and makers[digest].id != child.id
-    }
-    return Graph(nodes=nodes, edges=tuple(edges.values()))

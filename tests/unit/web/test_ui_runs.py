@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
-from stellwerk.tracking.model import DatasetUse, Point
+from stellwerk.tracking.model import DatasetUse, ModelUse, Point
 from stellwerk.tracking.tables import ColumnLine, Row, RunTable
 from stellwerk.web.ui import comparing, drawing, lines, listing, words
 from stellwerk.web.ui.scales import Scale
@@ -418,3 +418,55 @@ def test_a_comparison_shows_code_packages_and_data(site: TestClient, rooms: Room
     whole = text(site.get(f"{address}&all=1").text)
     assert "polars 1.9 1.9" in whole
     assert "people: rows 9 9" in whole
+
+
+def test_a_run_shows_its_note_origin_and_logs(site: TestClient, rooms: Rooms) -> None:
+    """What people wrote, which code ran, and the end of each log; tags that clients keep are folded away."""
+    kept = [("mlflow.note.content", "A <b>note</b>\nof two lines"), ("mlflow.source.git.commit", "c0ffee")]
+    tags = [*kept, ("team", "risk")]
+    run = rooms.logbook.create("0", name="fit", tags=tags).run.id
+    log_text = "".join(f"line {number}\n" for number in range(9000)).encode()
+    rooms.artifacts.log(f"0/{run}/artifacts/logs/output.log", rooms.blobs.put(log_text))
+    page = site.get(f"/runs/{run}").text
+
+    assert "Notes A <b>note</b> of two lines" in text(page)
+    assert "<b>note" not in page
+    assert "Commit c0ffee" in text(page)
+    assert "line 8999" in page
+    assert "line 100\n" not in page
+    assert f'href="/runs/{run}/files/logs/output.log"' in page
+    assert "Tags Tags team risk Tags that clients keep 3" in text(page)
+
+
+def test_a_run_shows_what_it_read_and_made(site: TestClient, rooms: Rooms) -> None:
+    """Data and its parent before it; logged models, versions and its own parts behind it."""
+    parent = rooms.logbook.create("0", name="search").run.id
+    run = rooms.logbook.create("0", name="fit", tags=[("mlflow.parentRunId", parent)]).run.id
+    model = rooms.logged_models.create(experiment="0", name="tree", source_run=run)
+    rooms.logbook.use(
+        run,
+        datasets=[DatasetUse(name="people", digest="d1", source_type="code", source="{}")],
+        models=[ModelUse(model=model.id, role="made")],
+    )
+    page = site.get(f"/runs/{run}").text
+    drawn = re.findall(r'data-node="(\d+)" aria-label="([^"]*)"', page)
+    wires = re.findall(r'data-from="(\d+)" data-to="(\d+)"', page)
+    names = dict(drawn)
+
+    assert {("run search", "run fit"), ("dataset people", "run fit"), ("run fit", "model tree")} == {
+        (names[source], names[target]) for source, target in wires
+    }
+    assert f'href="/logged-models/{model.id}/files"' in page
+    assert "Lineage" in text(page)
+    assert "Lineage" in text(site.get(f"/runs/{parent}").text)
+    alone = rooms.logbook.create("0", name="alone").run.id
+    assert "Lineage" not in text(site.get(f"/runs/{alone}").text)
+
+
+def test_what_the_machine_did_is_a_group_of_its_own(site: TestClient, rooms: Rooms) -> None:
+    """Curves and numbers of it come after those of what ran on it."""
+    run = log(rooms, "0", "fit", {"zoom": [1.0, 2.0], "system/cpu": [50.0, 60.0]})
+    shown = text(site.get(f"/runs/{run}").text)
+
+    assert shown.index("zoom") < shown.index("The machine 1 curve") < shown.index("system/cpu")
+    assert re.search("Metrics .* zoom .* The machine 1 ", shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -153,3 +154,144 @@ def test_tables_work_without_scripts(browser: Any, address: str, experiment: str
     assert "by=time" in page.url
     assert 2 == page.url.count("run=")
     context.close()
+
+
+def test_a_run_that_goes_on_is_renewed_while_its_form_is_in_use(
+    page: Any, address: str, experiment: str, shared_rooms: Rooms
+) -> None:
+    """New points come in, the slider keeps the focus, and what was folded stays folded."""
+    run = shared_rooms.logbook.create(experiment.rpartition("/")[2], name="long").run.id
+    points = [Point(key, 1 / (step + 1), 1000 * step, step) for step in range(9) for key in ("loss", "system/cpu")]
+    shared_rooms.logbook.log(run, points=points)
+    page.clock.install()
+    page.goto(f"{address}/runs/{run}")
+    page.locator("details[data-keep=machine] summary").click()
+    page.locator("[name=smooth]").focus()
+    page.keyboard.press("ArrowRight")
+    page.clock.fast_forward(200)
+    page.wait_for_url("**smooth=0.01*")
+    shared_rooms.logbook.log(run, points=[Point("loss", 321.0, 99_000, 99)])
+
+    page.clock.fast_forward(15_100)
+    page.wait_for_selector(".standing >> text=321")
+
+    assert "smooth" == page.evaluate("document.activeElement.name")
+    assert not page.locator("details[data-keep=machine]").evaluate("one => one.open")
+    assert "smooth=0.01" in page.url
+
+
+def test_a_curve_is_read_by_keys(page: Any, address: str, experiment: str) -> None:
+    """From point to point, to both ends, and quiet again when it is left."""
+    page.goto(address + experiment)
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs/*")
+    page.locator("[data-chart]").first.focus()
+    told = []
+    for key in ("ArrowRight", "ArrowRight", "End", "ArrowRight", "Home"):
+        page.keyboard.press(key)
+        told.append(page.locator(".readout p").first.inner_text())
+
+    assert ["0", "1", "19", "19", "0"] == told
+    page.keyboard.press("Tab")
+    assert 0 == page.locator(".readout").count()
+
+
+def test_rows_are_walked_by_arrows_and_the_help_says_so(page: Any, address: str, experiment: str) -> None:
+    """Down and up work as j and k do once a row has the focus; the page is scrolled by them otherwise."""
+    page.goto(address + experiment)
+    page.keyboard.press("ArrowDown")
+    assert "BODY" == page.evaluate("document.activeElement.tagName")
+    page.keyboard.press("j")
+    first = page.evaluate(f"{ROW}.value")
+    page.keyboard.press("ArrowDown")
+    assert first != page.evaluate(f"{ROW}.value")
+    page.keyboard.press("ArrowUp")
+    assert first == page.evaluate(f"{ROW}.value")
+
+    page.keyboard.press("?")
+    assert "read its points" in page.locator("#keys").inner_text()
+
+
+SEEN = """() => {
+  const channel = (value) => (value /= 255) <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgba = (text) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const behind = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const colour = rgba(getComputedStyle(one).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return rgba(getComputedStyle(document.documentElement).backgroundColor);
+  };
+  const poor = [];
+  let count = 0;
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const said = walker.currentNode.data.trim();
+    if (!said || !element.checkVisibility({ opacityProperty: true })) continue;
+    if (element.closest(".sr, .skip, dialog, option")) continue;
+    const style = getComputedStyle(element);
+    const text = rgba(element.closest("svg text") ? style.fill : style.color);
+    const [one, other] = [light(text), light(behind(element))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    count += 1;
+    if (contrast < 4.5) poor.push(`${contrast.toFixed(2)} ${element.tagName} ${said.slice(0, 30)}`);
+  }
+  return [count, [...new Set(poor)]];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_both_themes(
+    page: Any, address: str, experiment: str, shared_rooms: Rooms, scheme: str
+) -> None:
+    """Every text that is seen has a contrast of at least 4.5 against what it stands on."""
+    rooms, home = shared_rooms, experiment.rpartition("/")[2]
+    run = rooms.logbook.create(home, name="fit", tags=[("mlflow.note.content", "a note"), ("team", "risk")]).run.id
+    points = [Point(key, float(step), 1000 * step, step) for step in range(9) for key in ("loss", "system/cpu")]
+    rooms.logbook.log(run, points=points, params=[("depth", "3")])
+    for path, data in (("output.log", b"one\ntwo\n"), ("rows.csv", b"a,b\n1,2\n"), ("x.bin", b"\x00")):
+        rooms.artifacts.log(f"{home}/{run}/artifacts/{path}", rooms.blobs.put(data))
+    page.emulate_media(color_scheme=scheme)
+    files = f"/runs/{run}/files"
+    paths = ["/", "/experiments", experiment, f"/runs/{run}", files, f"{files}/output.log", f"{files}/rows.csv"]
+    for path in [*paths, f"/compare?experiment={home}", "/models"]:
+        page.goto(address + path)
+        count, poor = page.evaluate(SEEN)
+        assert count > 5, path
+        assert [] == poor, path
+
+
+def test_headings_and_labels_are_in_order(page: Any, address: str, experiment: str, shared_rooms: Rooms) -> None:
+    """One first heading, no level left out, a label for every control, and every part to scroll can be reached."""
+    run = shared_rooms.logbook.create(experiment.rpartition("/")[2], name="fit").run.id
+    shared_rooms.logbook.log(run, points=[Point("loss", float(step), 1000 * step, step) for step in range(9)])
+    for path in (
+        "/experiments",
+        experiment,
+        f"/runs/{run}",
+        f"/compare{experiment.replace('/experiments/', '?experiment=')}",
+    ):
+        page.goto(address + path)
+        levels = page.evaluate(
+            "[...document.querySelectorAll('main h1, main h2, main h3')].map((one) => +one.tagName[1])"
+        )
+        assert 1 == levels[0]
+        assert 1 == levels.count(1)
+        assert all(after - before <= 1 for before, after in pairwise(levels)), path
+        assert [] == page.evaluate(
+            "[...document.querySelectorAll('main :is(input, select):not([type=hidden])')]"
+            ".filter((one) => !one.labels.length && !one.ariaLabel).map((one) => one.name)"
+        )
+        assert [] == page.evaluate(
+            "[...document.querySelectorAll('main .scroll, main pre')]"
+            ".filter((one) => one.tabIndex < 0).map((one) => one.className)"
+        )

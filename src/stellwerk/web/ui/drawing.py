@@ -16,6 +16,8 @@ from stellwerk.web.ui.lines import LineChart
 MOST_CHARTS = 60
 MOST_OVERLAYS = 12
 SMOOTHEST = 0.99
+SYSTEM = "system/"
+"""How the names of metrics begin that clients log of the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class Panel:
 
     look: Look
     charts: tuple[LineChart, ...]
+    system: tuple[LineChart, ...]
+    """Of what the machine did meanwhile."""
     hidden: int
     """How many charts more there would be."""
     points: int
@@ -95,7 +99,7 @@ def read(pairs: Iterable[tuple[str, str]]) -> Look:
 def panel(look: Look, curves: Sequence[Curve], faint: Sequence[Curve], *, names: dict[str, str]) -> Panel:
     """The charts of a run's metrics; what has one point only is in the table."""
     behind = {curve.key: curve for curve in faint}
-    worth = [curve for curve in curves if curve.total > 1]
+    worth = sorted((curve for curve in curves if curve.total > 1), key=lambda curve: is_system(curve.key))
     charts = [
         lines.chart(
             curve.key,
@@ -108,12 +112,19 @@ def panel(look: Look, curves: Sequence[Curve], faint: Sequence[Curve], *, names:
         )
         for curve in worth[:MOST_CHARTS]
     ]
+    drawn = [chart for chart in charts if chart is not None]
     return Panel(
         look=look,
-        charts=tuple(chart for chart in charts if chart is not None),
+        charts=tuple(chart for chart in drawn if not is_system(chart.key)),
+        system=tuple(chart for chart in drawn if is_system(chart.key)),
         hidden=max(len(worth) - MOST_CHARTS, 0),
         points=sum(curve.total for curve in worth),
     )
+
+
+def is_system(key: str) -> bool:
+    """Whether a metric tells of the machine and not of what ran on it."""
+    return key.startswith(SYSTEM)
 
 
 Draw = Callable[[tuple[str, ...]], tuple[Sequence[Curve], Sequence[Curve]]]

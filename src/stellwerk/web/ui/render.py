@@ -59,7 +59,17 @@ def render_board(board: Board) -> str:
 def render_run(page: RunPage, *, panel: Panel | None = None, simulated: datetime | None = None) -> str:
     """One run with all that is known of it. `simulated` is the workspace's time where it replays history."""
     log, left_out = words.tail(page.log)
-    return _page("run.html", page=page, run=page.run, panel=panel, log=log, left_out=left_out, simulated=simulated)
+    return _page(
+        "run.html",
+        page=page,
+        run=page.run,
+        panel=panel,
+        log=log,
+        left_out=left_out,
+        tags=[tag for tag in page.tags if not tag[0].startswith("mlflow.")],
+        kept_tags=[tag for tag in page.tags if tag[0].startswith("mlflow.")],
+        simulated=simulated,
+    )
 
 
 def render_experiments(
@@ -181,6 +191,7 @@ def _environment() -> Environment:
         urlpart=words.urlpart,
         wrap=words.wrap,
     )
+    environment.tests.update(machine=drawing.is_system)
     environment.globals.update(
         address=words.page,
         below=words.below,

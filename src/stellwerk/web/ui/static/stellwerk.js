@@ -70,6 +70,10 @@
     if (typing || event.ctrlKey || event.metaKey || event.altKey || remember.get("keys") === "off") return;
     const dialog = document.getElementById("keys");
     if (dialog.open) return;
+    if (["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key) && target.matches?.("[data-chart]") && walk(target, event.key)) {
+      event.preventDefault();
+      return;
+    }
     const pressed = pending + event.key;
     pending = event.key === "g" ? "g" : "";
     const box = input() ?? document.querySelector("[data-box]");
@@ -79,8 +83,8 @@
     else if (event.key === "/" && box) box.focus();
     else if (event.key === "x" && pick(target)) pick(target).click();
     else if (event.key === "c" && document.querySelector("[data-compare-button]:not(:disabled)")) document.querySelector("[data-compare-button]").click();
-    else if (event.key === "j") step(1);
-    else if (event.key === "k") step(-1);
+    else if (event.key === "j" || (event.key === "ArrowDown" && target.matches("[data-row]"))) step(1);
+    else if (event.key === "k" || (event.key === "ArrowUp" && target.matches("[data-row]"))) step(-1);
     else if (event.key === "t") nextTheme();
     else if (event.key === "?") dialog.showModal();
     else if (event.key === "Enter" && target.matches("[data-row]:not(a)")) target.querySelector("a[href]")?.click();
@@ -149,12 +153,15 @@
     return row;
   }
   function tell(chart, event) {
-    const plot = chart.querySelector(".plot");
-    const frame = plot.getBoundingClientRect();
+    const frame = chart.querySelector(".plot").getBoundingClientRect();
     const x = (100 * (event.clientX - frame.left)) / frame.width;
     if (x < -2 || x > 102) return hush(chart);
+    point(chart, x, event);
+  }
+  // Reads a chart at a place in percent of its width. `event` says where the pointer is; keys have none.
+  function point(chart, x, event) {
     const lines = all("polyline[data-y]", chart).filter((line) => read(line).places.length);
-    const over = event.target.closest?.("polyline[data-run], circle[data-run]");
+    const over = event?.target.closest?.("polyline[data-run], circle[data-run]");
     lit(over?.dataset.run ?? null);
     const rows = [];
     let title = "";
@@ -175,9 +182,23 @@
     head.textContent = title;
     box.replaceChildren(...(title ? [head] : []), ...rows);
     const around = chart.getBoundingClientRect();
-    const left = event.clientX - around.left;
+    const plot = chart.querySelector(".plot").getBoundingClientRect();
+    const left = event ? event.clientX - around.left : plot.left - around.left + (plot.width * x) / 100;
+    const top = event ? event.clientY - around.top : plot.top - around.top + plot.height / 2;
     box.style.left = `${left + 14 + box.offsetWidth > around.width ? Math.max(0, left - 14 - box.offsetWidth) : left + 14}px`;
-    box.style.top = `${Math.max(0, event.clientY - around.top - box.offsetHeight - 8)}px`;
+    box.style.top = `${Math.max(0, top - box.offsetHeight - 8)}px`;
+  }
+  // From point to point by keys, along the line that has most of them.
+  function walk(chart, key) {
+    const lines = all("polyline[data-y]", chart).map((line) => read(line).places).filter((places) => places.length);
+    if (!lines.length) return false;
+    const places = lines.reduce((best, one) => (one.length > best.length ? one : best));
+    const here = Number(chart.dataset.place ?? (key === "ArrowLeft" ? places.length : -1));
+    const next = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: places.length - 1 }[key];
+    const at = Math.min(Math.max(next, 0), places.length - 1);
+    chart.dataset.place = String(at);
+    point(chart, places[at][0]);
+    return true;
   }
   function lit(run) {
     document.getElementById("main").classList.toggle("told", run !== null);
@@ -207,6 +228,10 @@
       const next = names.includes(part.dataset.swap) && all("[data-swap]", fresh).find((one) => one.dataset.swap === part.dataset.swap);
       if (!next) continue;
       const adopted = document.adoptNode(next.cloneNode(true));
+      for (const details of all("details", adopted)) {
+        const before = all("details", part).find((one) => place(one) === place(details));
+        if (before) details.open = before.open;
+      }
       part.replaceWith(adopted);
       dress(adopted);
     }
@@ -250,6 +275,7 @@
     for (const chart of [...all("[data-chart]", main), ...(main.matches("[data-chart]") ? [main] : [])]) {
       chart.addEventListener("pointermove", (event) => tell(chart, event));
       chart.addEventListener("pointerleave", () => hush(chart));
+      chart.addEventListener("blur", () => { delete chart.dataset.place; hush(chart); });
     }
     count();
     for (const button of all("[data-copy]", main)) button.hidden = !navigator.clipboard;
@@ -297,21 +323,32 @@
     document.querySelector("[data-since]").textContent = since?.toLocaleTimeString() ?? "";
     document.getElementById("stale").hidden = !dark;
   }
+  // Whoever just used a form, or reads a chart, is not to lose it; whoever left it long ago wants to see what is new.
+  const HELD = 8000;
+  let touched = 0;
   function busy() {
     const selection = document.getSelection();
-    const held = document.activeElement?.closest?.("form[data-auto], form[data-search], .columns");
-    return document.getElementById("keys").open || (selection && !selection.isCollapsed) || held;
+    const held = document.activeElement?.closest?.("form[data-search], .columns, [data-chart]");
+    const using = document.activeElement?.closest?.("form[data-auto]") && Date.now() - touched < HELD;
+    return document.getElementById("keys").open || (selection && !selection.isCollapsed) || held || using;
+  }
+  function control(main, form, name) {
+    return [...main.querySelectorAll("form[data-auto]")].find((one) => one.dataset.auto === form)?.elements.namedItem(name);
   }
   function show(fresh) {
     const old = document.getElementById("main");
     const open = new Set(all("details[open]", old).map(place));
     const focus = document.activeElement?.closest?.("#main [data-row]")?.dataset.row;
+    const scrolled = new Map(all("[data-end]", old).map((log) => [log.ariaLabel, log.scrollTop + log.clientHeight + 4 < log.scrollHeight ? log.scrollTop : null]));
+    const using = document.activeElement?.closest?.("form[data-auto]") ? [document.activeElement.form.dataset.auto, document.activeElement.name] : null;
     const typed = input()?.value;
     const typing = document.activeElement === input();
     const next = document.adoptNode(fresh.cloneNode(true));
     old.replaceWith(next);
     for (const details of all("details", next)) details.open = open.has(place(details));
     dress(next);
+    for (const log of all("[data-end]", next)) if (typeof scrolled.get(log.ariaLabel) === "number") log.scrollTop = scrolled.get(log.ariaLabel);
+    if (using?.[1]) control(next, ...using)?.focus?.({ preventScroll: true });
     if (typed) input().value = typed;
     if (typing) input().focus();
     if (typed) filter();
@@ -395,8 +432,10 @@
     });
     document.addEventListener("input", (event) => {
       const form = event.target.closest("form[data-auto]");
+      touched = Date.now();
       if (form) redraw(form);
     });
+    for (const kind of ["keydown", "pointerdown"]) document.addEventListener(kind, () => { touched = Date.now(); }, true);
     document.addEventListener("submit", (event) => {
       const form = event.target;
       if (form.matches("form[data-auto]")) redraw(form);
