@@ -19,6 +19,8 @@ STOP_SECONDS = 1.0
 
 Tell = Callable[[Mapping[str, float], int], None]
 """Takes readings and their step."""
+Find = Callable[[], Machine]
+"""Gets hold of a machine, which may take a driver seconds."""
 
 
 class Tick(Protocol):
@@ -53,8 +55,8 @@ class Sampler:
         tell: Is given the readings; their steps count from 0.
     """
 
-    def __init__(self, machine: Machine, tell: Tell, tick: Tick) -> None:
-        self._machine, self._tell, self._tick = machine, tell, tick
+    def __init__(self, find: Find, tell: Tell, tick: Tick) -> None:
+        self._find, self._tell, self._tick = find, tell, tick
         self._thread = threading.Thread(target=self._work, name="stellwerk system metrics", daemon=True)
         self._thread.start()
 
@@ -64,15 +66,14 @@ class Sampler:
         self._thread.join(STOP_SECONDS)
 
     def _work(self) -> None:
-        step, more = 0, True
-        while more:
-            more = self._tick.wait()
-            try:
-                self._tell({PREFIX + name: value for name, value in self._machine.look().items()}, step)
-            except Exception:  # a driver may raise what it likes; the run goes on without
-                LOGGER.warning("what the machine does cannot be read any more", exc_info=True)
-                return
-            step += 1
+        try:
+            machine, step, more = self._find(), 0, True
+            while more:
+                more = self._tick.wait()
+                self._tell({PREFIX + name: value for name, value in machine.look().items()}, step)
+                step += 1
+        except Exception:  # a driver may raise what it likes; the run goes on without
+            LOGGER.warning("what the machine does cannot be read any more", exc_info=True)
 
 
 def seconds(asked: bool | float | None, *, setting: float) -> float:
@@ -94,8 +95,8 @@ def seconds(asked: bool | float | None, *, setting: float) -> float:
     return float(asked)
 
 
-def local() -> Machine:
-    """The machine we run on. Raises `Unavailable` where psutil is not installed."""
+def local() -> Find:
+    """Gets hold of the machine we run on. Raises `Unavailable` where psutil is not installed."""
     try:
         from stellwerk.tracking.adapters.machine import LocalMachine
     except ImportError as cause:
@@ -104,4 +105,4 @@ def local() -> Machine:
             code="needs-extra",
             hint="pip install 'stellwerk[system]', or 'stellwerk[gpu]' for GPUs too",
         ) from cause
-    return LocalMachine()
+    return LocalMachine

@@ -65,20 +65,23 @@ class RunScribe:
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Keep what training was given. What the script said itself stays; so does what was said first."""
-        run = self.run
+        run, kept = self.run, dict[str, str]()
         for name, value in params.items():
-            key, text = _key(name), _spelled(value)
-            if key and len(text) <= rules.MAX_PARAM and run.given.get(key, text) == text:
-                run.params(**{key: text})
+            made, text = key(name), spelled(value)
+            known = run.given.get(made) or kept.get(made) or text
+            if made and len(text) <= rules.MAX_PARAM and known == text:
+                kept[made] = text
             else:
                 LOGGER.debug("run %s: parameter %r is left out: it has another value, or is too long", run.id, name)
+        if kept:
+            run.params(**kept)
 
     def tags(self, tags: Mapping[str, str]) -> None:
         self.run.tag(**tags)
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Keep those values that are numbers."""
-        numbers = {_key(name): number for name, value in metrics.items() if (number := _number(value)) is not None}
+        numbers = {key(name): number for name, value in metrics.items() if (number := _number(value)) is not None}
         numbers.pop("", None)
         if numbers:
             self.run.log(numbers, step=step)
@@ -99,17 +102,18 @@ class RunScribe:
             own.finish(status)
 
 
-def _key(name: object) -> str:
+def key(name: object) -> str:
     """A name as near to a framework's as a run takes it; empty where there is none."""
-    key = _ODD.sub("_", str(name))[: rules.MAX_KEY]
+    made = _ODD.sub("_", str(name))[: rules.MAX_KEY]
     try:
-        rules.check_key(key, "")
+        rules.check_key(made, "")
     except Invalid:
-        key = re.sub(r"[/.]+", "_", key)
-    return key
+        made = re.sub(r"[/.]+", "_", made)
+    return made
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A value as text: numbers as they were typed, objects without their place in memory."""
     if isinstance(value, float):
         return str(_short(value))
     try:

@@ -28,7 +28,6 @@ from stellwerk.core.names import new_id
 from stellwerk.tracking import rules, segments
 from stellwerk.tracking.adapters.outbox import Outbox, Record, held
 from stellwerk.tracking.model import Point, Status
-from stellwerk.tracking.ports import Machine
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace import sampling
 from stellwerk.workspace.calls import Operation
@@ -57,7 +56,7 @@ class ActiveRun:
         experiment: Name of its experiment; one that is not there yet is made.
         outbox: Folder for what was not sent yet; by default `.stellwerk/outbox` in the folder of the project.
         offline: Send nothing now; `stellwerk runs --send` does it later.
-        machine: What is looked at while the run runs, if anything.
+        machine: Gets hold of what is looked at while the run runs, if anything is.
         tick: When.
     """
 
@@ -70,7 +69,7 @@ class ActiveRun:
         tags: Mapping[str, str] | None = None,
         outbox: Path | None = None,
         offline: bool = False,
-        machine: Machine | None = None,
+        machine: sampling.Find | None = None,
         tick: sampling.Tick | None = None,
     ) -> None:
         now = SystemClock().now()
@@ -127,14 +126,14 @@ class ActiveRun:
             if waiting >= TOO_MANY:
                 self._keep()  # the disk is slower than the caller, who waits for it and not for the network
 
-    def params(self, **params: Any) -> None:
+    def params(self, /, **params: Any) -> None:
         """Say what the run was given. A parameter is said once; another value is another run."""
         said = {key: rules.spelled(value) for key, value in params.items()}
         rules.check_params(tuple(said.items()))
         self._said.append({"kind": "log", "params": said})
         self.given.update(said)
 
-    def tag(self, **tags: str) -> None:
+    def tag(self, /, **tags: str) -> None:
         """Attach words to the run."""
         rules.check_tags(tuple(tags.items()))
         self._said.append({"kind": "log", "tags": tags})
@@ -362,7 +361,7 @@ def run(
     return begun
 
 
-def _machine(*, asked: bool) -> Machine | None:
+def _machine(*, asked: bool) -> sampling.Find | None:
     """The machine we run on; where it cannot be read, only a script that asked for it itself is stopped."""
     try:
         return sampling.local()

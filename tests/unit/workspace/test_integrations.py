@@ -17,10 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import stellwerk as sw
 from stellwerk.core.errors import Invalid
-from stellwerk.tracking.model import Run
+from stellwerk.tracking import rules
+from stellwerk.tracking.model import Point, Run
+from stellwerk.workspace import scribing
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.scribing import RunScribe
 from stellwerk.workspace.settings import Settings
@@ -401,7 +405,16 @@ def test_what_a_framework_says_is_made_fit_for_a_run(rooms: Rooms) -> None:
     with sw.run(params={"epochs": 3}) as run:
         scribe = RunScribe()
         scribe.params(
-            {"epochs": 4, "rate": float(np.float32(0.1)), "f(x)": {1: "a"}, "../up": 1, "": 1, "long": "x" * 70_000}
+            {
+                "epochs": 4,
+                "rate": float(np.float32(0.1)),
+                "f(x)": {1: "a"},
+                "f[x]": "b",
+                "self": 0,
+                "../up": 1,
+                "": 1,
+                "long": "x" * 70_000,
+            }
         )
         scribe.params(
             {
@@ -420,6 +433,7 @@ def test_what_a_framework_says_is_made_fit_for_a_run(rooms: Rooms) -> None:
         "rate": "0.1",
         "f_x_": '{"1": "a"}',
         "_up": "1",
+        "self": "0",
         "set": "{1}",
         "mixed": "{1: 'a', 'b': 2}",
         "nan": "nan",
@@ -428,6 +442,25 @@ def test_what_a_framework_says_is_made_fit_for_a_run(rooms: Rooms) -> None:
         "code": "[<built-in function print>, <object object>]",
     } == rooms.logbook.get(run.id).run.params
     assert {("a", 0.5), ("e", 1.0)} == {(one.key, one.value) for one in rooms.logbook.get(run.id).metrics}
+
+
+@given(name=st.text())
+def test_any_name_is_made_one_that_a_run_takes(name: str) -> None:
+    """Or none; a name that was one stays."""
+    made = scribing.key(name)
+    if made:
+        rules.check_points([Point(made, 0.0, 0)])
+    assert made == scribing.key(made)
+
+
+@given(value=st.floats(width=32) | st.floats())
+def test_a_number_is_spelled_as_it_was_typed(value: float) -> None:
+    """What is read back is the same number; of 32 bits where it had no more."""
+    back = float(scribing.spelled(value))
+    with np.errstate(over="ignore"):
+        short, again = np.float32(value), np.float32(back)
+    assert np.array_equal(short, again, equal_nan=True)
+    assert float(short) == value or back == value or np.isnan(value)
 
 
 def test_a_run_that_is_given_comes_first(rooms: Rooms) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,7 +75,7 @@ def begin(rooms: Rooms) -> Callable[..., telling.ActiveRun]:
 def test_readings_are_metrics_of_the_run(rooms: Rooms, begin: Callable[..., telling.ActiveRun]) -> None:
     """Each has the next step of its own; those of the script are not disturbed, and the end takes one more."""
     tick = ByHand()
-    with begin(Counting(), tick) as run:
+    with begin(Counting, tick) as run:
         run.log(loss=1.0)
         tick.once()
         run.log(loss=0.5)
@@ -90,13 +91,27 @@ def test_a_machine_that_cannot_be_read_ends_no_run(
 ) -> None:
     """It is told once, what was read stays, and the script goes on."""
     tick = ByHand()
-    with begin(Counting(fails_at=1), tick) as run:
+    with begin(partial(Counting, fails_at=1), tick) as run:
         tick.once()
         tick.stop()
         run.log(loss=1.0)
 
     assert 1 == caplog.text.count("cannot be read any more")
     assert 1 == len(rooms.logbook.history(run.id, "system/cpu_utilization_percentage"))
+    assert "finished" == rooms.logbook.get(run.id).run.status
+
+
+def test_a_machine_that_is_not_found_ends_no_run(
+    rooms: Rooms, begin: Callable[..., telling.ActiveRun], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The script is not told by an exception."""
+
+    def broken() -> sampling.Machine:
+        raise OSError("no driver")
+
+    with begin(broken, ByHand()) as run:
+        run.log(loss=1.0)
+    assert "no driver" in caplog.text
     assert "finished" == rooms.logbook.get(run.id).run.status
 
 
@@ -112,7 +127,7 @@ def test_a_machine_that_hangs_does_not_hold_the_end(
             free.wait()
             return {"cpu_utilization_percentage": 1.0}
 
-    run = begin(Hanging(), ByHand())
+    run = begin(Hanging, ByHand())
     assert run.finish()
     free.set()
     assert "finished" == rooms.logbook.get(run.id).run.status
@@ -122,7 +137,7 @@ def test_a_machine_that_hangs_does_not_hold_the_end(
 def test_a_process_that_is_forked_off_reads_nothing(rooms: Rooms, begin: Callable[..., telling.ActiveRun]) -> None:
     """Its end does not wait for a thread that it does not have, and the parent goes on."""
     tick = ByHand()
-    run = begin(Counting(), tick)
+    run = begin(Counting, tick)
     child = os.fork()
     if child == 0:
         run.finish()
