@@ -31,7 +31,7 @@ from stellwerk.web.routing import OPEN, matrix
 from stellwerk.workspace import facade, settings
 from stellwerk.workspace import operations as _operations  # noqa: F401  # fills the table
 from stellwerk.workspace.calls import OPERATIONS
-from stellwerk.workspace.nouns import data, models
+from stellwerk.workspace.nouns import data, models, webhooks
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -140,6 +140,7 @@ def facade_reference() -> str:
         ("Workspace", facade.Workspace, "workspace"),
         ("Datasets", data.Data, "workspace.data"),
         ("Models", models.Models, "workspace.models"),
+        ("Webhooks", webhooks.Webhooks, "workspace.webhooks"),
     ):
         lines += ["", f"## {title}", "", _first(kind), ""]
         for name, function in vars(kind).items():

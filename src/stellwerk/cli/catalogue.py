@@ -45,6 +45,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "wandb": Entry(
             "stellwerk.cli.wandb:wandb", "take over runs that clients of Weights & Biases wrote on this machine"
         ),
+        "webhooks": Entry(
+            "stellwerk.cli.webhooks:webhooks", "addresses elsewhere that are told what happens to models"
+        ),
         "compare": Entry(
             "stellwerk.cli.comparing:compare", "show where runs or two model versions differ, and what they share"
         ),

@@ -13,7 +13,7 @@ import click
 
 from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound, Refused, StellwerkError, Unavailable
 
-DONE, STOP, UNPROVEN, CONFLICT, CORRUPT = 0, 1, 3, 5, 7
+DONE, STOP, UNPROVEN, CONFLICT, REFUSED, CORRUPT, UNAVAILABLE = 0, 1, 3, 5, 6, 7, 8
 SIGNALLED = 128
 """Plus the number of the signal, as shells count."""
 
@@ -21,9 +21,9 @@ BY_CLASS: tuple[tuple[type[StellwerkError], int], ...] = (
     (Invalid, 2),
     (NotFound, 4),
     (Conflict, CONFLICT),
-    (Refused, 6),
+    (Refused, REFUSED),
     (Corrupt, CORRUPT),
-    (Unavailable, 8),
+    (Unavailable, UNAVAILABLE),
     (Bug, 70),
     (StellwerkError, 70),
 )

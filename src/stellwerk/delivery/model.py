@@ -92,3 +92,45 @@ class Trial:
 
     answer: Answer | None = None
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastTold:
+    """How the newest delivery to a webhook ended."""
+
+    event: str
+    at: datetime
+    accepted: bool
+    attempts: int
+    said: str
+    """The status of HTTP, or why there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookLine:
+    """A webhook as it may be shown: without its secret, and of its URL only the host."""
+
+    id: str
+    name: str
+    host: str
+    events: tuple[str, ...]
+    description: str
+    active: bool
+    signed: bool
+    created_at: datetime
+    last: LastTold | None
+    """None where nothing was told yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What became of a sample, in words that may be shown."""
+
+    name: str
+    event: str
+    accepted: bool
+    status: int | None
+    text: str
+    """How the answer begins."""
+    problem: str
+    """Why there was no answer."""

@@ -14,12 +14,14 @@ from urllib.parse import urlsplit
 
 from stellwerk.core.clock import format_instant
 from stellwerk.core.errors import Invalid
-from stellwerk.delivery.model import EVENTS, Answer, Occurrence, Said
+from stellwerk.delivery.model import EVENTS, Answer, LastTold, Occurrence, Said
 from stellwerk.delivery.ports import Models
 from stellwerk.ledger.model import Entry
 
 KINDS = ("model.created", "model.registered", "model.described", "model.alias-moved", "model.alias-removed")
 """Entries that somebody may want to be told of."""
+TOLD = ("webhook.delivered", "webhook.given-up")
+"""Entries that say how deliveries ended."""
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 PROMPT_TEXT = "mlflow.prompt.text"
 HIDDEN = (PROMPT_TAG, PROMPT_TEXT, "_mlflow_prompt_type")
@@ -145,6 +147,18 @@ def signature(secret: str, delivery: str, timestamp: str, body: bytes) -> str:
 def accepted(answer: Answer) -> bool:
     """Whether a receiver has it."""
     return 200 <= answer.status < 300
+
+
+def last_told(entry: Entry) -> LastTold:
+    """How a delivery ended, by its entry."""
+    body = entry.body
+    return LastTold(
+        event=str(body.get("event", "")),
+        at=entry.at,
+        accepted=entry.kind == TOLD[0],
+        attempts=int(body.get("attempts", 1)),
+        said=str(body.get("status") or body.get("problem") or ""),
+    )
 
 
 def worth_another(answer: Answer) -> bool:

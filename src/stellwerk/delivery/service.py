@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from stellwerk.core.clock import Clock
-from stellwerk.core.errors import Corrupt, NotFound, StellwerkError
+from stellwerk.core.errors import Corrupt, Invalid, NotFound, StellwerkError
 from stellwerk.delivery import rules
-from stellwerk.delivery.model import Trial, Webhook
+from stellwerk.delivery.model import Trial, Tried, Webhook, WebhookLine
 from stellwerk.delivery.ports import Sender
 from stellwerk.delivery.shelves import WEBHOOKS
 from stellwerk.evidence.ports import Sealer
@@ -71,6 +71,50 @@ class Webhooks:
         """One webhook. Raises `NotFound`."""
         with self._book.read() as reader:
             return find(reader, webhook)
+
+    def named(self, webhook: str) -> Webhook:
+        """The webhook of an id, or of a name that only one has. Raises `NotFound`, and `Invalid` for a shared name."""
+        with self._book.read() as reader:
+            found = WEBHOOKS.find(reader, webhook)
+            meant = [found] if found else [one for one in WEBHOOKS.select(reader) if one.name == webhook]
+        if not meant:
+            raise NotFound(f"no webhook {webhook[:80]!r}", code="unknown-webhook", hint="`stellwerk webhooks list`")
+        if len(meant) > 1:
+            raise Invalid(
+                f"{len(meant)} webhooks are called {webhook[:80]!r}",
+                code="ambiguous-webhook",
+                hint="name it by its id: " + ", ".join(one.id for one in meant[:3]),
+            )
+        return meant[0]
+
+    def line(self, hook: Webhook) -> WebhookLine:
+        """A webhook as it may be shown, with how the newest delivery ended."""
+        # What was told is noted behind the entry that was told of, up to which the webhook stands.
+        told = self._book.entries(kinds=rules.TOLD, subject=f"webhook:{hook.id}", start=hook.next)
+        return WebhookLine(
+            id=hook.id,
+            name=hook.name,
+            host=rules.check_url(hook.url),
+            events=hook.events,
+            description=hook.description,
+            active=hook.active,
+            signed=bool(hook.sealed),
+            created_at=hook.created_at,
+            last=rules.last_told(told[-1]) if told else None,
+        )
+
+    def tried(self, hook: Webhook, event: str = "") -> Tried:
+        """Send a sample now, and say what became of it."""
+        found = self.test(hook.id, event)
+        answer = found.answer
+        return Tried(
+            name=hook.name,
+            event=event or hook.events[0],
+            accepted=answer is not None and rules.accepted(answer),
+            status=None if answer is None else answer.status,
+            text="" if answer is None else answer.text,
+            problem=found.problem,
+        )
 
     def all(self, *, limit: int | None = None, offset: int = 0) -> list[Webhook]:
         """Webhooks in the order in which they were made."""

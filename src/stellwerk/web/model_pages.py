@@ -1,4 +1,4 @@
-"""The pages of registered models: all of them, and one. Both work without any script."""
+"""The pages of registered models, and of who is told what happens to them. All work without any script."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from stellwerk.access.model import Permission
 from stellwerk.core.clock import parse_moment
 from stellwerk.core.errors import Invalid
 from stellwerk.web import errors
@@ -24,11 +25,16 @@ class ModelPages:
         self._rooms = rooms
 
     def routes(self, guard: Guard) -> list[GuardedRoute]:
-        """Their routes; both need `models:read`."""
-        made: dict[str, Draw] = {"/models": self._models, "/models/{name}": self._model}
-        return [
-            route(path, page(draw), ["GET"], permission="models:read", guard=guard) for path, draw in made.items()
-        ]
+        """Their routes; those of models need `models:read`, that of webhooks `workspace:admin`."""
+        made: dict[str, tuple[Draw, Permission]] = {
+            "/models": (self._models, "models:read"),
+            "/models/{name}": (self._model, "models:read"),
+            "/webhooks": (self._webhooks, "workspace:admin"),
+        }
+        return [route(path, page(draw), ["GET"], permission=need, guard=guard) for path, (draw, need) in made.items()]
+
+    def _webhooks(self, _request: Request) -> str:
+        return render.render_webhooks(ops.list_webhooks.perform(self._rooms, {}), simulated=self._simulated())
 
     def _models(self, request: Request) -> str:
         wanted = request.query_params.get("name", "").strip()

@@ -29,6 +29,7 @@ from stellwerk.workspace.nouns.asking import call
 from stellwerk.workspace.nouns.data import Data
 from stellwerk.workspace.nouns.ledger import Ledger
 from stellwerk.workspace.nouns.models import Models
+from stellwerk.workspace.nouns.webhooks import Webhooks
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.watching import Renewal
 
@@ -45,6 +46,7 @@ class Workspace:
         self.data = Data(caller)
         self.models = Models(caller)
         self.ledger = Ledger(caller)
+        self.webhooks = Webhooks(caller)
 
     def now(self) -> datetime:
         """The time of the workspace, simulated in a rehearsal."""

@@ -18,6 +18,7 @@ from stellwerk.delivery import rules
 from stellwerk.delivery.adapters.http import HttpSender
 from stellwerk.delivery.model import EVENTS
 from stellwerk.delivery.shelves import WEBHOOKS
+from stellwerk.ledger import documents
 from stellwerk.ledger.shelf import evolve
 
 SECRET = "canary-5f1d"
@@ -211,3 +212,43 @@ def test_a_signature_is_that_of_standard_webhooks() -> None:
     by_hand = base64.b64encode(hmac.new(b"key", b"id.1.body", hashlib.sha256).digest()).decode()
 
     assert f"v1,{by_hand}" == rules.signature("key", "id", "1", b"body")
+
+
+def test_a_webhook_is_shown_without_what_is_secret(desk: Any, receiver: Any) -> None:
+    """Neither its secret nor the path of its URL; whether it is signed, and for whom."""
+    hook = desk.hook(receiver.url, secret=SECRET)
+    line = desk.webhooks.line(hook)
+
+    assert ("127.0.0.1", True, None) == (line.host, line.signed, line.last)
+    assert "canary" not in str(documents.dump(line))
+
+
+def test_it_is_told_how_the_newest_delivery_ended(desk: Any, receiver: Any) -> None:
+    """Accepted, and given up with the status of the receiver."""
+    hook = desk.hook(receiver.url)
+    desk.happens("model.alias-moved", name="delay", alias="champion", version=1)
+    desk.courier.round()
+    accepted = desk.webhooks.line(desk.webhooks.get(hook.id)).last
+    assert accepted is not None
+    assert (True, "model_version_alias.created", "200") == (accepted.accepted, accepted.event, accepted.said)
+
+    receiver.says(410)
+    desk.happens("model.alias-removed", name="delay", alias="champion")
+    desk.courier.round()
+    gone = desk.webhooks.line(desk.webhooks.get(hook.id)).last
+    assert gone is not None
+    assert (False, "model_version_alias.deleted", "410") == (gone.accepted, gone.event, gone.said)
+
+
+def test_a_webhook_is_named_by_its_name(desk: Any, receiver: Any) -> None:
+    """As long as no other has it; an id always means one."""
+    first = desk.hook(receiver.url)
+    assert first == desk.webhooks.named("hook")
+    second = desk.hook(receiver.url)
+
+    with pytest.raises(Invalid) as several:
+        desk.webhooks.named("hook")
+    assert "ambiguous-webhook" == several.value.code
+    assert second == desk.webhooks.named(second.id)
+    with pytest.raises(NotFound):
+        desk.webhooks.named("nobody")

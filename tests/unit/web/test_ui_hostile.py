@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
+from stellwerk.delivery.model import WebhookLine
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, FilePage, RunPage, Trace
 from stellwerk.governance.shelf_of_models import ModelList, ModelPage
@@ -182,6 +183,13 @@ def test_no_run_breaks_out(page: RunPage) -> None:
 def test_no_file_breaks_out(page: FilePage) -> None:
     """Any file or folder renders, and only with the elements and attributes of the templates."""
     assert "script" in dict(check(render.render_files(page)).skeleton)
+
+
+@PATIENT
+@given(st.lists(values_of(WebhookLine), max_size=3))
+def test_no_webhook_breaks_out(hooks: list[WebhookLine]) -> None:
+    """Any webhooks render, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_webhooks(hooks)).skeleton)
 
 
 @PATIENT

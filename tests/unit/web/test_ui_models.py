@@ -370,3 +370,16 @@ def test_programs_get_the_same(site: TestClient, rooms: Rooms) -> None:
     assert ["champion"] == [one["alias"] for one in page["moves"]]
     assert datetime.fromisoformat(page["versions"][0]["made_at"]) == version.created_at
     assert 422 == site.post("/api/v1/models.page", json={"name": "delay", "offset": -1}).status_code
+
+
+def test_webhooks_are_listed_without_what_is_secret(site: TestClient, rooms: Rooms) -> None:
+    """Who is told of what, by its host; an empty list says how to begin, and the page of models leads here."""
+    assert "stellwerk webhooks add" in text(site.get("/webhooks").text)
+    rooms.webhooks.create("ci", "https://1.1.1.1/path-canary", ["prompt.created"], secret="word-canary")
+    page = site.get("/webhooks").text
+
+    assert "1.1.1.1" in page
+    assert "prompt.created" in page
+    assert "nothing yet" in page
+    assert "canary" not in page
+    assert 'href="/webhooks"' in site.get("/models").text

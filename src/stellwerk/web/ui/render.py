@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stellwerk.core.clock import format_instant
 from stellwerk.core.digest import short
 from stellwerk.core.errors import Invalid
+from stellwerk.delivery.model import WebhookLine
 from stellwerk.governance.model import Board, EndpointCard, FilePage, Graph, Node, RunPage, Trace
 from stellwerk.tracking.previews import is_log
 from stellwerk.tracking.tables import MAX_COMPARED, ExperimentLine, RunTable
@@ -132,6 +133,11 @@ def render_model(
 ) -> str:
     """One model; `problem` is what is wrong with the time that was typed."""
     return _page("model.html", model=model, asked=asked, problem=problem, size=shelving.SIZE, simulated=simulated)
+
+
+def render_webhooks(hooks: Sequence[WebhookLine], *, simulated: datetime | None = None) -> str:
+    """Who elsewhere is told what happens to models."""
+    return _page("webhooks.html", hooks=hooks, simulated=simulated)
 
 
 def render_trace(trace: Trace, *, simulated: datetime | None = None) -> str:

@@ -85,10 +85,12 @@ from stellwerk.workspace.operations.runs import (
 from stellwerk.workspace.operations.sources import import_data, refer_data, verify_data
 from stellwerk.workspace.operations.subjects import erase_subject, find_subject
 from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
+from stellwerk.workspace.operations.webhooks import add_webhook, list_webhooks, remove_webhook, try_webhook
 
 __all__ = [
     "about_model",
     "add_data",
+    "add_webhook",
     "alias_model",
     "assess",
     "begin_run",
@@ -138,6 +140,7 @@ __all__ = [
     "list_models",
     "list_protected",
     "list_releases",
+    "list_webhooks",
     "log_artifact",
     "log_of_data",
     "log_points",
@@ -158,6 +161,7 @@ __all__ = [
     "release",
     "remember_foreign",
     "remembered_step",
+    "remove_webhook",
     "renew",
     "rotate_key",
     "run_page",
@@ -173,6 +177,7 @@ __all__ = [
     "table_of_data",
     "table_of_runs",
     "trace",
+    "try_webhook",
     "unalias_model",
     "unprotect_alias",
     "untrack_data",
