@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench kills lock clean
+.PHONY: help setup demo test check format bench kills fuzz lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ bench: setup ## measure start-up, sizes and limits; prints ratios
 
 kills: setup ## 200 random kills over the chain
 	STELLWERK_KILLS=200 $(RUN) -m pytest -q -m faults tests/faults
+
+fuzz: setup ## ten minutes of requests made of each description (needs schemathesis on the path)
+	STELLWERK_FUZZ_SECONDS=600 $(RUN) -m pytest -q -s tests/fuzz
 
 lock: ## renew requirements.lock (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --group dev --extra examples pyproject.toml --no-emit-package stellwerk -o requirements.lock

@@ -76,7 +76,7 @@ def _refused(entry: Entry, _facts: _Facts) -> tuple[str, str]:
 
 
 def _run(entry: Entry, facts: _Facts) -> tuple[str, str] | None:
-    if entry.body["kind"] != "pipeline" or not entry.body["metrics"]:
+    if entry.body.get("kind") != "pipeline" or not entry.body["metrics"]:  # what clients log says no kind
         return None
     values = {name: float(value) for name, value in entry.body["metrics"].items()}
     shown = [f"{name} {values[name]:.4f}" for name in (facts.metric, "brier", "log_loss", "mae") if name in values]

@@ -65,6 +65,16 @@ def files(blobs: Blobs, digest: Digest) -> dict[str, Digest]:
     return {path: entry.digest for path, entry in walk(blobs, digest)}
 
 
+def check_tree(blobs: Blobs, digest: Digest) -> None:
+    """Raises `Invalid` where somebody names bytes as a tree that are none, which is no damage to what is kept."""
+    try:
+        read_tree(blobs, digest)
+    except Corrupt as cause:
+        if cause.code != "corrupt-tree":
+            raise
+        raise Invalid(f"{digest} is not a tree of files", code="not-a-tree") from cause
+
+
 def find(blobs: Blobs, digest: Digest, path: str) -> Digest:
     """The digest of one file below a tree. Raises `NotFound`."""
     *folders, name = path.split("/")

@@ -78,7 +78,7 @@ class Operation(Generic[P, R]):
             raise Invalid(
                 f"{self.name}: {', '.join(problems)} (known: {', '.join(known) or 'none'})", code="invalid-arguments"
             )
-        return {key: documents.load(known[key][0], value) for key, value in document.items()}
+        return {key: documents.load_exactly(known[key][0], value) for key, value in document.items()}
 
     def write(self, answer: R) -> Any:
         """The answer as JSON-able data."""

@@ -54,6 +54,7 @@ from stellwerk.tracking.evaluations import Evaluations
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.logged import LoggedModels
+from stellwerk.tracking.measuring import Measuring
 from stellwerk.tracking.scorers import Scorers
 from stellwerk.tracking.service import Runs
 from stellwerk.tracking.tables import Tables
@@ -117,6 +118,7 @@ class Rooms:
         self.collector = Collector(self.book, self.blobs, SqlCounts())
         self.traces = Traces(self.book, self.clock, self.collector, self._file_of_trace)
         self.assessments = Assessments(self.book, self.clock)
+        self.measuring = Measuring(self.book, self.collector.spans)
         self.adoption = Adoption(self.book, self.blobs, self.clock, finder, points)
         self.artifacts = Artifacts(self.book, self.blobs, self.clock)
         self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)

@@ -145,6 +145,24 @@ def test_wrong_fields_are_named(data: Any, words: str) -> None:
     assert "invalid-document" == caught.value.code
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "a", "count": False},
+        {"name": "a", "count": "1"},
+        {"name": "a", "at": 0},
+        {"name": "a", "flag": "yes"},
+    ],
+)
+def test_what_a_stranger_sends_is_what_it_is(data: Any) -> None:
+    """No `false` is a number there and no number a time; what is right is read the same."""
+    with pytest.raises(Invalid):
+        documents.load_exactly(Outer, data)
+
+    right = documents.load(Outer, {"name": "a", "at": "2026-01-01T00:00:00Z"})
+    assert right == documents.load_exactly(Outer, documents.dump(right))
+
+
 def test_every_wrong_field_is_named_at_once() -> None:
     """Somebody who corrects a document is told all of it."""
     with pytest.raises(Invalid) as caught:

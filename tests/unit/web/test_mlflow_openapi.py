@@ -293,6 +293,9 @@ def _traces(script: Script) -> None:
     ask("GET", f"{new}/batchGetInfos", trace_ids=TRACE)
     ask("POST", f"{new}/batchGetInfos", {"trace_ids": [TRACE]})
     ask("POST", f"{new}/search", {"locations": [place], "max_results": 1})
+    measured = {"view_type": "TRACES", "metric_name": "latency", "aggregations": [{"aggregation_type": "MAX"}]}
+    ask("POST", f"{new}/metrics", {"experiment_ids": ["0"], "dimensions": ["trace_name"], **measured})
+    ask("POST", f"{new}/metrics", {"experiment_ids": ["0"], **measured})
     filters = {"filter_string1": "trace.status = 'OK'", "filter_string2": "trace.name = 'work'"}
     ask("POST", f"{new}/calculate-filter-correlation", {"experiment_ids": ["0"], **filters})
     for home in (old, new):

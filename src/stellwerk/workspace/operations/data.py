@@ -7,6 +7,7 @@ from typing import Any
 
 from stellwerk.core.digest import Digest
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
+from stellwerk.store import service as trees
 from stellwerk.workspace import tables
 from stellwerk.workspace.calls import Local, operation
 from stellwerk.workspace.rooms import Rooms
@@ -23,6 +24,7 @@ def add_data(
 @operation("data.record", "data:write", changes=True)
 def record_data(rooms: Rooms, name: str, tree: Digest, source: str = "") -> DatasetVersion:
     """Make a tree of files that is in the store the next version of a dataset."""
+    trees.check_tree(rooms.blobs, tree)
     return rooms.datasets.record(name, tree=tree, source=source)
 
 

@@ -27,6 +27,7 @@ def register_model(
     rooms: Rooms, name: str, digest: Digest, signature: Signature, layout: str, run: str, seed: int | None = None
 ) -> ModelVersion:
     """Give a model's file tree the next version of a name."""
+    trees.check_tree(rooms.blobs, digest)
     files = trees.files(rooms.blobs, digest)
     must_be_kept(rooms, files.values())
     _must_be_its_own(rooms, files, signature)

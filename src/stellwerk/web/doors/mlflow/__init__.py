@@ -22,6 +22,7 @@ from stellwerk.web.doors.mlflow import (
     runs,
     scorers,
     server,
+    trace_metrics,
     traces,
     webhooks,
     workspaces,
@@ -42,6 +43,7 @@ TABLES: tuple[calls.Calls, ...] = (
     webhooks.CALLS,
     traces.CALLS,
     traces.OLD_CALLS,
+    trace_metrics.CALLS,
     assessments.CALLS,
 )
 """Every call with a JSON answer, but those about workspaces: these alone are asked outside of any."""

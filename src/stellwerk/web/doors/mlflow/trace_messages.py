@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from stellwerk.web.doors.mlflow.messages import Next, Pair
+from stellwerk.web.doors.mlflow.messages import Next, Number, Pair
 
 State = Literal["STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS"]
 
@@ -142,6 +142,20 @@ class Correlation(TypedDict):
     filter2_count: int
     joint_count: int
     total_count: int
+
+
+class DataPoint(TypedDict):
+    """Figures of one group, by how they were summed up: `COUNT`, `P95.0`."""
+
+    metric_name: str
+    dimensions: dict[str, str]
+    values: dict[str, Number]
+
+
+class DataPoints(Next):
+    """A page of figures."""
+
+    data_points: list[DataPoint]
 
 
 class TraceFile(TypedDict):
