@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Conflict, Invalid, NotFound
-from stellwerk.core.search import Clause, Order, Subject, Value, arranged, matches
 from stellwerk.ledger.ports import Book, Reader
 from stellwerk.ledger.shelf import evolve
 from stellwerk.models import keeping, naming, search, sources
 from stellwerk.models.model import Alias, ModelVersion, RegisteredModel, Stage
-from stellwerk.models.ports import Files, KnownRuns, Logged, LoggedModels, Releases
+from stellwerk.models.ports import Files, Finder, KnownRuns, Logged, LoggedModels, Releases
 from stellwerk.models.shelves import ALIASES, MODELS, VERSIONS
 from stellwerk.models.sources import Source
 
@@ -58,6 +57,7 @@ class Catalogue:
     """Registered models of one workspace.
 
     Args:
+        finder: Finds models and versions by what is said of them.
         releases: What endpoints may run.
         knows_run: Whether a run exists; without it none is known.
         files: What runs logged here; without, only copies have bytes.
@@ -68,13 +68,14 @@ class Catalogue:
         self,
         book: Book,
         clock: Clock,
+        finder: Finder,
         *,
         releases: Releases | None = None,
         knows_run: KnownRuns | None = None,
         logged: LoggedModels | None = None,
         files: Files | None = None,
     ) -> None:
-        self._book, self._clock = book, clock
+        self._book, self._clock, self._finder = book, clock, finder
         self._releases = releases or keeping.NoReleases()
         self._knows_run: Callable[[str], bool] = knows_run or (lambda run_id: False)
         self.logged, self._files = logged, files
@@ -100,8 +101,7 @@ class Catalogue:
     def get(self, name: str) -> Page:
         """A model. Raises `NotFound`."""
         with self._book.read() as reader:
-            model = keeping.get_model(reader, name)
-            return _page(model, VERSIONS.select(reader, name=name), ALIASES.select(reader, name=name))
+            return self._pages(reader, [keeping.get_model(reader, name)])[0]
 
     def describe(
         self,
@@ -338,13 +338,10 @@ class Catalogue:
         clauses, prompts = search.wanted(where, search.MODELS)
         criteria = search.order(order, search.ORDER_OF_MODELS)
         with self._book.read() as reader:
-            models, versions = self._all(reader)
-            hidden = set() if prompts else _prompts(models.values(), versions)
-            known = [model for _, model in sorted(models.items()) if model.name not in hidden]
-            found = _found(known, clauses, criteria, search.of_model)[offset : offset + limit]
-            aliases = _by_name(ALIASES.among(reader, "name", [model.name for model in found]))
-        own = _by_name(versions)
-        return [_page(model, own.get(model.name, []), aliases.get(model.name, [])) for model in found]
+            names = self._finder.models(
+                reader, where=clauses, order=criteria, prompts=prompts, limit=limit, offset=offset
+            )
+            return self._pages(reader, MODELS.keyed(reader, [(name,) for name in names]))
 
     def search_versions(
         self, where: str = "", order: Sequence[str] = (), *, limit: int = 10_000, offset: int = 0
@@ -353,20 +350,27 @@ class Catalogue:
         clauses, prompts = search.wanted(where, search.VERSIONS)
         criteria = search.order(order or ("last_updated_timestamp DESC",), search.ORDER_OF_VERSIONS)
         with self._book.read() as reader:
-            models, versions = self._all(reader)
-        hidden = set() if prompts else _prompts(models.values(), versions)
-        known = sorted(
-            (version for version in versions if version.name not in hidden), key=lambda one: (one.name, -one.version)
-        )
-        return _found(known, clauses, criteria, search.of_version)[offset : offset + limit]
+            keys = self._finder.versions(
+                reader, where=clauses, order=criteria, prompts=prompts, limit=limit, offset=offset
+            )
+            return VERSIONS.keyed(reader, keys)
 
-    def _all(self, reader: Reader) -> tuple[dict[str, RegisteredModel], list[ModelVersion]]:
-        models = {model.name: model for model in MODELS.select(reader)}
-        versions = VERSIONS.select(reader)
-        for name, own in _by_name(versions).items():
-            if name not in models:
-                models[name] = keeping.implied(own)
-        return models, versions
+    def _pages(self, reader: Reader, models: Sequence[RegisteredModel]) -> list[Page]:
+        names = [model.name for model in models]
+        aliases = _by_name(ALIASES.among(reader, "name", names))
+        newest, counts = self._finder.newest(reader, names), self._finder.counts(reader, names)
+        latest = _by_name(
+            VERSIONS.keyed(reader, [(name, number) for name in names for number in newest.get(name, ())])
+        )
+        return [
+            Page(
+                model=model,
+                aliases={one.alias: one.version for one in aliases.get(model.name, ())},
+                latest=tuple(latest.get(model.name, ())),
+                versions=counts.get(model.name, 0),
+            )
+            for model in models
+        ]
 
     def _follow(self, tx: Reader, source: Source, run_id: str | None, model_id: str | None) -> _Made:
         """What a source means now. Only the book is asked; no address is."""
@@ -471,31 +475,8 @@ def _taken(known: RegisteredModel, tags: Mapping[str, str]) -> Conflict:
     )
 
 
-def _page(model: RegisteredModel, versions: Sequence[ModelVersion], aliases: Sequence[Alias]) -> Page:
-    newest: dict[Stage, ModelVersion] = {}
-    for version in sorted(versions, key=lambda one: one.version):
-        newest[version.stage] = version
-    return Page(
-        model=model,
-        aliases={alias.alias: alias.version for alias in aliases},
-        latest=tuple(sorted(newest.values(), key=lambda one: one.version)),
-        versions=len(versions),
-    )
-
-
 def _by_name(things: Iterable[N]) -> dict[str, list[N]]:
     found: dict[str, list[N]] = {}
     for thing in things:
         found.setdefault(thing.name, []).append(thing)
     return found
-
-
-def _prompts(models: Iterable[RegisteredModel], versions: Sequence[ModelVersion]) -> set[str]:
-    said = {model.name for model in models if naming.is_prompt(model.tags)}
-    return said | {version.name for version in versions if naming.is_prompt(version.tags)}
-
-
-def _found(
-    known: list[T], clauses: Sequence[Clause], criteria: Sequence[Order], read: Callable[[T, Subject], Value]
-) -> list[T]:
-    return arranged((thing for thing in known if matches(thing, clauses, read)), criteria, read)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from stellwerk.core.digest import Digest
-from stellwerk.ledger.ports import Transaction
+from stellwerk.core.search import Clause, Order
+from stellwerk.ledger.ports import Reader, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,4 +61,45 @@ class Releases(Protocol):
 
     def named(self, digest: Digest) -> bool:
         """Whether there ever was a release of these bytes."""
+        ...
+
+
+class Finder(Protocol):
+    """An index of models and versions by what is said of them.
+
+    Prompts, and their versions, are only found where they are asked for.
+    """
+
+    def models(
+        self,
+        reader: Reader,
+        *,
+        where: Sequence[Clause],
+        order: Sequence[Order],
+        prompts: bool,
+        limit: int,
+        offset: int,
+    ) -> list[str]:
+        """Names of models that meet all conditions, in order; then by name."""
+        ...
+
+    def versions(
+        self,
+        reader: Reader,
+        *,
+        where: Sequence[Clause],
+        order: Sequence[Order],
+        prompts: bool,
+        limit: int,
+        offset: int,
+    ) -> list[tuple[str, int]]:
+        """Names and numbers of versions that meet all conditions, in order; then by name, the newest first."""
+        ...
+
+    def newest(self, reader: Reader, names: Collection[str]) -> Mapping[str, Sequence[int]]:
+        """By model, the newest version of each stage, the oldest first."""
+        ...
+
+    def counts(self, reader: Reader, names: Collection[str]) -> Mapping[str, int]:
+        """By model, how many versions there are."""
         ...

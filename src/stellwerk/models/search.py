@@ -13,10 +13,10 @@ from stellwerk.core.search import (
     Grammar,
     Order,
     Subject,
-    Value,
     parse_filter,
     parse_order,
 )
+from stellwerk.ledger.sought import Said
 from stellwerk.models import naming
 from stellwerk.models.model import ModelVersion, RegisteredModel
 
@@ -70,30 +70,21 @@ def order(clauses: Sequence[str], grammar: Grammar) -> tuple[Order, ...]:
     return criteria
 
 
-def of_model(model: RegisteredModel, subject: Subject) -> Value:
-    """What a model has under a subject."""
-    if subject.entity == "tag":
-        return model.tags.get(subject.key)
-    times = {"creation_timestamp": model.created_at, "last_updated_timestamp": model.changed_at}
-    return model.name if subject.key == "name" else milliseconds(times[subject.key])
+def said_of_model(model: RegisteredModel) -> Said:
+    """What a model is found by, beside its name."""
+    yield from (("tag", key, text) for key, text in model.tags.items())
+    yield "attribute", "creation_timestamp", milliseconds(model.created_at)
+    yield "attribute", "last_updated_timestamp", milliseconds(model.changed_at)
 
 
-def of_version(version: ModelVersion, subject: Subject) -> Value:
-    """What a version has under a subject."""
-    if subject.entity == "tag":
-        return version.tags.get(subject.key)
-    match subject.key:
-        case "version_number":
-            return version.version
-        case "run_id" | "name":
-            text: str = getattr(version, subject.key)
-            return text
-        case "source_path":
-            return version.source
-        case "creation_timestamp":
-            return milliseconds(version.created_at)
-        case _:
-            return milliseconds(version.changed_at or version.created_at)
+def said_of_version(version: ModelVersion) -> Said:
+    """What a version is found by, beside its name and its number."""
+    yield from (("tag", key, text) for key, text in version.tags.items())
+    yield "attribute", "run_id", version.run_id
+    yield "attribute", "source_path", version.source
+    yield "attribute", "stage", version.stage
+    yield "attribute", "creation_timestamp", milliseconds(version.created_at)
+    yield "attribute", "last_updated_timestamp", milliseconds(version.changed_at or version.created_at)
 
 
 def milliseconds(instant: datetime) -> int:

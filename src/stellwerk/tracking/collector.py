@@ -121,7 +121,7 @@ class Collector:
             changed = told_by(before, one.said, labels.get(trace, {}), sums.get(trace, {}))
             changed = evolve(changed, parts=parts.get(trace, before.parts))
             if changed != known:
-                TRACES.put(tx, changed)
+                TRACES.put(tx, changed, known)
                 # Without digests: what an entry names is never collected, and traces can be deleted.
                 body = {"experiment": changed.experiment, "spans": len(one.spans), "state": changed.state}
                 tx.record("trace.logged", f"trace:{trace}", body)

@@ -12,23 +12,22 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
-from stellwerk.core.clock import Clock
+from stellwerk.core.clock import Clock, format_instant
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.core.search import (
     ATTRIBUTES,
     TAGS,
+    Clause,
     Grammar,
-    Subject,
-    Value,
-    arranged,
-    matches,
+    Order,
     parse_filter,
     parse_order,
 )
 from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import Shelf, evolve
+from stellwerk.ledger.sought import Said, SoughtShelf
 from stellwerk.tracking import experiments, rules
 
 MAX_NAME = 255
@@ -107,15 +106,51 @@ class Merged:
     updated: int
 
 
-EVALUATIONS = Shelf("evaluation_datasets", EvaluationDataset, key=("id",))
+def _said_of(one: EvaluationDataset) -> Said:
+    yield from (("tag", key, text) for key, text in one.tags.items())
+    yield from (("experiment", experiment, "") for experiment in one.experiments)
+    yield "attribute", "name", one.name
+    yield "attribute", "digest", one.digest
+    yield "attribute", "created_by", one.created_by
+    yield "attribute", "last_updated_by", one.changed_by
+    yield "attribute", "created_at", format_instant(one.created_at)  # as exact as it is known, for the order
+    yield "attribute", "created_time", rules.milliseconds(one.created_at)
+    yield "attribute", "last_update_time", rules.milliseconds(one.changed_at)
+
+
+EVALUATIONS = SoughtShelf(
+    "evaluation_datasets",
+    EvaluationDataset,
+    key=("id",),
+    said=_said_of,
+    values="evaluation_values",
+    columns={"dataset_id": "id"},
+)
 RECORDS = Shelf("evaluation_records", EvaluationRecord, key=("dataset", "id"), index=("place",))
+
+
+class EvaluationFinder(Protocol):
+    """An index of evaluation datasets by what is said of them."""
+
+    def find(
+        self,
+        reader: Reader,
+        of: Collection[str],
+        *,
+        where: Sequence[Clause],
+        order: Sequence[Order],
+        limit: int,
+        offset: int,
+    ) -> list[str]:
+        """Ids of the datasets of some experiments, or of all, that meet all conditions, in order; then the newest."""
+        ...
 
 
 class Evaluations:
     """Evaluation datasets of one workspace and actor."""
 
-    def __init__(self, book: Book, clock: Clock) -> None:
-        self._book, self._clock = book, clock
+    def __init__(self, book: Book, clock: Clock, finder: EvaluationFinder) -> None:
+        self._book, self._clock, self._finder = book, clock, finder
 
     def create(
         self, name: str, *, tags: Mapping[str, Any] | None = None, of: Sequence[str] = ()
@@ -160,13 +195,8 @@ class Evaluations:
         """Datasets of some experiments, or of all, that meet all conditions; the newest first where nothing is said."""
         clauses, criteria = parse_filter(where, GRAMMAR), parse_order(order, GRAMMAR)
         with self._book.read() as reader:
-            known = EVALUATIONS.select(reader)
-        found = [
-            one
-            for one in sorted(known, key=lambda one: (one.created_at, one.id), reverse=True)
-            if (not of or set(of) & set(one.experiments)) and matches(one, clauses, _read)
-        ]
-        return arranged(found, criteria, _read)[offset : offset + limit]
+            ids = self._finder.find(reader, set(of), where=clauses, order=criteria, limit=limit, offset=offset)
+            return EVALUATIONS.keyed(reader, [(one,) for one in ids])
 
     def tag(self, dataset: str, tags: Mapping[str, Any]) -> EvaluationDataset:
         """Set tags; one whose value is None is taken away."""
@@ -465,23 +495,3 @@ def _subject(one: EvaluationDataset) -> str:
 
 def _wrong(index: int, why: str) -> Invalid:
     return Invalid(f"record {index} cannot be kept: {why}", code="invalid-evaluation-record")
-
-
-def _read(one: EvaluationDataset, subject: Subject) -> Value:
-    if subject.entity == "tag":
-        return one.tags.get(subject.key)
-    match subject.key:
-        case "name":
-            return one.name
-        case "dataset_id":
-            return one.id
-        case "digest":
-            return one.digest
-        case "created_by":
-            return one.created_by
-        case "last_updated_by":
-            return one.changed_by
-        case "created_time":
-            return rules.milliseconds(one.created_at)
-        case _:
-            return rules.milliseconds(one.changed_at)

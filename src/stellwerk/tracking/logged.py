@@ -7,8 +7,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Invalid, NotFound
@@ -19,14 +18,12 @@ from stellwerk.core.search import (
     Grammar,
     Order,
     Subject,
-    Value,
-    arranged,
-    matches,
     parse_filter,
     parse_order,
 )
 from stellwerk.ledger.ports import Book, Reader, Transaction
-from stellwerk.ledger.shelf import Shelf, evolve
+from stellwerk.ledger.shelf import evolve
+from stellwerk.ledger.sought import Said, SoughtShelf
 from stellwerk.tracking import experiments, rules
 from stellwerk.tracking.model import Score
 
@@ -92,10 +89,6 @@ class OnData:
     name: str
     digest: str = ""
 
-    def fits(self, metric: Score) -> bool:
-        """Whether a metric was measured on it."""
-        return (not self.name or metric.dataset == self.name) and self.digest in ("", metric.dataset_digest)
-
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
@@ -106,7 +99,54 @@ class Criterion:
     on: OnData = OnData("")
 
 
-MODELS = Shelf("logged_models", LoggedModel, key=("id",), index=("experiment", "created_at"))
+def _said_of(model: LoggedModel) -> Said:
+    yield from (("tag", key, text) for key, text in model.tags.items())
+    yield from (("param", key, text) for key, text in model.params.items())
+    yield "attribute", "name", model.name
+    yield "attribute", "status", model.status
+    if model.model_type:
+        yield "attribute", "model_type", model.model_type
+    if model.source_run:
+        yield "attribute", "source_run_id", model.source_run
+    yield "attribute", "creation_timestamp", rules.milliseconds(model.created_at)
+    yield "attribute", "last_updated_timestamp", rules.milliseconds(model.changed_at)
+    if model.deleted_at is not None:
+        yield "state", "deleted", "yes"
+
+
+MODELS = SoughtShelf(
+    "logged_models",
+    LoggedModel,
+    key=("id",),
+    index=("experiment", "created_at"),
+    said=_said_of,
+    values="logged_values",
+    columns={"model_id": "id", "experiment_id": "experiment"},
+    ordered=("experiment", "-created_at", "id"),
+)
+
+
+class LoggedFinder(Protocol):
+    """An index of logged models by what is said of them and what was measured."""
+
+    def find(
+        self,
+        reader: Reader,
+        among: Sequence[str],
+        *,
+        where: Sequence[Clause],
+        order: Sequence[tuple[Order, OnData]],
+        on: Sequence[OnData],
+        limit: int,
+        offset: int,
+    ) -> list[str]:
+        """Ids of the models of some experiments that meet all conditions and are not deleted, in order; then the newest.
+
+        Args:
+            order: Criteria, and for metrics the data that they were measured on: the newest such value counts.
+            on: Only metrics that were measured on one of them count, and only models that have such a metric.
+        """
+        ...
 
 
 def no_metrics(_model: str) -> Sequence[Score]:
@@ -121,10 +161,11 @@ class LoggedModels:
         self,
         book: Book,
         clock: Clock,
+        finder: LoggedFinder,
         metrics_of: Callable[[str], Sequence[Score]] = no_metrics,
         name_of: Callable[[], str] = rules.random_name,
     ) -> None:
-        self._book, self._clock, self._name_of = book, clock, name_of
+        self._book, self._clock, self._finder, self._name_of = book, clock, finder, name_of
         self.metrics_of = metrics_of
         """The metrics of a model by its id."""
 
@@ -246,74 +287,19 @@ class LoggedModels:
         """
         clauses = parse_filter(where, GRAMMAR)
         criteria = [(_order(one), one.on) for one in order]
-        metrics = _Metrics(self.metrics_of)
+        if not among:
+            return []
         with self._book.read() as reader:
-            known = MODELS.among(reader, "experiment", dict.fromkeys(among))
-        found = [
-            model
-            for model in known
-            if model.deleted_at is None and metrics.measured(model, on) and _meets(model, clauses, metrics, on)
-        ]
-        found.sort(key=lambda model: model.id)
-        found.sort(key=lambda model: model.created_at, reverse=True)
-        for criterion, data in reversed(criteria):
-            found = arranged(found, [criterion], partial(metrics.newest, data))
-        return found[offset : offset + limit]
+            ids = self._finder.find(
+                reader, list(dict.fromkeys(among)), where=clauses, order=criteria, on=on, limit=limit, offset=offset
+            )
+            return MODELS.keyed(reader, [(one,) for one in ids])
 
     def _change(self, tx: Transaction, model: LoggedModel, what: str, facts: Mapping[str, object]) -> LoggedModel:
         changed = evolve(model, changed_at=self._clock.now())
         MODELS.put(tx, changed)
         tx.record(f"logged-model.{what}", f"logged-model:{model.id}", facts)
         return changed
-
-
-class _Metrics:
-    """Values of models, each asked for once."""
-
-    def __init__(self, of: Callable[[str], Sequence[Score]]) -> None:
-        self._of = of
-        self._known: dict[str, Sequence[Score]] = {}
-
-    def all(self, model: LoggedModel) -> Sequence[Score]:
-        if model.id not in self._known:
-            self._known[model.id] = self._of(model.id)
-        return self._known[model.id]
-
-    def measured(self, model: LoggedModel, on: Sequence[OnData]) -> bool:
-        return not on or any(data.fits(metric) for data in on for metric in self.all(model))
-
-    def values(self, model: LoggedModel, subject: Subject, on: Sequence[OnData]) -> Value | tuple[Value, ...]:
-        if subject.entity != "metric":
-            return _value(model, subject)
-        found = (metric for metric in self.all(model) if metric.key == subject.key)
-        return tuple(metric.value for metric in found if not on or any(data.fits(metric) for data in on)) or None
-
-    def newest(self, on: OnData, model: LoggedModel, subject: Subject) -> Value:
-        if subject.entity != "metric":
-            return _value(model, subject)
-        found = [metric for metric in self.all(model) if metric.key == subject.key and on.fits(metric)]
-        return max(found, key=lambda metric: (metric.at, metric.step)).value if found else None
-
-
-def _meets(model: LoggedModel, clauses: Sequence[Clause], metrics: _Metrics, on: Sequence[OnData]) -> bool:
-    return matches(model, clauses, lambda one, subject: metrics.values(one, subject, on))
-
-
-def _value(model: LoggedModel, subject: Subject) -> Value:
-    if subject.entity == "tag":
-        return model.tags.get(subject.key)
-    if subject.entity == "param":
-        return model.params.get(subject.key)
-    return {
-        "name": model.name,
-        "model_id": model.id,
-        "model_type": model.model_type or None,
-        "status": model.status,
-        "source_run_id": model.source_run or None,
-        "experiment_id": model.experiment,
-        "creation_timestamp": rules.milliseconds(model.created_at),
-        "last_updated_timestamp": rules.milliseconds(model.changed_at),
-    }[subject.key]
 
 
 def _order(one: Criterion) -> Order:

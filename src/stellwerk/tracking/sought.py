@@ -1,16 +1,14 @@
 """Finding traces: what may be asked of them, and how it is answered.
 
-Traces are read by their experiment, the newest first, and compared one by one; the spans of one are read only where a
-condition is about spans and all others hold.
+An index finds traces by what is said of them (`adapters.traces`). What no index answers, regular expressions and
+conditions about spans, is asked of one trace after another that meets all the rest, in order, until a page is full.
 """
 
 from __future__ import annotations
 
-import heapq
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Protocol
 
 from stellwerk.core.errors import Invalid
 from stellwerk.core.search import (
@@ -23,18 +21,14 @@ from stellwerk.core.search import (
     Order,
     Subject,
     Value,
-    arranged,
     holds,
 )
 from stellwerk.ledger.ports import Reader
 from stellwerk.tracking import spans
 from stellwerk.tracking.spans import Span
-from stellwerk.tracking.traced import LINKS, NAME_TAG, RUN_KEY, Assessment, Found, Trace, newest, with_assessments
+from stellwerk.tracking.traced import TRACES, Assessment, Found, Trace, attribute, judged, with_assessments
 
-STATES = {"unspecified": "STATE_UNSPECIFIED", "running": "IN_PROGRESS", "ok": "OK", "failed": "ERROR"}
-"""How states are spelled where they are asked for."""
-PROMPTS_TAG = "mlflow.linkedPrompts"
-
+_AT_ONCE, _AT_MOST = 250, 16_000
 _ALL: tuple[Comparator, ...] = ("=", "!=", "LIKE", "ILIKE", "RLIKE")
 _ABSENCE: tuple[Comparator, ...] = ("IS NULL", "IS NOT NULL")
 _JUDGED: tuple[Comparator, ...] = (*_ALL, ">", ">=", "<", "<=", *_ABSENCE)
@@ -78,28 +72,51 @@ GRAMMAR = Grammar(
 )
 
 
+class TraceFinder(Protocol):
+    """An index of traces by what is said of them."""
+
+    def find(
+        self,
+        reader: Reader,
+        of: Sequence[str],
+        *,
+        where: Sequence[Clause],
+        order: Sequence[Order],
+        limit: int | None,
+        offset: int,
+    ) -> list[str]:
+        """Ids of the traces of some experiments that meet all conditions, in order; then the newest first.
+
+        Args:
+            where: Conditions that are not about spans, and no regular expressions.
+        """
+        ...
+
+
 class Search:
     """One question."""
 
     def __init__(
-        self, clauses: Sequence[Clause], order: Sequence[Order], read_spans: Callable[[Trace], list[Span]]
+        self,
+        clauses: Sequence[Clause],
+        order: Sequence[Order],
+        finder: TraceFinder,
+        read_spans: Callable[[Trace], list[Span]],
     ) -> None:
-        self._order, self._read_spans = order, read_spans
+        self._order, self._finder, self._read_spans = order, finder, read_spans
         self._of_spans = [one for one in clauses if one.subject.entity == "span" or _is_text(one.subject)]
-        self._said = [one for one in clauses if one.subject.entity in ("feedback", "expectation", "issue")]
-        self._linked = [
-            one for one in clauses if one.subject.entity == "attribute" and one.subject.key in ("run_id", "prompt")
-        ]
-        special = {id(one) for one in (*self._of_spans, *self._said, *self._linked)}
-        self._plain = [one for one in clauses if id(one) not in special]
+        about = [one for one in clauses if one not in self._of_spans]
+        self._expressions = [one for one in about if one.comparator == "RLIKE"]
+        self._indexed = [one for one in about if one.comparator != "RLIKE"]
         for by in order:
             if by.subject.entity not in ("attribute", "tag", "metadata") or by.subject.key in ("prompt", "text"):
                 raise Invalid(
                     f"Invalid order_by entity `{by.subject.entity}` with key `{by.subject.key[:60]}`",
                     code="invalid-order",
                 )
-        for one in self._linked:
-            if one.subject.key == "prompt" and (one.comparator != "=" or str(one.value).count("/") != 1):
+        for one in about:
+            asks_prompt = one.subject.entity == "attribute" and one.subject.key == "prompt"
+            if asks_prompt and (one.comparator != "=" or str(one.value).count("/") != 1):
                 raise Invalid(
                     f"Invalid prompts filter value '{str(one.value)[:100]}'. Expected format: prompt = \"name/version\"",
                     code="invalid-filter",
@@ -107,52 +124,41 @@ class Search:
 
     def found(self, reader: Reader, of: Sequence[str], limit: int, offset: int) -> list[Found]:
         """A page of what is found."""
-        everything = self._all(reader, of)
-        if not self._order:
-            return list(islice(everything, offset, offset + limit))
-        sorted_ = arranged(everything, self._order, lambda one, subject: self._read(one.trace, subject))
-        return sorted_[offset : offset + limit]
+        if self._of_spans or self._expressions:
+            return list(islice(self._one_by_one(reader, of), offset, offset + limit))
+        return self._known(reader, self._find(reader, of, limit, offset))
 
     def ids(self, reader: Reader, of: Sequence[str]) -> set[str]:
         """The ids of all that is found."""
-        return {one.trace.id for one in self._all(reader, of)}
+        if self._of_spans or self._expressions:
+            return {one.trace.id for one in self._one_by_one(reader, of)}
+        return set(self._find(reader, of, None, 0))
 
-    def _all(self, reader: Reader, of: Sequence[str]) -> Iterator[Found]:
-        links = {id(one): self._targets(reader, one) for one in self._linked}
-        streams = (self._of(reader, experiment, links) for experiment in of)
-        return heapq.merge(*streams, key=lambda one: (-one.trace.at, one.trace.id))
+    def _find(self, reader: Reader, of: Sequence[str], limit: int | None, offset: int) -> list[str]:
+        return self._finder.find(reader, of, where=self._indexed, order=self._order, limit=limit, offset=offset)
 
-    def _of(self, reader: Reader, experiment: str, links: dict[int, set[str]]) -> Iterator[Found]:
-        for some in newest(reader, experiment):
-            near = [one for one in some if self._is_plain(one) and self._is_linked(one, links)]
-            for found in with_assessments(reader, near):
-                if self._is_said(found.assessments) and self._is_in_spans(found.trace):
+    def _known(self, reader: Reader, ids: Sequence[str]) -> list[Found]:
+        known = {one.id: one for one in TRACES.among(reader, "id", ids)}
+        return with_assessments(reader, [known[one] for one in ids if one in known])
+
+    def _one_by_one(self, reader: Reader, of: Sequence[str]) -> Iterator[Found]:
+        """What no index answers is asked of each trace that meets all the rest."""
+        offset, count = 0, _AT_ONCE
+        while ids := self._find(reader, of, count, offset):
+            for found in self._known(reader, ids):
+                if self._is_meant(found) and self._is_in_spans(found.trace):
                     yield found
+            # The further one looks, the more one needs: a page costs as much as what is before it.
+            offset, count = offset + len(ids), min(2 * count, _AT_MOST)
 
-    def _is_plain(self, trace: Trace) -> bool:
-        return all(holds(one, self._read(trace, one.subject)) for one in self._plain)
-
-    def _targets(self, reader: Reader, clause: Clause) -> set[str]:
-        """The traces that were linked with what a condition names."""
-        kind = "run" if clause.subject.key == "run_id" else "prompt"
-        wanted = clause.value if isinstance(clause.value, tuple) else (clause.value,)
-        if clause.comparator not in ("=", "IN"):
-            return set()
-        links = LINKS.among(reader, "target", [str(one) for one in wanted])
-        return {one.trace for one in links if one.kind == kind}
-
-    def _is_linked(self, trace: Trace, links: dict[int, set[str]]) -> bool:
-        for one in self._linked:
-            own: Value = trace.metadata.get(RUN_KEY)
-            if one.subject.key == "prompt":
-                own = str(one.value) if str(one.value) in _prompts(trace) else None
-            if trace.id not in links[id(one)] and not holds(one, own):
-                return False
-        return True
-
-    def _is_said(self, said: Iterable[Assessment]) -> bool:
-        valid = [one for one in said if one.valid]
-        return all(_judged(clause, valid) for clause in self._said)
+    def _is_meant(self, found: Found) -> bool:
+        valid = [one for one in found.assessments if one.valid]
+        return all(
+            _judged(one, valid)
+            if one.subject.entity in ("feedback", "expectation")
+            else holds(one, _read(found, one))
+            for one in self._expressions
+        )
 
     def _is_in_spans(self, trace: Trace) -> bool:
         """Whether one span meets all conditions about spans."""
@@ -160,64 +166,24 @@ class Search:
             return True
         return any(all(_in_span(clause, span) for clause in self._of_spans) for span in self._read_spans(trace))
 
-    def _read(self, trace: Trace, subject: Subject) -> Value:
-        if subject.entity == "tag":
-            return trace.tags.get(subject.key)
-        if subject.entity == "metadata":
-            return trace.metadata.get(subject.key)
-        match subject.key:
-            case "request_id":
-                return trace.id
-            case "name":
-                return trace.tags.get(NAME_TAG)
-            case "status":
-                return STATES[trace.state]
-            case "client_request_id":
-                return trace.client_id
-            case "run_id":
-                return trace.metadata.get(RUN_KEY)
-            case "experiment_id":
-                return trace.experiment
-            case "timestamp_ms":
-                return trace.at
-            case "execution_time_ms":
-                return trace.duration
-            case _:
-                return trace.at + (trace.duration or 0)
+
+def _read(found: Found, clause: Clause) -> Value:
+    subject, trace = clause.subject, found.trace
+    if subject.entity == "tag":
+        return trace.tags.get(subject.key)
+    if subject.entity == "metadata":
+        return trace.metadata.get(subject.key)
+    return attribute(trace, subject.key)
 
 
 def _is_text(subject: Subject) -> bool:
     return subject.entity == "attribute" and subject.key == "text"
 
 
-def _prompts(trace: Trace) -> set[str]:
-    """Versions of prompts that the client itself wrote into a tag."""
-    try:
-        said = json.loads(trace.tags.get(PROMPTS_TAG, "[]"))
-        return {f"{one['name']}/{one['version']}" for one in said}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return set()
-
-
-def _judged(clause: Clause, said: Sequence[Assessment]) -> bool:
+def _judged(clause: Clause, said: Iterable[Assessment]) -> bool:
     subject = clause.subject
-    if subject.entity == "issue":
-        return any(one.kind == "issue" and one.name == clause.value for one in said)
-    there = [one for one in said if one.kind == subject.entity and one.name == subject.key]
-    if clause.comparator in _ABSENCE:
-        return bool(there) == (clause.comparator == "IS NOT NULL")
-    return any(_is(clause, json.loads(one.value)) for one in there)
-
-
-def _is(clause: Clause, found: Any) -> bool:
-    """Whether a value that was given meets a condition: a number as number, else as a text or as JSON."""
-    wanted, comparator = clause.value, clause.comparator
-    if isinstance(wanted, float):
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            return comparator == "!="
-        return holds(clause, float(found))
-    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-    return holds(clause, text)
+    there = (one for one in said if one.kind == subject.entity and one.name == subject.key)
+    return any(holds(clause, judged(one.value)[1]) for one in there)
 
 
 def _in_span(clause: Clause, span: Span) -> bool:

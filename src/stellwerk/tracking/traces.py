@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Invalid, NotFound
-from stellwerk.core.search import parse_filter, parse_order
+from stellwerk.core.search import Clause, Order, parse_filter, parse_order
 from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.tracking import assessments, rules, sought
 from stellwerk.tracking.collector import Collector
 from stellwerk.tracking.correlation import Correlation, correlated
+from stellwerk.tracking.sought import TraceFinder
 from stellwerk.tracking.trace_rules import (
     check_pairs,
     check_trace,
@@ -50,6 +51,7 @@ class Traces:
 
     Args:
         collector: Reads the spans of a trace.
+        finder: Finds traces by what is said of them.
         elsewhere: Reads a file of a trace by its path: `traces.json`, which clients wrote before they sent spans, and
             what is attached (`attachments/…`); None where there is none.
     """
@@ -59,9 +61,10 @@ class Traces:
         book: Book,
         clock: Clock,
         collector: Collector,
+        finder: TraceFinder,
         elsewhere: Callable[[Trace, str], bytes | None] | None = None,
     ) -> None:
-        self._book, self._clock, self._collector = book, clock, collector
+        self._book, self._clock, self._collector, self._finder = book, clock, collector, finder
         self.elsewhere = elsewhere
 
     def tell(self, told: Trace, said: Sequence[Assessment] = ()) -> Found:
@@ -85,7 +88,7 @@ class Traces:
             check_pairs(trace)
             fresh = assessments.fresh(tx, trace.id, said, rules.milliseconds(self._clock.now()))
             if trace != known or fresh:
-                TRACES.put(tx, trace)
+                TRACES.put(tx, trace, known)
                 ASSESSMENTS.insert_new(tx, fresh)
                 body = {
                     "experiment": trace.experiment,
@@ -152,22 +155,22 @@ class Traces:
         offset: int = 0,
     ) -> list[Found]:
         """Traces of some experiments that meet all conditions, in the order asked for, and then the newest first."""
-        search = sought.Search(
-            parse_filter(where, sought.GRAMMAR), parse_order(order, sought.GRAMMAR), self._collector.spans
-        )
+        search = self._search(parse_filter(where, sought.GRAMMAR), parse_order(order, sought.GRAMMAR))
+        wanted = homes(of)
         with self._book.read() as reader:
-            return search.found(reader, homes(of), limit, offset)
+            return search.found(reader, wanted, limit, offset) if wanted else []
 
     def correlation(self, of: Iterable[str], first: str, second: str, base: str = "") -> Correlation:
         """How two filters go together, among the traces that meet a third one."""
         common, one, other = (parse_filter(text, sought.GRAMMAR) for text in (base, first, second))
-        places_of = homes(of)
+        searches = [self._search(clauses) for clauses in (common, (*common, *one), (*common, *other))]
+        wanted = homes(of)
         with self._book.read() as reader:
-            total, firsts, seconds = (
-                sought.Search(clauses, (), self._collector.spans).ids(reader, places_of)
-                for clauses in (common, (*common, *one), (*common, *other))
-            )
+            total, firsts, seconds = (one.ids(reader, wanted) if wanted else set[str]() for one in searches)
         return correlated(firsts, seconds, total)
+
+    def _search(self, clauses: Sequence[Clause], order: Sequence[Order] = ()) -> sought.Search:
+        return sought.Search(clauses, order, self._finder, self._collector.spans)
 
     def tag(self, trace: str, key: str, value: str | None) -> None:
         """Set a tag, or take it away with None. Raises `NotFound` where there is none to take away."""
@@ -243,5 +246,5 @@ class Traces:
 
     def _keep(self, tx: Transaction, known: Trace, changed: Trace, kind: str, body: Mapping[str, Any]) -> None:
         if changed != known:
-            TRACES.put(tx, changed)
+            TRACES.put(tx, changed, known)
             tx.record(kind, f"trace:{changed.id}", body)

@@ -31,6 +31,7 @@ from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.ledger.model import Head
 from stellwerk.ledger.vault import Vault
+from stellwerk.models.adapters.finder import SqlModels
 from stellwerk.models.adopting import Adoption as ModelAdoption
 from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.service import Registry
@@ -42,8 +43,11 @@ from stellwerk.serving import shelves as serving_shelves
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.adapters.cells import SqlCells
 from stellwerk.tracking.adapters.counts import SqlCounts
+from stellwerk.tracking.adapters.evaluations import SqlEvaluations
 from stellwerk.tracking.adapters.finder import SqlFinder
+from stellwerk.tracking.adapters.logged import SqlLogged
 from stellwerk.tracking.adapters.points import SqlPoints
+from stellwerk.tracking.adapters.traces import SqlTraces
 from stellwerk.tracking.adopting import Adoption
 from stellwerk.tracking.artifacts import Artifacts
 from stellwerk.tracking.assessments import Assessments
@@ -116,14 +120,14 @@ class Rooms:
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
         self.collector = Collector(self.book, self.blobs, SqlCounts())
-        self.traces = Traces(self.book, self.clock, self.collector, self._file_of_trace)
+        self.traces = Traces(self.book, self.clock, self.collector, SqlTraces(), self._file_of_trace)
         self.assessments = Assessments(self.book, self.clock)
         self.measuring = Measuring(self.book, self.collector.spans)
         self.adoption = Adoption(self.book, self.blobs, self.clock, finder, points)
         self.artifacts = Artifacts(self.book, self.blobs, self.clock)
-        self.logged_models = LoggedModels(self.book, self.clock, self.logbook.scores)
+        self.logged_models = LoggedModels(self.book, self.clock, SqlLogged(), self.logbook.scores)
         self.charting = Charting(self.book, self.logbook)
-        self.evaluations = Evaluations(self.book, self.clock)
+        self.evaluations = Evaluations(self.book, self.clock, SqlEvaluations())
         self.scorers = Scorers(self.book, self.clock)
         cells = SqlCells()
         self.tables = Tables(self.book, finder, points, cells, self.blobs)
@@ -133,7 +137,13 @@ class Rooms:
         self.registry = Registry(self.book, self.clock, _Releases(self))
         beside = Beside(self.blobs, self.logbook, self.artifacts, self.logged_models)
         self.catalogue = Catalogue(
-            self.book, self.clock, releases=_Releases(self), knows_run=self._knows_run, logged=beside, files=beside
+            self.book,
+            self.clock,
+            SqlModels(),
+            releases=_Releases(self),
+            knows_run=self._knows_run,
+            logged=beside,
+            files=beside,
         )
         self.beside = beside
         self.model_adoption = ModelAdoption(self.book, _Releases(self))

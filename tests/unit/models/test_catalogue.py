@@ -13,6 +13,7 @@ from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
 from stellwerk.ledger import documents
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.ledger.ports import Transaction
+from stellwerk.models.adapters.finder import SqlModels
 from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.model import Column, ModelVersion, Signature
 from stellwerk.models.ports import Logged
@@ -62,7 +63,12 @@ class Room:
         self.book = WorkspaceBook(database, "default", "anna")
         self.registry = Registry(self.book, clock, self.released)
         self.catalogue = Catalogue(
-            self.book, clock, releases=self.released, knows_run=lambda run: run == RUN, logged=self.logged
+            self.book,
+            clock,
+            SqlModels(),
+            releases=self.released,
+            knows_run=lambda run: run == RUN,
+            logged=self.logged,
         )
 
     def register(self, digest: Digest, name: str = "delay") -> ModelVersion:
@@ -125,12 +131,13 @@ class TestNumbers:
             VERSIONS.insert(tx, documents.load(ModelVersion, old))
             tx.record("model.registered", f"model:{ONE}")
 
-        assert ["old"] == [page.model.name for page in room.catalogue.search_models()]
+        assert ("old", 7) == (room.catalogue.get("old").model.name, room.catalogue.get("old").model.last)
         with pytest.raises(Conflict):
             room.catalogue.create("old")
         assert 8 == room.add(name="old").version
         with room.book.read() as reader:
             assert 8 == MODELS.get(reader, "old").last
+        assert ["old"] == [page.model.name for page in room.catalogue.search_models()]
 
 
 class TestModels:

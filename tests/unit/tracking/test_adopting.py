@@ -13,6 +13,7 @@ from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.tracking import rules, segments
 from stellwerk.tracking.adapters.finder import SqlFinder
+from stellwerk.tracking.adapters.logged import SqlLogged
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.adopting import Adoption, ForeignModel, ForeignRun, Kept, standing
 from stellwerk.tracking.artifacts import Artifacts
@@ -31,7 +32,7 @@ class Stage:
         self.adoption = Adoption(self.book, self.blobs, clock, finder, points)
         self.logbook = Logbook(self.book, self.blobs, clock, finder, points)
         self.artifacts = Artifacts(self.book, self.blobs, clock)
-        self.models = LoggedModels(self.book, clock, self.logbook.scores)
+        self.models = LoggedModels(self.book, clock, SqlLogged(), self.logbook.scores)
         home = Experiment(id="7", name="flights", created_at=clock.now(), changed_at=clock.now())
         self.adoption.experiment(home, {})
 

@@ -11,6 +11,7 @@ import pytest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import StandingClock
+from stellwerk.tracking.adapters.evaluations import SqlEvaluations
 from stellwerk.tracking.evaluations import MAX_FIELDS, EvaluationDataset, Evaluations, Merged
 from stellwerk.tracking.experiments import Experiments
 
@@ -21,7 +22,7 @@ class Desk:
     def __init__(self, database: Database, clock: StandingClock, workspace: str = "default") -> None:
         self.book = WorkspaceBook(database, workspace, "anna")
         self.clock = clock
-        self.sets = Evaluations(self.book, clock)
+        self.sets = Evaluations(self.book, clock, SqlEvaluations())
         self.experiments = Experiments(self.book, clock)
 
     def experiment(self, name: str) -> str:

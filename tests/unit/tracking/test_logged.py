@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,8 @@ import pytest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import StandingClock
+from stellwerk.tracking.adapters.logged import SqlLogged
+from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logged import Criterion, LoggedModel, LoggedModels, OnData
 from stellwerk.tracking.model import Score
@@ -22,17 +23,14 @@ def book(database: Database) -> WorkspaceBook:
 
 
 @pytest.fixture
-def measured() -> dict[str, list[Score]]:
-    """Metrics by model."""
-    return {}
+def models(book: WorkspaceBook, clock: StandingClock) -> LoggedModels:
+    return LoggedModels(book, clock, SqlLogged())
 
 
-@pytest.fixture
-def models(book: WorkspaceBook, clock: StandingClock, measured: dict[str, list[Score]]) -> LoggedModels:
-    def metrics_of(model: str) -> Sequence[Score]:
-        return measured.get(model, ())
-
-    return LoggedModels(book, clock, metrics_of)
+def measure(book: WorkspaceBook, model: LoggedModel, value: float, at: int, *data: str, key: str = "auc") -> None:
+    """Keep a metric of a model, and the data that it was measured on."""
+    with book.write() as tx:
+        SqlPoints().score(tx, [Score(model.id, "r", key, value, at, 0, *data)])
 
 
 def made(models: LoggedModels, clock: StandingClock, name: str = "", **facts: Any) -> LoggedModel:
@@ -129,23 +127,17 @@ class TestSearch:
     """Finding models."""
 
     @pytest.fixture
-    def three(
-        self, models: LoggedModels, clock: StandingClock, measured: dict[str, list[Score]]
-    ) -> list[LoggedModel]:
+    def three(self, models: LoggedModels, clock: StandingClock, book: WorkspaceBook) -> list[LoggedModel]:
         """Of which the first was measured twice, the second on two sets of data, and the third never."""
         found = [
             made(models, clock, "one", model_type="forest", params=[("depth", "6")], tags=[("team", "red")]),
             made(models, clock, "two", source_run="r2"),
             made(models, clock, "Three"),
         ]
-        measured[found[0].id] = [
-            Score(model="m", run="r", key="auc", value=0.9, at=1, dataset="may", dataset_digest="d1"),
-            Score(model="m", run="r", key="auc", value=0.7, at=2, dataset="may", dataset_digest="d1"),
-        ]
-        measured[found[1].id] = [
-            Score(model="m", run="r", key="auc", value=0.8, at=1, dataset="may", dataset_digest="d2"),
-            Score(model="m", run="r", key="auc", value=0.1, at=5, dataset="june", dataset_digest="d1"),
-        ]
+        measure(book, found[0], 0.9, 1, "may", "d1")
+        measure(book, found[0], 0.7, 2, "may", "d1")
+        measure(book, found[1], 0.8, 1, "may", "d2")
+        measure(book, found[1], 0.1, 5, "june", "d1")
         return found
 
     @pytest.mark.parametrize(

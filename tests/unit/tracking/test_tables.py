@@ -14,6 +14,7 @@ from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.tracking.adapters.cells import SqlCells
 from stellwerk.tracking.adapters.finder import SqlFinder
+from stellwerk.tracking.adapters.logged import SqlLogged
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.artifacts import Artifacts
 from stellwerk.tracking.experiments import Experiments
@@ -39,7 +40,7 @@ class Desk:
         self.experiments = Experiments(self.book, self.clock)
         self.runs = Runs(self.book, self.clock, finder, points)
         self.tables = Tables(self.book, finder, points, SqlCells(), blobs)
-        self.models = LoggedModels(self.book, self.clock)
+        self.models = LoggedModels(self.book, self.clock, SqlLogged())
         self.blobs = blobs
 
     def run(self, experiment: str, name: str, auc: float, depth: str = "6", **tags: str) -> str:

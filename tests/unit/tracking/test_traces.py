@@ -17,6 +17,7 @@ from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.tracking import spans
 from stellwerk.tracking.adapters.counts import SqlCounts
+from stellwerk.tracking.adapters.traces import SqlTraces
 from stellwerk.tracking.assessments import Assessments
 from stellwerk.tracking.collector import Collector
 from stellwerk.tracking.correlation import npmi
@@ -36,7 +37,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.collector = Collector(self.book, self.blobs, SqlCounts())
-        self.traces = Traces(self.book, self.clock, self.collector)
+        self.traces = Traces(self.book, self.clock, self.collector, SqlTraces())
         self.assessments = Assessments(self.book, self.clock)
         self.experiments = Experiments(self.book, self.clock)
 

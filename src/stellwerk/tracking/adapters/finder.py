@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger import documents
+from stellwerk.ledger.comparing import compared
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
@@ -234,7 +232,7 @@ def _condition(clause: Clause, workspace: str, *, each: bool = False) -> Any:
     subject = clause.subject
     column = _column(subject)
     if column is not None:
-        return _compared(column, clause)
+        return compared(column, clause)
     rows = sa.select(values.c.run).where(values.c.workspace == workspace)
     if subject.entity == "dataset":
         rows = rows.where(values.c.entity == f"dataset.{subject.key}")  # of as many as the run used
@@ -247,14 +245,14 @@ def _condition(clause: Clause, workspace: str, *, each: bool = False) -> Any:
     if clause.comparator in ("IS NULL", "IS NOT NULL"):
         return of_run.exists() if clause.comparator == "IS NOT NULL" else sa.not_(of_run.exists())
     if subject.numeric:
-        met = _compared(values.c.number, clause)
+        met = compared(values.c.number, clause)
         return of_run.where(met).exists() if each else run.in_(rows.where(met))
     if clause.comparator == "=" and not each:
         wanted = plain(str(clause.value))
         if len(wanted) < HEAD:
             return run.in_(rows.where(values.c.head == wanted))
         of_run = of_run.where(values.c.head == wanted[:HEAD])
-    return of_run.where(_compared(values.c.text, clause)).exists()
+    return of_run.where(compared(values.c.text, clause)).exists()
 
 
 def _column(subject: Subject) -> Any:
@@ -278,58 +276,3 @@ def _measure(subject: Subject, of: Any = None) -> Any:
         )
         .scalar_subquery()
     )
-
-
-def _compared(column: Any, clause: Clause) -> Any:
-    wanted = [plain(text) for text in clause.value] if isinstance(clause.value, tuple) else plain(clause.value)
-    match clause.comparator:
-        case "=":
-            return column == wanted
-        case "!=":
-            return column != wanted
-        case ">":
-            return column > wanted
-        case ">=":
-            return column >= wanted
-        case "<":
-            return column < wanted
-        case "<=":
-            return column <= wanted
-        case "LIKE":
-            return _Like(column, sa.literal(wanted))
-        case "ILIKE":
-            # As both databases lower a column: letters of ASCII alone. They disagree about a text of their own.
-            return _Like(sa.func.lower(column), sa.literal(str(wanted).translate(_LOWER)))
-        case "IN":
-            return column.in_(wanted)
-        case "NOT IN":
-            return column.not_in(wanted)
-        case "IS NULL":
-            return column.is_(None)
-        case "IS NOT NULL":
-            return column.is_not(None)
-
-
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-
-
-class _Like(FunctionElement[bool]):
-    """`%` for any characters and `_` for one, in the case that is written, and nothing that escapes them."""
-
-    inherit_cache = True
-    type = sa.Boolean()
-
-
-@compiles(_Like, "postgresql")
-def _like_of_postgresql(element: _Like, compiler: Any, **options: Any) -> str:
-    text, pattern = (compiler.process(part, **options) for part in element.clauses)
-    return f"{text} LIKE {pattern} ESCAPE ''"
-
-
-@compiles(_Like, "sqlite")
-def _like_of_sqlite(element: _Like, compiler: Any, **options: Any) -> str:
-    # SQLite's own LIKE takes upper and lower case for the same.
-    text, pattern = (compiler.process(part, **options) for part in element.clauses)
-    for written, meant in (("[", "[[]"), ("*", "[*]"), ("?", "[?]"), ("%", "*"), ("_", "?")):
-        pattern = f"replace({pattern}, '{written}', '{meant}')"
-    return f"{text} GLOB {pattern}"

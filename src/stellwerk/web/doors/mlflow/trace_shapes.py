@@ -12,8 +12,7 @@ import msgspec
 from stellwerk.core.clock import parse_instant
 from stellwerk.core.errors import Invalid
 from stellwerk.tracking import rules
-from stellwerk.tracking.sought import STATES
-from stellwerk.tracking.traced import Assessment, Found, Kind, State, Trace
+from stellwerk.tracking.traced import STATES, Assessment, Found, Kind, State, Trace
 from stellwerk.web.doors.mlflow import trace_messages, wire
 from stellwerk.web.doors.mlflow.wire import ANY, FLAG, TEXT, Ask, Field, pairs, row
 
