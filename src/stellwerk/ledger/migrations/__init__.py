@@ -41,6 +41,11 @@ STEPS = (
         summary="experiments are things of their own; metrics have steps, times and bounds",
         module="stellwerk.ledger.migrations.experiments",
     ),
+    Step(
+        to="5",
+        summary="traces, models and evaluation datasets are found by what is said of them",
+        module="stellwerk.ledger.migrations.things_sought",
+    ),
 )
 """Append-only, in order. The first step leads from schema 1."""
 
