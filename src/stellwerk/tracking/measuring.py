@@ -24,7 +24,6 @@ from stellwerk.tracking.measures import (
     summed,
     tokens,
 )
-from stellwerk.tracking.sought import STATES
 from stellwerk.tracking.spans import Span
 from stellwerk.tracking.trace_rules import homes
 from stellwerk.tracking.traced import (
@@ -32,6 +31,7 @@ from stellwerk.tracking.traced import (
     NAME_TAG,
     RUN_KEY,
     SESSION_KEY,
+    STATES,
     USAGE_KEY,
     Assessment,
     Trace,

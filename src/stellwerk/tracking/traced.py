@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,6 +31,8 @@ SIZE_KEY = "mlflow.trace.sizeStats"
 USER_KEY, SESSION_KEY = "mlflow.trace.user", "mlflow.trace.session"
 USAGE_KEY, COST_KEY = "mlflow.trace.tokenUsage", "mlflow.trace.cost"
 """Metadata that clients and pages read."""
+
+_AT_ONCE, _AT_MOST = 250, 16_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,15 @@ ASSESSMENTS = SoughtShelf(
     "trace_assessments", Assessment, key=("trace", "id"), said=_said_by, values="assessment_values"
 )
 LINKS = Shelf("trace_links", TraceLink, key=("id",), index=("trace", "target"))
+
+
+def newest(reader: Reader, experiment: str) -> Iterator[list[Trace]]:
+    """The traces of an experiment, the newest first, some at a time."""
+    offset, count = 0, _AT_ONCE
+    while some := TRACES.select(reader, order="-at", experiment=experiment, limit=count, offset=offset):
+        yield some
+        # The further one looks, the more one needs: a page costs as much as what is before it.
+        offset, count = offset + len(some), min(2 * count, _AT_MOST)
 
 
 def with_assessments(reader: Reader, traces: Sequence[Trace]) -> list[Found]:
