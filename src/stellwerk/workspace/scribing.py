@@ -50,7 +50,8 @@ class RunScribe:
     @property
     def run(self) -> telling.ActiveRun:
         """The run that is written to; it is begun where there is none. Raises `Invalid` where none may be begun."""
-        found = self._own or self._given or telling.active()
+        own = self._own if self._own and self._own.running else None
+        found = own or self._given or telling.active()
         if found:
             return found
         if not self._begins:

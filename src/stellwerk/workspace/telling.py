@@ -104,9 +104,14 @@ class ActiveRun:
         """Log values of metrics: `run.log(loss=0.3)`, `run.log({"val/loss": 0.3}, step=7)`.
 
         Takes microseconds: nothing is written before it returns. Without a step, the next one is taken.
+
+        Raises:
+            Conflict: `run-ended`, as `params` and `tag` do.
         """
         if self._process != os.getpid():
             return  # a process that was forked off: the run belongs to the one that began it
+        if self._ended:
+            raise self._over()
         if step is None:
             step = self._step + 1
         elif type(step) is not int or not -LARGEST <= step <= LARGEST:
@@ -128,6 +133,8 @@ class ActiveRun:
 
     def params(self, /, **params: Any) -> None:
         """Say what the run was given. A parameter is said once; another value is another run."""
+        if self._ended:
+            raise self._over()
         said = {key: rules.spelled(value) for key, value in params.items()}
         rules.check_params(tuple(said.items()))
         self._said.append({"kind": "log", "params": said})
@@ -135,6 +142,8 @@ class ActiveRun:
 
     def tag(self, /, **tags: str) -> None:
         """Attach words to the run."""
+        if self._ended:
+            raise self._over()
         rules.check_tags(tuple(tags.items()))
         self._said.append({"kind": "log", "tags": tags})
 
@@ -179,6 +188,14 @@ class ActiveRun:
     def here(self) -> bool:
         """Whether this process logs it, and not the one that it was forked off."""
         return self._process == os.getpid()
+
+    @property
+    def running(self) -> bool:
+        """Whether it can be logged to from here."""
+        return self.here and not self._ended
+
+    def _over(self) -> Conflict:
+        return Conflict(f"run {self.name!r} has already ended, nothing can be logged to it", code="run-ended")
 
     def __enter__(self) -> ActiveRun:
         _ACTIVE.append(self)
@@ -381,7 +398,7 @@ def log(metrics: Mapping[str, float] | None = None, /, *, step: int | None = Non
 
 def active() -> ActiveRun | None:
     """The innermost run that a `with` statement of this process has begun."""
-    return next((run for run in reversed(_ACTIVE) if run.here), None)
+    return next((run for run in reversed(_ACTIVE) if run.running), None)
 
 
 def no_run() -> Invalid:

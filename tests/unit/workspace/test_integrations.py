@@ -481,6 +481,18 @@ def test_a_run_that_is_given_comes_first(rooms: Rooms) -> None:
     assert [(5, 1.0)] == curve(rooms, inner.id, "loss")
 
 
+def test_an_own_run_that_somebody_ended_is_followed_by_another(rooms: Rooms) -> None:
+    """As a notebook does between two trainings."""
+    scribe = RunScribe(name="first")
+    scribe.log({"loss": 1.0}, 0)
+    first = scribe.run
+    first.finish()
+    scribe.log({"loss": 2.0}, 0)
+    scribe.end()
+    assert [[(0, 2.0)], [(0, 1.0)]] == [curve(rooms, run.id, "loss") for run in runs(rooms)]
+    assert first.id == runs(rooms)[1].id
+
+
 @pytest.mark.parametrize("name", ["xgboost", "keras", "lightning", "transformers"])
 def test_a_framework_that_is_not_there_is_named(name: str) -> None:
     """With what to install."""

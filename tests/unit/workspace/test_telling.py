@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import stellwerk
-from stellwerk.core.errors import Invalid, NotFound, Unavailable
+from stellwerk.core.errors import Conflict, Invalid, NotFound, Unavailable
 from stellwerk.testing import worlds
 from stellwerk.tracking.adapters.outbox import Outbox, held
 from stellwerk.workspace import telling
@@ -202,6 +202,16 @@ def test_a_step_is_an_integer(rooms: Rooms, step: object) -> None:
                 run.log(loss=2.0, step=step)  # type: ignore[arg-type]
         run.log(loss=3.0)
     assert [1.0, 3.0] == [point.value for point in rooms.logbook.history(run.id, "loss")]
+
+
+def test_a_run_that_has_ended_takes_nothing_more(rooms: Rooms) -> None:
+    """Whoever goes on logging is told, and nothing is lost in silence."""
+    with stellwerk.run("short") as run:
+        run.log(loss=1.0)
+    for late in (lambda: run.log(loss=2.0), lambda: run.params(depth=6), lambda: run.tag(note="late")):
+        with pytest.raises(Conflict, match="'short' has already ended"):
+            late()
+    assert [1.0] == [point.value for point in rooms.logbook.history(run.id, "loss")]
 
 
 def test_a_process_that_is_forked_off_leaves_the_run_alone(rooms: Rooms) -> None:
