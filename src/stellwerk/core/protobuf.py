@@ -36,8 +36,12 @@ class Cursor:
 
     def fields(self, at: int, stop: int) -> Iterator[tuple[int, Any]]:
         """The fields between two places."""
+        data = self._data
         while at < stop:
-            tag, at = self._varint(at, stop)
+            tag = data[at]
+            at += 1
+            if tag > 0x7F:  # most numbers of fields, and most lengths, are one byte
+                tag, at = self._varint(at - 1, stop)
             number, wire = tag >> 3, tag & 7
             if not 0 < number < 1 << 29:
                 raise Malformed("it has a field without number")
@@ -46,7 +50,11 @@ class Cursor:
                 yield number, count
                 continue
             if wire == LENGTH:
-                length, at = self._varint(at, stop)
+                if at < stop and data[at] < 0x80:
+                    length = data[at]
+                    at += 1
+                else:
+                    length, at = self._varint(at, stop)
             elif wire in (FIXED64, FIXED32):
                 length = 8 if wire == FIXED64 else 4
             else:

@@ -327,6 +327,37 @@ def test_damage_within_a_log_costs_its_block(rooms: Rooms, tmp_path: Path) -> No
     assert "cannot be read" in reasons(done)["run", f"run-{RUN}.wandb"]
 
 
+def test_what_is_said_last_counts(rooms: Rooms, tmp_path: Path) -> None:
+    """Config changes value by value and as a whole, in the order of the log; what was removed is gone."""
+    changes = [
+        written.record("config", {1: [{1: "a", 16: '{"x": 1, "y": 2}'}, {1: "b", 16: "1"}]}),
+        written.record("config", {1: [{2: ["a", "x"], 16: "3"}, {2: ["b", "c"], 16: "4"}]}),
+        written.record("config", {2: [{2: ["a", "y"]}, {1: "nowhere"}]}),
+        written.record("config", {1: [{1: "d", 16: "5"}], 2: [{1: "d"}]}),
+        written.record("config", {1: [{1: "d", 16: "6"}]}),
+    ]
+    written.folder(tmp_path, RUN, written.log([written.run(RUN, config={"b": 0}), *changes]))
+
+    take(rooms, tmp_path)
+
+    assert {"a": {"x": 3}, "b": {"c": 4}, "d": 6} == json.loads(text(rooms, "wandb/config.json"))
+
+
+def test_more_than_fits_is_named(rooms: Rooms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No log fills the memory: points beyond a number, and records of more fields than any client writes."""
+    monkeypatch.setattr(replay, "MOST_POINTS", 3)
+    monkeypatch.setattr(records, "MOST_FIELDS", 1000)
+    rows = [written.history(step, {"loss": step}, at=step) for step in range(5)]
+    flood = written.record("summary", {1: [b""] * 1500})
+    written.folder(tmp_path, RUN, written.log([written.run(RUN), *rows, flood]))
+
+    done = take(rooms, tmp_path)
+
+    assert 3 == len(values(rooms, "loss"))
+    assert "more than 3 points; 2 that came" in reasons(done)["metric", ""]
+    assert "1 record of its log cannot be read" in reasons(done)["run", f"run-{RUN}.wandb"]
+
+
 def test_folders_without_a_run_are_named(rooms: Rooms, home: Path) -> None:
     """An empty log, another file in its place, a later version, none at all: the others are imported."""
     (written.folder(home, "none0001", b"") / "run-none0001.wandb").unlink()

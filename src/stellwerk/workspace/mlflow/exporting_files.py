@@ -33,7 +33,7 @@ from stellwerk.workspace.mlflow.writing_files import Batch, Unwritable, keyed, m
 from stellwerk.workspace.rooms import Rooms
 
 Say = Callable[[str], None]
-AT_ONCE = 200
+AT_ONCE = 50
 """Runs that are put into place together."""
 MOST_EXPERIMENT = 64
 """Signs of the id of an experiment in MLflow."""

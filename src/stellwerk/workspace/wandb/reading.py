@@ -15,7 +15,7 @@ from typing import Any
 
 from stellwerk.tracking import rules
 from stellwerk.tracking.logbook import NAME_TAG
-from stellwerk.tracking.model import DatasetUse, Latest
+from stellwerk.tracking.model import DatasetUse, Latest, Point
 from stellwerk.workspace.mlflow.folders import text_of
 from stellwerk.workspace.mlflow.model import (
     Folder,
@@ -142,6 +142,11 @@ class WandbSource:
         told, lost = _replayed(known.parts)
         self._runs[known.id] = _Known(known.id, known.parts, told)
         self._left += told.left
+        found = self._found(known, told, lost)
+        told.points = []  # there may be millions, and files need none
+        return found
+
+    def _found(self, known: _Known, told: Told, lost: Sequence[Problem]) -> FoundRun:
         curves = naming.Names([*(one.key for one in told.points), *_numbers(told.summary)])
         config = dict(replay.leaves(told.config))
         names = naming.Names(config)
@@ -161,7 +166,7 @@ class WandbSource:
                 if names.of(key)
             ],
             tags=list(_tags(known, told, meta)),
-            points=[one._replace(key=name) for one in told.points if (name := curves.of(one.key))],
+            points=list(_named(told, curves)),
             latest=list(_summary(told, curves)),
             datasets=[_used(one) for one in told.used],
             problems=[
@@ -215,6 +220,10 @@ def _replayed(parts: Sequence[Part]) -> tuple[Told, list[Problem]]:
         if damage.torn:
             reason = "its log ends within a record: it was killed or goes on; what is whole was imported"
             lost.append(Problem(kind="run", where="", name=part.log.name, reason=reason))
+    replay.settle(told)
+    if told.cut:
+        reason = f"it has more than {replay.MOST_POINTS:,} points; {told.cut:,} that came after them are left away"
+        lost.append(Problem(kind="metric", where="", name="", reason=reason))
     for kind, count in told.unread.items():
         if count:
             reason = f"{_count(count, 'value')} of its {kind} cannot be read"
@@ -246,6 +255,13 @@ def _tags(known: _Known, told: Told, meta: Message) -> Iterator[tuple[str, str]]
     ):
         if value:
             yield tag, text_said(value)
+
+
+def _named(told: Told, names: naming.Names) -> Iterator[Point]:
+    for one in told.points:
+        name = names.of(one.key)
+        if name:
+            yield one if name == one.key else one._replace(key=name)
 
 
 def _summary(told: Told, names: naming.Names) -> Iterator[Latest]:

@@ -6,7 +6,7 @@ Source: wandb/proto/wandb_internal.proto of wandb, versions 0.10 to 0.31. Number
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,6 +85,10 @@ _RECORD = {
 }
 KINDS = {field.name: number for number, field in _RECORD.items()}
 _PARSE = json.JSONDecoder()
+MOST_FIELDS = 4_000_000
+"""Of one record, those of its inner messages too. The longest is a list of files, with five each."""
+MOST_VALUE = 16 << 20
+"""Signs of one value, as JSON."""
 
 
 def read(data: bytes, *kinds: str) -> Message:
@@ -96,14 +100,20 @@ def read(data: bytes, *kinds: str) -> Message:
     try:
         cursor = Cursor(data)
         wanted = {KINDS[kind]: _RECORD[KINDS[kind]] for kind in kinds} or _RECORD
-        return _message(cursor, cursor.message(), wanted)
+        # A field takes two bytes at least, and much more once it is read.
+        budget = None if len(data) <= 2 * MOST_FIELDS else iter(range(MOST_FIELDS))
+        return _message(cursor, cursor.message(), wanted, budget)
     except Malformed as cause:
         raise Invalid(f"a record cannot be read: {cause}", code="not-wandb") from cause
 
 
-def _message(cursor: Cursor, fields: Any, known: Mapping[int, _Field]) -> Message:
+def _message(
+    cursor: Cursor, fields: Iterator[tuple[int, Any]], known: Mapping[int, _Field], budget: Iterator[int] | None
+) -> Message:
     said: Message = {}
     for number, found in fields:
+        if budget is not None and next(budget, None) is None:
+            raise Malformed(f"it has more than {MOST_FIELDS:,} fields")
         field = known.get(number)
         if field is None:
             continue
@@ -112,7 +122,7 @@ def _message(cursor: Cursor, fields: Any, known: Mapping[int, _Field]) -> Messag
         elif field.kind == "integer":
             value = cursor.integer(found)
         else:
-            value = _message(cursor, cursor.inside(found), field.inner or {})
+            value = _message(cursor, cursor.inside(found), field.inner or {}, budget)
         if field.many:
             said.setdefault(field.name, []).append(value)
         else:
@@ -122,9 +132,12 @@ def _message(cursor: Cursor, fields: Any, known: Mapping[int, _Field]) -> Messag
 
 def value_of(text: str) -> Any:
     """What JSON says, with NaN and infinities. Raises `ValueError` for what is none, or is nested too deep."""
+    if len(text) > MOST_VALUE:
+        raise ValueError(f"it has more than {MOST_VALUE:,} signs")
     try:
-        return _PARSE.decode(text)
-    except RecursionError as cause:
+        found, end = _PARSE.raw_decode(text)
+        return found if end == len(text) else _PARSE.decode(text)
+    except (RecursionError, StopIteration) as cause:
         raise ValueError("it is nested too deep") from cause
 
 

@@ -15,10 +15,45 @@ from stellwerk.workspace.wandb.records import Message, milliseconds, place_of, v
 SYSTEM = "system/"
 """What comes before the names of numbers of the machine, as in MLflow."""
 SEPARATOR = "."
+MOST_POINTS = 10_000_000
+"""Of one run. They are in memory together, with about half a kilobyte each until they are sealed."""
 DEEPEST = 64
 """Dictionaries in dictionaries; what lies deeper is kept as it is, and no number."""
 _OWN = ("_step", "_timestamp", "_runtime", "_wandb")
 Leaf = tuple[str, Any]
+
+
+class State:
+    """What config or summary hold after some changes: texts of JSON by their places, read only at the end."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[str, ...], str | None] = {}
+
+    def change(self, said: Message) -> None:
+        """Take over what is new, and leave away what was removed."""
+        for item in said.get("update", ()):
+            self._last(place_of(item), item.get("json", ""))
+        for item in said.get("remove", ()):
+            self._last(place_of(item), None)
+
+    def _last(self, place: tuple[str, ...], text: str | None) -> None:
+        if place[0] not in _OWN:
+            self._texts.pop(place, None)  # what is said last is put last, and covers what was said before it
+            self._texts[place] = text
+
+    def read(self) -> tuple[dict[str, Any], int]:
+        """As dictionaries in dictionaries, and how many values cannot be read."""
+        tree: dict[str, Any] = {}
+        unread = 0
+        for place, text in self._texts.items():
+            try:
+                if text is None:
+                    _remove(tree, place)
+                else:
+                    _put(tree, place, value_of(text))
+            except ValueError:
+                unread += 1
+        return tree, unread
 
 
 @dataclass(slots=True)
@@ -33,10 +68,13 @@ class Told:
         ended: Its exit code, once it has one.
         unread: What of the records is no JSON.
         left: What is not taken over, by its kind.
+        cut: Points beyond `MOST_POINTS`.
+        changes: Of config and summary, which hold what came of them once `settle` was called.
     """
 
     run: Message = field(default_factory=dict)
     environment: Message = field(default_factory=dict)
+    changes: dict[str, State] = field(default_factory=lambda: {"config": State(), "summary": State()})
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
@@ -53,6 +91,7 @@ class Told:
     system: int = 0
     unread: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
+    cut: int = 0
 
 
 def take(told: Told, record: Message) -> None:
@@ -62,7 +101,7 @@ def take(told: Told, record: Message) -> None:
             case "history":
                 _history(told, said)
             case "summary" | "config":
-                _change(getattr(told, kind), said, told.unread, kind)
+                told.changes[kind].change(said)
             case "stats":
                 _stats(told, said)
             case "run":
@@ -85,9 +124,17 @@ def take(told: Told, record: Message) -> None:
                 told.left["links to TensorBoard" if kind == "tensorboard" else f"{kind}s"] += 1
 
 
+def settle(told: Told) -> None:
+    """Read what came of all changes, after the last record."""
+    for name, state in told.changes.items():
+        tree, unread = state.read()
+        setattr(told, name, tree)
+        told.unread[name] += unread
+
+
 def _run(told: Told, said: Message) -> None:
     for name in ("config", "summary"):
-        _change(getattr(told, name), said.pop(name, {}), told.unread, name)
+        told.changes[name].change(said.pop(name, {}))
     if "start" in said:
         at = milliseconds(said.pop("start"))
         told.start = min(told.start or at, at)
@@ -98,7 +145,11 @@ def _run(told: Told, said: Message) -> None:
 def _history(told: Told, said: Message) -> None:
     row = Row(said, told.start)
     told.step, told.last = max(told.step, row.step), max(told.last, row.at)
-    told.points += (Point(key, value, row.at, row.step) for key, value in row.numbers())
+    found = [Point(key, value, row.at, row.step) for key, value in row.numbers()]
+    if len(told.points) + len(found) > MOST_POINTS:
+        told.cut += len(found)
+    else:
+        told.points += found
     told.unread["history"] += row.unread
     line, count = row.line()
     told.values += count
@@ -205,22 +256,13 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _change(state: dict[str, Any], said: Message, unread: Counter[str], kind: str) -> None:
-    for item in said.get("update", ()):
-        place = place_of(item)
-        if place[0] in _OWN:
-            continue
-        try:
-            _put(state, place, value_of(item.get("json", "")))
-        except ValueError:
-            unread[kind] += 1
-    for item in said.get("remove", ()):
-        *above, last = place_of(item)
-        inner: Any = state
-        for key in above:
-            inner = inner.get(key) if isinstance(inner, dict) else None
-        if isinstance(inner, dict):
-            inner.pop(last, None)
+def _remove(tree: dict[str, Any], place: tuple[str, ...]) -> None:
+    *above, last = place
+    inner: Any = tree
+    for key in above:
+        inner = inner.get(key) if isinstance(inner, dict) else None
+    if isinstance(inner, dict):
+        inner.pop(last, None)
 
 
 def _put(tree: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
