@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from starlette.applications import Starlette
@@ -90,7 +91,11 @@ class _Desk:
         return _json(await run_in_threadpool(openapi.describe, API))
 
     async def _openapi_of_mlflow(self, _request: Request) -> Response:
-        return _json(await run_in_threadpool(mlflow.described, self._rooms, self.guard))
+        return _json(await run_in_threadpool(lambda: self._described))
+
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        return mlflow.described(self._rooms, self.guard)
 
     async def _now(self, _request: Request) -> Response:
         return _json({"now": format_instant(self._rooms.clock.now())})
