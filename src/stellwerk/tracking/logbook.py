@@ -283,6 +283,20 @@ class Logbook:
         places = {place(point): point for part in (*(part.points(key) for part in parts), late) for point in part}
         return [places[one] for one in sorted(places)][offset:stop]
 
+    def histories(self, run: str) -> dict[str, list[Point]]:
+        """All points of a run by metric, each as `history` has them, and read at once."""
+        with self._book.read() as reader:
+            sealed = _known(reader, run).points
+            late = self._points.open(reader, run)
+        places: dict[str, dict[tuple[int, int, float, str], Point]] = {}
+        for point in (point for digest in sealed for point in segments.points(self._blobs.get(digest))):
+            places.setdefault(point.key, {})[place(point)] = point
+        for key, series in late.items():
+            rows = zip(series.at, series.step, series.value, strict=True)
+            for point in (Point(key, value, at, step) for at, step, value in rows):
+                places.setdefault(key, {})[place(point)] = point
+        return {key: [found[one] for one in sorted(found)] for key, found in places.items()}
+
     def scores(self, model: str) -> list[Score]:
         """What runs measured of a logged model."""
         with self._book.read() as reader:

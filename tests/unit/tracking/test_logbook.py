@@ -147,6 +147,26 @@ def test_the_latest_point_is_that_of_the_largest_step(desk: Desk) -> None:
         assert metrics(desk.log.get(run)) == {"m": (9.0, 3, 20)}
 
 
+def test_all_histories_at_once_are_those_of_each(desk: Desk) -> None:
+    """Of a run that ended, went on and goes on: points of several segments and open ones, NaN among them, in order."""
+    run = desk.log.create("0").run.id
+    numbers = [math.nan, 1.0, math.inf, -0.0]
+    for round_ in range(3):
+        said = [Point(key, numbers[step], 10 - step, step) for key in ("a", "b") for step in range(4)]
+        desk.log.log(run, points=[*said, Point(f"only{round_}", 1.0, round_, 0)])
+        if round_ < 2:
+            desk.log.update(run, status="finished")
+    found = desk.log.histories(run)
+
+    assert {"a", "b", "only0", "only1", "only2"} == found.keys()
+    for key, points in found.items():
+        each = desk.log.history(run, key)
+        assert [(one.at, one.step, repr(one.value)) for one in each] == [
+            (one.at, one.step, repr(one.value)) for one in points
+        ]
+    assert 4 == len(found["a"])
+
+
 def test_a_run_that_ended_goes_on(desk: Desk) -> None:
     """Points after the end are open until it ends again; a history is of all segments and what is open."""
     run = desk.log.create("0").run.id

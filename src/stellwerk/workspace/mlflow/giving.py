@@ -57,9 +57,9 @@ def runs_of(rooms: Rooms, experiment: Experiment) -> list[Found]:
 
 def points_of(rooms: Rooms, found: Found) -> Iterator[Point]:
     """All points of a run; of a metric without any, how it stands."""
+    histories = rooms.logbook.histories(found.run.id)
     for latest in found.metrics:
-        history = rooms.logbook.history(found.run.id, latest.key)
-        yield from history or [Point(latest.key, latest.value, latest.at, latest.step)]
+        yield from histories.get(latest.key) or [Point(latest.key, latest.value, latest.at, latest.step)]
 
 
 def models_of(rooms: Rooms, experiment: Experiment) -> list[LoggedModel]:
