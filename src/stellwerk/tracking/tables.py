@@ -32,6 +32,8 @@ SAMPLE = 200
 """Of so many runs, the newest, the columns are listed."""
 METRICS_SHOWN, PARAMS_SHOWN = 6, 4
 """How many columns are shown where none was chosen."""
+SYSTEM = "system/"
+"""How the names of metrics begin that clients log of the machine."""
 ENTITIES = {"metric": "metrics", "param": "params", "tag": "tags"}
 _PLAIN = re.compile(r"[\w/:@+-]+(?:\.[\w/:@+-]+)*")
 
@@ -317,13 +319,11 @@ def _bound(value: float | None) -> Number | None:
 
 
 def _chosen(found: Mapping[tuple[str, str], tuple[int, int]]) -> set[tuple[str, str]]:
-    """The columns to begin with: what most runs have, and of parameters what differs."""
-    metrics = sorted(
-        (one for one in found if one[0] == "metric"), key=lambda one: ("system" in one[1], -found[one][0], one[1])
-    )
-    params = sorted(
-        (one for one in found if one[0] == "param"), key=lambda one: (found[one][1] < 2, -found[one][0], one[1])
-    )
+    """The columns to begin with: what most runs have, of parameters what differs, of the machine nothing."""
+    metrics = sorted((one for one in found if one[0] == "metric"), key=lambda one: (-found[one][0], one[1]))
+    metrics = [one for one in metrics if not one[1].startswith(SYSTEM)] or metrics
+    params = sorted((one for one in found if one[0] == "param"), key=lambda one: (-found[one][0], one[1]))
+    params = [one for one in params if found[one][1] > 1] or params
     return {*metrics[:METRICS_SHOWN], *params[:PARAMS_SHOWN]}
 
 

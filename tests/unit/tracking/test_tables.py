@@ -116,13 +116,17 @@ def test_columns_are_what_was_logged(desk: Desk) -> None:
     """By kind; those that most runs have, and parameters that differ, are shown where nobody chose."""
     for index in range(3):
         run = desk.run("0", f"run {index}", 0.5, depth=str(index))
-        desk.log.log(run, params=[("same", "x")], points=[Point("val loss", 1.0, 1, 1)])
+        desk.log.log(
+            run, params=[("same", "x")], points=[Point("val loss", 1.0, 1, 1), Point("system/cpu", 9.0, 1, 1)]
+        )
 
     found = {one.name: (one.runs, one.chosen) for one in desk.tables.columns("0")}
 
     assert (3, True) == found["metrics.auc"]
     assert (3, True) == found["metrics.`val loss`"]
+    assert (3, False) == found["metrics.system/cpu"]
     assert (3, True) == found["params.depth"]
+    assert (3, False) == found["params.same"]
     assert (3, False) == found["tags.mlflow.runName"]
 
 

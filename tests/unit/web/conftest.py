@@ -34,6 +34,12 @@ def site(rooms: Rooms) -> TestClient:
     return TestClient(application(rooms, {}), base_url="http://127.0.0.1:7700")
 
 
+@pytest.fixture
+def client(rooms: Rooms) -> TestClient:
+    """The same, as a client on this machine asks it."""
+    return TestClient(application(rooms, {}), base_url="http://localhost")
+
+
 @pytest.fixture(scope="module")
 def shared_rooms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rooms]:
     """A workspace that the tests of one file share."""

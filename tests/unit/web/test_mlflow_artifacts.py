@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator
 from email.message import Message
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -14,27 +13,21 @@ import pytest
 import urllib3
 
 from stellwerk.core.digest import of_bytes
-from stellwerk.testing import worlds
 from stellwerk.web.doors.mlflow.files import disposition, media_type
-from stellwerk.workspace.rooms import Rooms, create
-from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.rooms import Rooms
 
 TREE = "/api/2.0/mlflow-artifacts"
 FILES = f"{TREE}/artifacts"
 
 
 @pytest.fixture(scope="module")
-def rooms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rooms]:
-    folder = tmp_path_factory.mktemp("served")
-    made = Rooms(create(folder, Settings(actor="anna")), Settings(actor="anna"))
-    yield made
-    made.close()
+def rooms(shared_rooms: Rooms) -> Rooms:
+    return shared_rooms
 
 
 @pytest.fixture(scope="module")
-def url(rooms: Rooms) -> Iterator[str]:
-    with worlds.served(rooms) as address:
-        yield address
+def url(address: str) -> str:
+    return address
 
 
 @pytest.fixture

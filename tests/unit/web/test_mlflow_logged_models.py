@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from starlette.testclient import TestClient
 
 from stellwerk.tracking.model import Score
-from stellwerk.web.app import application
-from stellwerk.workspace.rooms import Rooms, create
-from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.rooms import Rooms
 
 MODELS = "/api/2.0/mlflow/logged-models"
-
-
-@pytest.fixture
-def rooms(tmp_path: Path) -> Iterator[Rooms]:
-    made = Rooms(create(tmp_path, Settings(actor="anna")), Settings(actor="anna"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def client(rooms: Rooms) -> TestClient:
-    return TestClient(application(rooms, {}), base_url="http://127.0.0.1")
 
 
 def created(client: TestClient, **facts: Any) -> Any:

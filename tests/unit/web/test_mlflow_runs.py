@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from stellwerk.web.app import application
-from stellwerk.workspace.rooms import Rooms, create
-from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.rooms import Rooms
 
 API = "/api/2.0/mlflow"
 JSON = {"content-type": "application/json"}
 POINT = {"run_id": "$", "key": "k", "value": 1, "timestamp": 1}
-
-
-@pytest.fixture
-def rooms(tmp_path: Path) -> Iterator[Rooms]:
-    made = Rooms(create(tmp_path, Settings(actor="anna")), Settings(actor="anna"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def client(rooms: Rooms) -> TestClient:
-    return TestClient(application(rooms, {}), base_url="http://localhost")
 
 
 @pytest.fixture

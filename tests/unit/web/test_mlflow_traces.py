@@ -17,27 +17,22 @@ import pytest
 import urllib3
 
 from stellwerk.core.errors import Invalid
-from stellwerk.testing import worlds
 from stellwerk.tracking.arrivals import Arrivals
 from stellwerk.web.doors.mlflow import otlp, traces
-from stellwerk.workspace.rooms import Rooms, create
-from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.rooms import Rooms
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 AT = 1_795_199_813_462_281_666
 
 
 @pytest.fixture(scope="module")
-def rooms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rooms]:
-    made = Rooms(create(tmp_path_factory.mktemp("served"), Settings(actor="anna")), Settings(actor="anna"))
-    yield made
-    made.close()
+def rooms(shared_rooms: Rooms) -> Rooms:
+    return shared_rooms
 
 
 @pytest.fixture(scope="module")
-def url(rooms: Rooms) -> Iterator[str]:
-    with worlds.served(rooms) as address:
-        yield address
+def url(address: str) -> str:
+    return address
 
 
 @pytest.fixture

@@ -470,3 +470,25 @@ def test_what_the_machine_did_is_a_group_of_its_own(site: TestClient, rooms: Roo
 
     assert shown.index("zoom") < shown.index("The machine 1 curve") < shown.index("system/cpu")
     assert re.search("Metrics .* zoom .* The machine 1 ", shown)
+
+
+def test_what_is_not_known_differs_in_nothing(site: TestClient, rooms: Rooms) -> None:
+    """A run without packages and data beside two that have the same; a package that one of two lacks is a difference."""
+    home = rooms.experiments.create("unknown").id
+    made = []
+    for index in range(3):
+        run = rooms.logbook.create(home, name=f"fit {index}").run.id
+        made.append(run)
+        if index == 2:
+            continue
+        schema = '{"mlflow_colspec": [{"name": "age", "type": "long"}]}'
+        use = DatasetUse(name="people", digest="d", source_type="code", source="{}", schema=schema)
+        rooms.logbook.use(run, datasets=[use])
+        lines = b"numpy==2.1.0\n" + (b"polars==1.9\n" if index else b"")
+        rooms.artifacts.log(f"{home}/{run}/artifacts/requirements.txt", rooms.blobs.put(lines))
+    shown = text(site.get("/compare?" + "&".join(f"run={run}" for run in made)).text)
+
+    assert "Environment 1 the same" in shown
+    assert "polars · 1.9 ·" in shown
+    assert "Data 3 the same" in shown
+    assert "column age" not in shown

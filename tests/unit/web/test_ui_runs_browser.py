@@ -135,6 +135,19 @@ def test_no_width_scrolls_sideways(page: Any, address: str, experiment: str, wid
         assert width == page.evaluate("document.documentElement.scrollWidth"), path
 
 
+@pytest.mark.parametrize("width", [400, 1300])
+def test_a_page_ends_where_its_content_ends(page: Any, address: str, experiment: str, width: int) -> None:
+    """Words for screen readers, which nobody sees, make no page longer."""
+    page.set_viewport_size({"width": width, "height": 300})
+    for path in ("/", experiment, f"/compare?experiment={experiment.rpartition('/')[2]}"):
+        page.goto(address + path)
+        end, height = page.evaluate(
+            "[document.querySelector('footer').getBoundingClientRect().bottom + scrollY,"
+            " document.documentElement.scrollHeight]"
+        )
+        assert height - end < 40, path
+
+
 def test_tables_work_without_scripts(browser: Any, address: str, experiment: str) -> None:
     """Filtering, ordering, choosing columns and comparing are links and forms."""
     context = browser.new_context(java_script_enabled=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stellwerk.tracking.tables import Compared
+from stellwerk.tracking.tables import SYSTEM, Compared
 from stellwerk.web.ui import words
 from stellwerk.web.ui.scales import DRAWABLE, Mark, Scale
 
@@ -23,8 +23,7 @@ KINDS = {
     "data": "Data",
     "tags": "Tags",
 }
-SYSTEM = "metrics.system/"
-"""How metrics of the machine begin."""
+SURROUNDINGS = ("code", "environment", "data")
 SHADES = 6
 """Of the colours from the least to the largest value of the last axis."""
 
@@ -138,13 +137,19 @@ def differences(
 ) -> tuple[Group, ...]:
     """What differs between runs, or everything; tags that only Stellwerk and MLflow read are left out.
 
+    A run of whose code, packages or data nothing is known differs in nothing of them.
+
     Args:
         beside: So many runs at most stand beside each other.
     """
+    known = {
+        kind: {run for name, quantity in found.items() if name.startswith(f"{kind}.") for run in quantity}
+        for kind in SURROUNDINGS
+    }
     groups = []
     for kind, title in KINDS.items():
         lines = [
-            _difference(name, quantity, runs, beside)
+            _difference(name, quantity, runs, beside, _bearers(name, found, known[kind]) if kind in known else None)
             for name, quantity in found.items()
             if name.startswith(f"{kind}.") and not name.startswith("tags.mlflow.")
         ]
@@ -157,7 +162,7 @@ def differences(
 def suggested(found: Mapping[str, Quantity]) -> list[str]:
     """Axes to begin with: parameters that differ, and then metrics; what the machine did only where nothing else is."""
     differing = [name for name, quantity in found.items() if len(set(quantity.values())) > 1]
-    differing = [name for name in differing if not name.startswith(SYSTEM)] or differing
+    differing = [name for name in differing if not name.startswith(f"metrics.{SYSTEM}")] or differing
     params = [name for name in differing if name.startswith("params.") and _drawable(found[name])]
     metrics = sorted(
         (name for name in differing if name.startswith("metrics.")),
@@ -289,10 +294,18 @@ def _places(quantity: Quantity) -> tuple[dict[str, float], tuple[Mark, ...]]:
     return {run: at[str(value)] for run, value in quantity.items()}, marks
 
 
-def _difference(name: str, quantity: Quantity, runs: Sequence[Compared], beside: int) -> Difference:
+def _bearers(name: str, found: Mapping[str, Quantity], known: Collection[str]) -> Collection[str]:
+    """The runs that can have something: with the dataset that it is said of, or of which anything is known."""
+    return found.get(name.rpartition(": ")[0], known)
+
+
+def _difference(
+    name: str, quantity: Quantity, runs: Sequence[Compared], beside: int, among: Collection[str] | None = None
+) -> Difference:
+    """One quantity; where it is said among which runs, only those can make it differ."""
     values = [quantity.get(run.id) for run in runs]
     numeric = all(value is None or isinstance(value, float | int) for value in values) or name.startswith("metrics.")
-    same = len({str(value) for value in values}) == 1
+    same = len({str(quantity.get(run.id)) for run in runs if among is None or run.id in among}) <= 1
     side_by_side = len(runs) <= beside
     cells: tuple[str, ...] = ()
     if side_by_side:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from stellwerk.tracking.curves import Axis, Curve
-from stellwerk.tracking.tables import Compared
+from stellwerk.tracking.tables import SYSTEM, Compared
 from stellwerk.web.ui import comparing, lines, words
 from stellwerk.web.ui.comparing import Group, Parallel, Scatter
 from stellwerk.web.ui.lines import LineChart
@@ -16,8 +16,6 @@ from stellwerk.web.ui.lines import LineChart
 MOST_CHARTS = 60
 MOST_OVERLAYS = 12
 SMOOTHEST = 0.99
-SYSTEM = "system/"
-"""How the names of metrics begin that clients log of the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +187,7 @@ def _with_curves(runs: Sequence[Compared]) -> tuple[str, ...]:
         for one in run.metrics:
             if one.step > 0 or (one.low is not None and one.low != one.high):
                 counts[one.key] = counts.get(one.key, 0) + 1
-    return tuple(sorted(counts, key=lambda key: ("system" in key, not _JUDGES.search(key), -counts[key], key)))
+    return tuple(sorted(counts, key=lambda key: (is_system(key), not _JUDGES.search(key), -counts[key], key)))
 
 
 _JUDGES = re.compile(r"(?:^|[^a-z])(?:val|valid|validation|eval|test)(?:[^a-z]|$)", re.IGNORECASE)
