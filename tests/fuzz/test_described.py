@@ -28,7 +28,7 @@ SECONDS = int(os.environ.get("STELLWERK_FUZZ_SECONDS", "20"))
 SLOWEST = 30
 """Seconds after which a request hangs."""
 
-UNREAD = "store.collect|models.page|views.run"
+UNREAD = "store.collect|models.page|views.run|views.trace"
 CONFIGURATION = """
 # In a query everything is text: what looks like a wrong type there is a right value.
 [[operations]]
@@ -143,7 +143,7 @@ def hit(schema: dict[str, Any], values: list[str]) -> dict[str, Any]:
         # Filters, names and ids have rules that no schema says, a method that a path does not know is 404 here, and a
         # dataset is still there after its records were deleted.
         ("mlflow.json", ("--exclude-checks", "positive_data_acceptance,unsupported_method,use_after_free")),
-        # Garbage collection answers 503 while a server runs. Tuples within tuples, as in the answers of the other two,
+        # Garbage collection answers 503 while a server runs. Tuples within tuples, as in the answers of the others,
         # are more than schemathesis reads.
         (
             "../openapi.json",
