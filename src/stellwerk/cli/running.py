@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from stellwerk.workspace.facade import Workspace
     from stellwerk.workspace.running import Ran
 
+SYSTEM = "system/"
+"""How the names of metrics begin that clients log of the machine."""
+LOG_LINES = 12
+"""Of the end of a log among the files of a run."""
 MEASURED = 3
 """Metrics of a run in a list."""
 
@@ -202,7 +206,7 @@ def _runs(found: tuple[Run, ...]) -> Table:
 
 def _measured(metrics: Mapping[str, float]) -> str:
     """The first of what was measured of the model; what the machine did is on the run's own page."""
-    shown = {key: value for key, value in metrics.items() if not key.startswith("system/")}
+    shown = {key: value for key, value in metrics.items() if not key.startswith(SYSTEM)}
     more = len(shown) - MEASURED
     return words.pairs(dict(list(shown.items())[:MEASURED])) + (f"  and {more} more" if more > 0 else "")
 
@@ -226,14 +230,19 @@ def _page(page: RunPage) -> list[Block]:
         (dim("experiment"), page.experiment),
         (dim("started"), _started(page)),
     ]
+    facts += [(dim("note"), page.note)] if page.note else []
+    facts += [(dim(what), said) for what, said in page.origin]
     if page.parent is not None:
         facts.append((dim("part of"), f"{page.parent.name}  {page.parent.id}"))
     facts += [(dim("parameter"), f"{name} = {text}") for name, text in page.params]
-    facts += [(dim("metric"), _standing(one)) for one in page.standing]
+    facts += [(dim("metric"), _standing(one)) for one in page.standing if not one.key.startswith(SYSTEM)]
+    facts += [(dim("machine"), _standing(one)) for one in page.standing if one.key.startswith(SYSTEM)]
     if not page.standing:
         facts += [(dim("metric"), f"{name} = {words.figure(number)}") for name, number in run.metrics]
     facts += [(dim("data"), f"{one.name}  {one.digest}") for one in page.datasets]
     facts += [(dim("file"), (f"{one.path}  ", dim(one.digest))) for one in page.files]
+    facts += [(dim("model"), (f"{one.name}@{one.version}  ", dim(one.digest))) for one in page.models]
+    facts += [(dim("logged model"), (f"{one.name}  ", dim(one.id))) for one in page.logged]
     for label, links in (("input", page.inputs), ("output", page.outputs)):
         facts += [(dim(label), (f"{name}  ", dim(digest))) for name, digest in links]
     for label, digest in (("code", page.code), ("environment", page.environment), ("step key", page.step_key)):
@@ -243,6 +252,10 @@ def _page(page: RunPage) -> list[Block]:
         blocks += ["", _children(page.children)]
     if page.error:
         blocks += ["", (strong("error"),), page.error]
+    for log in page.logs:
+        lines = log.text.splitlines()
+        part = dim(f"  the last {LOG_LINES} lines") if log.skipped or len(lines) > LOG_LINES else ""
+        blocks += ["", (strong(log.path), part), *lines[-LOG_LINES:]]
     if page.log:
         blocks += ["", (strong("log"),), page.log.rstrip("\n")]
     return blocks

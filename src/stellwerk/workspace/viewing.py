@@ -160,7 +160,10 @@ def _files(rooms: Rooms, run: Run) -> Iterator[FileLine]:
 def _logs(rooms: Rooms, files: Sequence[FileLine]) -> Iterator[LogLine]:
     """The ends of the first logs among some files."""
     for one in [file for file in files if file.digest and previews.is_log(file.path)][:LOGS_SHOWN]:
-        found = previews.preview(rooms.blobs, parse(one.digest), one.path, most=LOG_BYTES)
+        try:
+            found = previews.preview(rooms.blobs, parse(one.digest), one.path, most=LOG_BYTES)
+        except (NotFound, Corrupt):
+            continue  # the page tells of everything else, and `fsck` of this
         if found.shows == "text" and found.text:
             yield LogLine(path=one.path, size=one.size, text=found.text, skipped=found.skipped)
 

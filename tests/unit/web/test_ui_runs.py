@@ -438,6 +438,19 @@ def test_a_run_shows_its_note_origin_and_logs(site: TestClient, rooms: Rooms) ->
     assert "Tags Tags team risk Tags that clients keep 3" in text(page)
 
 
+def test_a_log_that_is_gone_takes_no_page_with_it(site: TestClient, rooms: Rooms) -> None:
+    """Everything else of the run is shown; the file itself is not found."""
+    run = rooms.logbook.create("0", name="fit").run.id
+    digest = rooms.blobs.put(b"one\n")
+    rooms.artifacts.log(f"0/{run}/artifacts/output.log", digest)
+    rooms.blobs.remove([digest])
+
+    page = site.get(f"/runs/{run}")
+    assert 200 == page.status_code
+    assert "output.log" in page.text
+    assert 404 == site.get(f"/runs/{run}/files/output.log").status_code
+
+
 def test_a_run_shows_what_it_read_and_made(site: TestClient, rooms: Rooms) -> None:
     """Data and its parent before it; logged models, versions and its own parts behind it."""
     parent = rooms.logbook.create("0", name="search").run.id

@@ -166,3 +166,18 @@ def test_the_end_of_a_long_log_is_shown() -> None:
     assert shown.startswith("line ")
     assert len(shown) <= words.LOG_SHOWN
     assert ("short", 0) == words.tail("short")
+
+
+def test_a_source_names_a_logged_model_or_none() -> None:
+    """Only an address that is one, and nothing that could lead elsewhere."""
+    model = "m-" + "0f" * 16
+    assert model == words.logged_model(f"models:/{model}")
+    for other in (
+        "",
+        "models:/churn/1",
+        f"models:/{model}/x",
+        f"x models:/{model}",
+        f"runs:/{model}",
+        "models:/m-../..",
+    ):
+        assert not words.logged_model(other)

@@ -202,6 +202,7 @@ def _environment() -> Environment:
         address=words.page,
         below=words.below,
         download=words.download,
+        logged_model=words.logged_model,
         picture=words.picture,
         asset=_asset,
         quality_chart=_quality_chart,

@@ -21,6 +21,7 @@ _INVISIBLE = re.compile(
     "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _MARKED = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
+_LOGGED = re.compile(r"models:/(m-[0-9a-f]{32})")
 _LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,2000}")
 
 
@@ -215,6 +216,12 @@ def page(kind: str, identity: str) -> str:
     if identity in ("", ".", ".."):
         return ""
     return f"/{kind}/{quote(identity, safe=':@', errors='replace')}"
+
+
+def logged_model(source: str) -> str:
+    """The logged model that a version was made from, by the address of its source; empty for every other source."""
+    found = _LOGGED.fullmatch(source)
+    return found[1] if found else ""
 
 
 _HOMES = {"run": "runs", "model": "logged-models"}
