@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -89,13 +89,18 @@ class SoughtShelf(Shelf[T]):
 
     def keyed(self, reader: Reader, keys: Sequence[tuple[Any, ...]]) -> list[T]:
         """Those of some values that are here, by their keys, in the order asked for."""
+        found = {tuple(row[:-1]): self._read(row[-1]) for row in self._among(reader, keys, self.table.c.document)}
+        return [found[key] for key in map(tuple, keys) if key in found]
+
+    def _keys(self, reader: Reader, keys: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        return (tuple(row) for row in self._among(reader, keys))
+
+    def _among(self, reader: Reader, keys: Sequence[tuple[Any, ...]], *further: Any) -> Iterator[Any]:
         columns = [self.table.c[field] for field in self.key]
-        found: dict[tuple[Any, ...], T] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = sa.tuple_(*columns).in_([tuple(map(plain, key)) for key in keys[start : start + _AT_ONCE]])
-            query = sa.select(*columns, self.table.c.document).where(self.table.c.workspace == reader.workspace, some)
-            found |= {tuple(row[:-1]): self._read(row[-1]) for row in reader.execute(query).all()}
-        return [found[key] for key in map(tuple, keys) if key in found]
+            query = sa.select(*columns, *further).where(self.table.c.workspace == reader.workspace, some)
+            yield from reader.execute(query).all()
 
     def insert(self, tx: Transaction, value: T) -> None:
         super().insert(tx, value)
@@ -119,7 +124,11 @@ class SoughtShelf(Shelf[T]):
         tx.write_many(self._entering, [(*name, *where, *_columns_of(one)) for where, one in new])
 
     def insert_new(self, tx: Transaction, values: Sequence[T]) -> None:
-        self._enter(tx, [value for value in values if self._store(tx, value, self._inserting)])
+        known = set(self._keys(tx, [self._name(tx, value)[1:] for value in values]))
+        fresh = {self._name(tx, value)[1:]: value for value in reversed(values)}
+        new = [value for name, value in reversed(fresh.items()) if name not in known]
+        super().insert_new(tx, new)
+        self._enter(tx, new)
 
     def remove_all(self, tx: Transaction, **equal: Any) -> None:
         table = self.table
@@ -240,6 +249,11 @@ class Search:
             sorting += self.sorting(criterion)
         query = sa.select(*keys).where(*wanted).order_by(*self.ordered(sorting, order))
         return [tuple(row) for row in reader.execute(query.limit(position(limit)).offset(position(offset))).all()]
+
+    def count(self, reader: Reader, conditions: Sequence[Any]) -> int:
+        """How many things meet all conditions."""
+        query = sa.select(sa.func.count()).select_from(self.table).where(self.mine(reader), *conditions)
+        return int(reader.execute(query).scalar())
 
     def sorting(self, criterion: Order) -> list[Any]:
         """How a criterion is asked for."""

@@ -18,15 +18,15 @@ class Correlation:
     smoothed: float
 
 
-def correlated(first: set[str], second: set[str], total: set[str]) -> Correlation:
+def correlated(joint: int, first: int, second: int, total: int) -> Correlation:
     """How what two filters find goes together, among everything there is."""
-    counts = len(first & second), len(first), len(second), len(total)
+    counts = joint, first, second, total
     return Correlation(
-        first=counts[1],
-        second=counts[2],
-        joint=counts[0],
-        total=counts[3],
-        npmi=-1.0 if first and second and not counts[0] else npmi(*counts, smoothing=0.0),
+        first=first,
+        second=second,
+        joint=joint,
+        total=total,
+        npmi=-1.0 if first and second and not joint else npmi(*counts, smoothing=0.0),
         smoothed=npmi(*counts, smoothing=0.5),
     )
 

@@ -92,6 +92,10 @@ class TraceFinder(Protocol):
         """
         ...
 
+    def count(self, reader: Reader, of: Sequence[str], *, where: Sequence[Clause]) -> int:
+        """How many traces of some experiments meet all conditions."""
+        ...
+
 
 class Search:
     """One question."""
@@ -124,13 +128,22 @@ class Search:
 
     def found(self, reader: Reader, of: Sequence[str], limit: int, offset: int) -> list[Found]:
         """A page of what is found."""
-        if self._of_spans or self._expressions:
+        if not self.indexed:
             return list(islice(self._one_by_one(reader, of), offset, offset + limit))
         return self._known(reader, self._find(reader, of, limit, offset))
 
+    @property
+    def indexed(self) -> bool:
+        """Whether no trace need be read to answer it."""
+        return not self._of_spans and not self._expressions
+
+    def count(self, reader: Reader, of: Sequence[str]) -> int:
+        """How many there are."""
+        return self._finder.count(reader, of, where=self._indexed) if self.indexed else len(self.ids(reader, of))
+
     def ids(self, reader: Reader, of: Sequence[str]) -> set[str]:
         """The ids of all that is found."""
-        if self._of_spans or self._expressions:
+        if not self.indexed:
             return {one.trace.id for one in self._one_by_one(reader, of)}
         return set(self._find(reader, of, None, 0))
 

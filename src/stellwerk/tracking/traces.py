@@ -163,11 +163,17 @@ class Traces:
     def correlation(self, of: Iterable[str], first: str, second: str, base: str = "") -> Correlation:
         """How two filters go together, among the traces that meet a third one."""
         common, one, other = (parse_filter(text, sought.GRAMMAR) for text in (base, first, second))
-        searches = [self._search(clauses) for clauses in (common, (*common, *one), (*common, *other))]
+        everything, firsts, seconds = (self._search((*common, *more)) for more in ((), one, other))
         wanted = homes(of)
         with self._book.read() as reader:
-            total, firsts, seconds = (one.ids(reader, wanted) if wanted else set[str]() for one in searches)
-        return correlated(firsts, seconds, total)
+            if not wanted:
+                return correlated(0, 0, 0, 0)
+            if firsts.indexed and seconds.indexed:
+                joint = self._search((*common, *one, *other)).count(reader, wanted)
+                return correlated(joint, *(asked.count(reader, wanted) for asked in (firsts, seconds, everything)))
+            # What two conditions about spans find together need not be found by one span.
+            found, others = firsts.ids(reader, wanted), seconds.ids(reader, wanted)
+            return correlated(len(found & others), len(found), len(others), everything.count(reader, wanted))
 
     def _search(self, clauses: Sequence[Clause], order: Sequence[Order] = ()) -> sought.Search:
         return sought.Search(clauses, order, self._finder, self._collector.spans)

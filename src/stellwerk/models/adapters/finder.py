@@ -98,6 +98,7 @@ def _prompts(reader: Reader) -> Any:
             values.c.workspace == reader.workspace,
             values.c.entity == "tag",
             values.c.key == naming.IS_PROMPT,
+            values.c.head.is_not(None),  # says that the index has it
             sa.func.lower(values.c.head) == "true",
         )
         for values in (MODELS.values, VERSIONS.values)

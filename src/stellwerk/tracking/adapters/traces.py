@@ -33,10 +33,16 @@ class SqlTraces:
         limit: int | None,
         offset: int,
     ) -> list[str]:
+        found = self._search.find(reader, self._conditions(reader, of, where), order, limit, offset)
+        return [str(one) for (one,) in found]
+
+    def count(self, reader: Reader, of: Sequence[str], *, where: Sequence[Clause]) -> int:
+        return self._search.count(reader, self._conditions(reader, of, where))
+
+    def _conditions(self, reader: Reader, of: Sequence[str], where: Sequence[Clause]) -> list[Any]:
         home = TRACES.table.c.experiment
         homes = home == plain(of[0]) if len(of) == 1 else home.in_([plain(one) for one in of])
-        conditions = [homes, *(self._condition(reader, clause) for clause in where)]
-        return [str(one) for (one,) in self._search.find(reader, conditions, order, limit, offset)]
+        return [homes, *(self._condition(reader, clause) for clause in where)]
 
     def _condition(self, reader: Reader, clause: Clause) -> Any:
         subject = clause.subject
