@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Problems that are listed for people; `--json` has them all."""
-KINDS = ("experiments", "runs", "points", "logged models", "registered models", "versions", "aliases", "files")
+KINDS = (
+    "experiments",
+    "runs",
+    "continued runs",
+    "points",
+    "logged models",
+    "registered models",
+    "versions",
+    "aliases",
+    "files",
+)
 
 
 def imported(done: TrackerImport) -> list[Block]:

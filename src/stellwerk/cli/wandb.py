@@ -38,8 +38,8 @@ def import_(session: Session, folder: str, allow: tuple[Path, ...]) -> None:
 
     FOLDER holds folders such as offline-run-20260102_030405-abcd1234, or is one of them, and is only read; no account
     and no network is needed. Projects become experiments, and runs keep their ids. What is here already is skipped,
-    so an import that was broken off goes on where it was. Of a run that was killed everything that is whole is taken
-    over. What cannot be kept is named.
+    so an import that was broken off goes on where it was, and of a run that went on the rest is added. Of a run that
+    was killed everything that is whole is taken over. What cannot be kept is named.
 
     \b
     Example:

@@ -250,15 +250,72 @@ def test_again_nothing_changes(rooms: Rooms, home: Path) -> None:
     assert before == rooms.database.size()
 
 
-def test_what_went_on_is_named(rooms: Rooms, home: Path) -> None:
-    """A run of which there is more than was imported is not called the same; nor is another project's run."""
-    take(rooms, home)
-    place = written.folder(home, RUN, written.log([written.run(RUN), written.history(0, {"loss": 9}, at=1)]), day=2)
-    more = take(rooms, home)
-    other = take_other(rooms, place.parent.parent.parent / "elsewhere")
+def test_a_run_that_went_on_goes_on_here(rooms: Rooms, tmp_path: Path) -> None:
+    """Imported while it ran, then killed and resumed: what is new is added, and what was changed here stays."""
+    begun = [written.run(RUN, start=10, config={"a": 1}), written.history(0, {"loss": 1.0}, at=11)]
+    place = written.folder(tmp_path, RUN, written.log(begun), {"a.txt": b"old"})
+    take(rooms, tmp_path)
+    rooms.logbook.log(RUN, tags=[("mine", "yes"), ("mlflow.note.content", "mine")])
+    more = [written.history(1, {"loss": math.nan, "new": 2.0}, at=12)]
+    (place / f"run-{RUN}.wandb").write_bytes(written.log([*begun, *more]))
+    again = [
+        written.run(RUN, start=20, config={"a": 2, "b": 3}, _9="theirs"),
+        written.history(2, {"loss": 3.0}, at=21),
+    ]
+    resumed = written.log([*again, written.record("exit", {1: 0})])
+    written.folder(tmp_path, RUN, resumed, {"a.txt": b"new", "b.txt": b"more"}, day=2)
 
-    assert "it went on since it was imported" in reasons(more)["run", RUN]
+    done = take(rooms, tmp_path)
+    before = rooms.database.size()
+    last = take(rooms, tmp_path)
+
+    run = rooms.logbook.get(RUN).run
+    assert ("finished", 21) == (run.status, int(run.ended_at.timestamp()) if run.ended_at else 0)
+    assert [(0, "1.0"), (1, "nan"), (2, "3.0")] == [(one[0], repr(one[2])) for one in values(rooms, "loss")]
+    assert {"a": "1", "b": "3"} == run.params
+    assert "never changes here" in reasons(done)["param", "a"]
+    assert ("yes", "mine") == (run.tags["mine"], run.tags["mlflow.note.content"])
+    assert (b"new", b"more") == (text(rooms, "a.txt"), text(rooms, "b.txt"))
+    assert b"old" == text(rooms, f"wandb/{place.name}/a.txt")
+    assert (1, 3) == (done.made["continued runs"], done.made["points"])
+    assert ({}, before) == ({key: count for key, count in last.made.items() if count}, rooms.database.size())
+
+
+def test_a_rest_that_was_broken_off_goes_on(rooms: Rooms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the points and the files of a rest, the next import adds what is missing, and nothing twice."""
+    begun = [written.run(RUN), written.history(0, {"loss": 1.0}, at=11)]
+    place = written.folder(tmp_path, RUN, written.log(begun))
+    take(rooms, tmp_path)
+    more = [written.history(1, {"loss": 2.0}, at=12), written.record("exit", {1: 0})]
+    (place / f"run-{RUN}.wandb").write_bytes(written.log([*begun, *more]))
+    (place / "files" / "late.txt").write_bytes(b"late")
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rooms.artifacts, "log", killed)
+        with pytest.raises(KeyboardInterrupt):
+            take(rooms, tmp_path)
+    done = take(rooms, tmp_path)
+
+    assert (1, 0, 1) == tuple(done.made[key] for key in ("continued runs", "points", "files"))
+    assert [1.0, 2.0] == [one[2] for one in values(rooms, "loss")]
+    assert ("finished", b"late") == (rooms.logbook.get(RUN).run.status, text(rooms, "late.txt"))
+
+
+def test_a_run_in_the_bin_does_not_go_on(rooms: Rooms, home: Path) -> None:
+    """What is new of it is not taken over, and that is said; nor is that of another project's run of its id."""
+    take(rooms, home)
+    other = take_other(rooms, home.parent / "elsewhere")
+    rooms.logbook.delete(RUN)
+    written.folder(home, RUN, written.log([written.run(RUN), written.history(9, {"loss": 9}, at=1)]), day=2)
+
+    done = take(rooms, home)
+
+    assert "its rest is not taken over" in reasons(done)["run", RUN]
     assert "not from this project" in reasons(other)["run", RUN]
+    assert 9 not in [one[0] for one in values(rooms, "loss")]
 
 
 def take_other(rooms: Rooms, home: Path) -> TrackerImport:
@@ -362,6 +419,7 @@ def test_folders_without_a_run_are_named(rooms: Rooms, home: Path) -> None:
     """An empty log, another file in its place, a later version, none at all: the others are imported."""
     (written.folder(home, "none0001", b"") / "run-none0001.wandb").unlink()
     written.folder(home, "head0001", written.HEADER)
+    written.folder(home, "zero0001", b"")
     written.folder(home, "text0001", b"this is no log")
     written.folder(home, "late0001", written.HEADER[:-1] + b"\x01")
     (home / "wandb" / "latest-run").symlink_to(next((home / "wandb").iterdir()))
@@ -369,8 +427,8 @@ def test_folders_without_a_run_are_named(rooms: Rooms, home: Path) -> None:
     done = take(rooms, home)
 
     found = {one.name.rpartition("-")[2]: one.reason for one in done.problems if one.where.startswith("folder")}
-    assert {"none0001", "head0001", "text0001", "late0001"} == found.keys()
-    assert "nothing was written yet" in found["head0001"]
+    assert {"none0001", "head0001", "zero0001", "text0001", "late0001"} == found.keys()
+    assert all("nothing was written yet" in found[name] for name in ("head0001", "zero0001"))
     assert "version" in found["late0001"]
     assert 1 == done.made["runs"]
 

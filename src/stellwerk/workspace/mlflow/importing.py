@@ -5,7 +5,7 @@ What cannot be kept is left away and named; what it belongs to is kept. What is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -15,11 +15,12 @@ from stellwerk.core.clock import monotonic
 from stellwerk.core.errors import Conflict, Invalid
 from stellwerk.ledger.parameters import MAX_INTEGER
 from stellwerk.tracking import logged, rules, segments
-from stellwerk.tracking.adopting import ForeignModel, ForeignRun, standing
+from stellwerk.tracking.adopting import ForeignModel, ForeignRun, Kept, standing
 from stellwerk.tracking.logbook import KIND, NAME_TAG, PARENT_TAG
 from stellwerk.tracking.logged import LoggedModel
 from stellwerk.tracking.model import DatasetUse, Experiment, Latest, Point, Run, Score, Status
 from stellwerk.tracking.segments import Series
+from stellwerk.workspace.mlflow.continuing import take_rest
 from stellwerk.workspace.mlflow.keeping import Keeping
 from stellwerk.workspace.mlflow.model import (
     FoundExperiment,
@@ -128,7 +129,7 @@ class _Import:
         for some in _portions(ids, ASKED):
             there = self.rooms.adoption.known_runs(some)
             self.tally.known["runs"] += len(there)
-            self._compare(there)
+            self._rest(there)
             pending += [one for one in some if one not in there]
         if not pending:
             return
@@ -146,25 +147,32 @@ class _Import:
                 waiting, points = [], 0
         self._enter(waiting)
 
-    def _compare(self, known: Iterable[str]) -> None:
-        """Name runs that are here and of which there is more by now."""
+    def _rest(self, known: Iterable[str]) -> None:
+        """Take over what is new of runs that are here, where the source can tell."""
         if not isinstance(self.source, Growing):
             return
+        longer = []
         for identity in sorted(known):
-            reason = self.source.went_on(identity, self.rooms.logbook.get(identity).run.tags)
-            if reason:
+            stands = self.source.compare(identity, self.rooms.logbook.get(identity).run.tags)
+            if stands == "other":
+                reason = "another run of this id is here, which is not from this project"
                 self.tally.problem("run", f"run {identity}", identity, reason)
+            elif stands == "more":
+                longer.append(identity)
+        for found in self.source.read(longer):
+            if isinstance(found, Problem):
+                self.tally.problems.append(found)
+                continue
+            foreign = self._run(found)
+            if foreign is not None:
+                kept = self._kept([foreign], {found.id: found.location})
+                take_rest(self.rooms, self.tally, foreign, kept[f"run {found.id}"])
 
     def _enter(self, waiting: Sequence[FoundRun]) -> None:
         """Runs with their artifacts: the bytes first, then all of it in one transaction."""
         made = [run for run in map(self._run, waiting) if run is not None]
         locations = {found.id: found.location for found in waiting}
-        keeping = Keeping(self.tally, self.rooms.blobs)
-        for foreign in made:
-            place = f"{foreign.run.experiment}/{foreign.run.id}/artifacts"
-            folder = self.source.folder(locations[foreign.run.id], (foreign.run.id, "artifacts"))
-            keeping.take(f"run {foreign.run.id}", place, folder)
-        kept = keeping.finish()
+        kept = self._kept(made, locations)
         whole = [
             replace(one, files=kept[f"run {one.run.id}"], run=self._placed(one.run, locations[one.run.id]))
             for one in made
@@ -177,6 +185,15 @@ class _Import:
                 self.tally.made["points"] += sum(len(series.at) for series in foreign.points.values())
                 self.tally.made["files"] += len(foreign.files)
                 self.tally.made["bytes"] += sum(file.size for file in foreign.files)
+
+    def _kept(self, runs: Sequence[ForeignRun], locations: Mapping[str, str]) -> Mapping[str, list[Kept]]:
+        """The files of runs, whose bytes are in the store now."""
+        keeping = Keeping(self.tally, self.rooms.blobs)
+        for foreign in runs:
+            place = f"{foreign.run.experiment}/{foreign.run.id}/artifacts"
+            folder = self.source.folder(locations[foreign.run.id], (foreign.run.id, "artifacts"))
+            keeping.take(f"run {foreign.run.id}", place, folder)
+        return keeping.finish()
 
     def _all_or_each(
         self, whole: Sequence[T], enter: Callable[[Sequence[T]], list[str]], name: Callable[[T], str], kind: str

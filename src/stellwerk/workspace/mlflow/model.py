@@ -207,12 +207,15 @@ class Source(Protocol):
         ...
 
 
+Standing = Literal["same", "more", "other"]
+
+
 @runtime_checkable
 class Growing(Protocol):
     """A source that can say of a run that is here whether there is more of it by now."""
 
-    def went_on(self, run: str, tags: Mapping[str, str]) -> str:
-        """Why the run that is here is not all of what the source holds; empty where it is."""
+    def compare(self, run: str, tags: Mapping[str, str]) -> Standing:
+        """Whether the run that is here, by its tags, is all of what the source holds, or another one of its id."""
         ...
 
 

@@ -108,6 +108,8 @@ def _chunks(block: bytes, at: int, damage: Damage) -> Iterator[tuple[int, bytes]
 
 
 def _check_header(block: bytes) -> None:
+    if not block:
+        raise Invalid("nothing was written yet", code="not-wandb")
     if block[: len(MAGIC)] != MAGIC:
         raise Invalid("it is no log of Weights & Biases", code="not-wandb")
     if len(block) <= len(MAGIC) or block[len(MAGIC)] != VERSION:

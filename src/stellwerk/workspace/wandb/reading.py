@@ -26,6 +26,7 @@ from stellwerk.workspace.mlflow.model import (
     FoundRun,
     Kind,
     Problem,
+    Standing,
     Unread,
 )
 from stellwerk.workspace.mlflow.said import text_said
@@ -108,16 +109,11 @@ class WandbSource:
             except Unread as cause:
                 yield Problem(kind="run", where=f"run {identity}", name=identity, reason=str(cause))
 
-    def went_on(self, run: str, tags: Mapping[str, str]) -> str:
+    def compare(self, run: str, tags: Mapping[str, str]) -> Standing:
         known = self._runs[run]
         if tags.get(PROJECT_TAG) != known.parts[0].project:
-            return "another run of this id is here, which is not from this project"
-        if tags.get(READ_TAG) != _mark(known.parts):
-            return (
-                f"it went on since it was imported ({tags.get(READ_TAG)} then, {_mark(known.parts)} now): to have all "
-                "of it, delete it here, empty the bin with `stellwerk gc --bin 0` and import it again"
-            )
-        return ""
+            return "other"
+        return "same" if tags.get(READ_TAG) == _mark(known.parts) else "more"
 
     def models(self, experiment: str) -> Sequence[FoundModel | Problem]:
         return ()
