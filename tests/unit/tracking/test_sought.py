@@ -207,6 +207,55 @@ def test_traces_are_found_as_by_a_reader(
     assert expected == [one.trace.id for one in room.search(["0"], where=where)]
 
 
+def every_condition() -> list[str]:
+    """Each comparison with each value, of which some begin alike and some are of another kind than what is compared."""
+    texts = [
+        f"{subject} {sign} {quoted(text)}"
+        for subject in ("tag.a", "client_request_id")
+        for sign in ("=", "!=", "LIKE", "ILIKE")
+        for text in (*TEXTS, "y%z", "%X%", "_")
+    ]
+    listed = [
+        f"client_request_id {sign} ({quoted(one)}, {quoted(other)})"
+        for sign in ("IN", "NOT IN")
+        for one in TEXTS
+        for other in TEXTS[-2:]
+    ]
+    numbers = [
+        f"{subject} {sign} {number}"
+        for sign in ("=", "!=", ">", ">=", "<", "<=")
+        for number in (-3, 1, 1.5, 2)
+        for subject in ("feedback.good", "execution_time_ms")
+    ]
+    judged_ = [
+        f"feedback.good {sign} {quoted(text)}" for sign in ("=", "!=", "ILIKE") for text in ("x", "1", "true", "%")
+    ]
+    return [*texts, *listed, *numbers, *judged_]  # fmt: skip
+
+
+@pytest.mark.usefixtures("many")
+def test_every_comparison_is_that_of_a_reader(database: Database, clock: StandingClock) -> None:
+    """Of a trace for each text, of a trace for each judgement, and of one that has nothing."""
+    book, room = desk(database, clock)
+    values = ('"x"', '"Y"', "1", "1.5", "true", "null", '{"a": 1}', '"1"', "NaN", "-3")
+    traces = [{"experiment": "0", "at": 1, "tags": {"a": text}, "client_id": text, "duration": n}
+              for n, text in enumerate(TEXTS)]  # fmt: skip
+    said = [
+        {"of": number, "name": "good", "kind": "feedback", "value": value, "valid": True}
+        for number, value in enumerate(values)
+    ]
+    known = keep(book, [*traces, {"experiment": "0", "at": 2}], said)
+
+    wrong = []
+    for where in every_condition():
+        (clause,) = parse_filter(where, GRAMMAR)
+        expected = {one.trace.id for one in known if meets(one, clause)}
+        if expected != {one.trace.id for one in room.search(["0"], where=where)}:
+            wrong.append(where)
+
+    assert [] == wrong
+
+
 ORDERS = ("timestamp_ms", "execution_time_ms", "end_time_ms", "tag.a", "metadata.`b.c`", "status", "request_id")
 
 
