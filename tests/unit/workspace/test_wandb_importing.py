@@ -281,6 +281,27 @@ def test_a_run_that_went_on_goes_on_here(rooms: Rooms, tmp_path: Path) -> None:
     assert ({}, before) == ({key: count for key, count in last.made.items() if count}, rooms.database.size())
 
 
+def test_one_folder_of_several_is_nothing_new(rooms: Rooms, tmp_path: Path) -> None:
+    """A folder that was read with others, and is read alone, changes nothing; one that is new is added to them."""
+    first = [written.run(RUN, start=10), written.history(0, {"loss": 1.0}, at=11), written.record("exit", {1: 1})]
+    second = [written.run(RUN, start=20), written.history(1, {"loss": 2.0}, at=21), written.record("exit", {1: 0})]
+    place = written.folder(tmp_path, RUN, written.log(first), day=1)
+    written.folder(tmp_path, RUN, written.log(second), day=2)
+    take(rooms, tmp_path)
+    before = rooms.database.size()
+
+    alone = take(rooms, place)
+    size = rooms.database.size()
+    third = [written.run(RUN, start=30), written.history(2, {"loss": 3.0}, at=31), written.record("exit", {1: 0})]
+    new = take(rooms, written.folder(tmp_path, RUN, written.log(third), day=3))
+
+    assert ({}, before) == ({key: count for key, count in alone.made.items() if count}, size)
+    assert "finished" == rooms.logbook.get(RUN).run.status
+    assert (1, 1) == (new.made["continued runs"], new.made["points"])
+    assert {} == {key: count for key, count in take(rooms, tmp_path).made.items() if count}
+    assert 3 == len(json.loads(rooms.logbook.get(RUN).run.tags["wandb.read"]))
+
+
 def test_a_rest_that_was_broken_off_goes_on(rooms: Rooms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between the points and the files of a rest, the next import adds what is missing, and nothing twice."""
     begun = [written.run(RUN), written.history(0, {"loss": 1.0}, at=11)]
@@ -305,22 +326,34 @@ def test_a_rest_that_was_broken_off_goes_on(rooms: Rooms, tmp_path: Path, monkey
 
 
 def test_a_run_in_the_bin_does_not_go_on(rooms: Rooms, home: Path) -> None:
-    """What is new of it is not taken over, and that is said; nor is that of another project's run of its id."""
+    """What is new of it is not taken over, and that is said."""
     take(rooms, home)
-    other = take_other(rooms, home.parent / "elsewhere")
     rooms.logbook.delete(RUN)
     written.folder(home, RUN, written.log([written.run(RUN), written.history(9, {"loss": 9}, at=1)]), day=2)
 
     done = take(rooms, home)
 
     assert "its rest is not taken over" in reasons(done)["run", RUN]
-    assert "not from this project" in reasons(other)["run", RUN]
     assert 9 not in [one[0] for one in values(rooms, "loss")]
 
 
-def take_other(rooms: Rooms, home: Path) -> TrackerImport:
-    written.folder(home, RUN, written.log([written.run(RUN, project="elsewhere")]))
-    return take(rooms, home)
+def test_an_id_that_another_run_has_here_is_made_anew(rooms: Rooms, home: Path, tmp_path: Path) -> None:
+    """Projects may use the same ids; the second that comes gets one that is computed, and keeps it."""
+    take(rooms, home)
+    begun = [written.run(RUN, project="elsewhere"), written.history(0, {"loss": 7.0}, at=1)]
+    place = written.folder(tmp_path / "more", RUN, written.log(begun))
+
+    first = take(rooms, place)
+    again = take(rooms, place)
+    (place / f"run-{RUN}.wandb").write_bytes(written.log([*begun, written.history(1, {"loss": 8.0}, at=2)]))
+    rest = take(rooms, place)
+
+    (found,) = rooms.logbook.search([rooms.experiments.named("elsewhere").id])
+    assert (RUN, True) == (found.run.tags["wandb.run_id"], found.run.id.startswith("wandb-"))
+    assert (1, 0, 1) == (first.made["runs"], again.made.get("runs", 0), rest.made["continued runs"])
+    assert (0, 1, 1) == tuple(done.known["runs"] for done in (first, again, rest))
+    assert [7.0, 8.0] == [one[2] for one in values(rooms, "loss", found.run.id)]
+    assert 1.5 == values(rooms, "loss")[0][2]
 
 
 def test_a_run_that_was_resumed_is_one(rooms: Rooms, tmp_path: Path) -> None:

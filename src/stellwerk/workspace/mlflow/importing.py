@@ -127,10 +127,12 @@ class _Import:
         ids = self.source.runs(experiment)
         pending: list[str] = []
         for some in _portions(ids, ASKED):
-            there = self.rooms.adoption.known_runs(some)
-            self.tally.known["runs"] += len(there)
-            self._rest(there)
+            there = self._known(some)
             pending += [one for one in some if one not in there]
+            renamed = self._rest(there)
+            there = self._known(renamed)
+            pending += [one for one in renamed if one not in there]
+            self._rest(there)
         if not pending:
             return
         self.say(f"importing {_count(len(pending), 'run')} of {self.homes[experiment].name}")
@@ -147,16 +149,25 @@ class _Import:
                 waiting, points = [], 0
         self._enter(waiting)
 
-    def _rest(self, known: Iterable[str]) -> None:
-        """Take over what is new of runs that are here, where the source can tell."""
+    def _known(self, ids: Sequence[str]) -> set[str]:
+        there = self.rooms.adoption.known_runs(ids)
+        self.tally.known["runs"] += len(there)
+        return there
+
+    def _rest(self, known: Iterable[str]) -> list[str]:
+        """Take over what is new of runs that are here, where the source can tell.
+
+        Returns:
+            New ids of runs whose own are here, for other runs.
+        """
         if not isinstance(self.source, Growing):
-            return
-        longer = []
+            return []
+        longer, renamed = [], []
         for identity in sorted(known):
             stands = self.source.compare(identity, self.rooms.logbook.get(identity).run.tags)
             if stands == "other":
-                reason = "another run of this id is here, which is not from this project"
-                self.tally.problem("run", f"run {identity}", identity, reason)
+                renamed.append(self.source.renamed(identity))
+                self.tally.known["runs"] -= 1
             elif stands == "more":
                 longer.append(identity)
         for found in self.source.read(longer):
@@ -167,6 +178,7 @@ class _Import:
             if foreign is not None:
                 kept = self._kept([foreign], {found.id: found.location})
                 take_rest(self.rooms, self.tally, foreign, kept[f"run {found.id}"])
+        return renamed
 
     def _enter(self, waiting: Sequence[FoundRun]) -> None:
         """Runs with their artifacts: the bytes first, then all of it in one transaction."""

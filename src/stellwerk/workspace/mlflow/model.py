@@ -218,6 +218,10 @@ class Growing(Protocol):
         """Whether the run that is here, by its tags, is all of what the source holds, or another one of its id."""
         ...
 
+    def renamed(self, run: str) -> str:
+        """Another id for a run whose own is taken here; always the same one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackerImport:

@@ -6,9 +6,10 @@ Implements `Source`, so that what takes over trackers of MLflow takes these over
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from stellwerk.workspace.wandb.records import Message, value_of
 from stellwerk.workspace.wandb.replay import Told
 
 READ_TAG, PROJECT_TAG = "wandb.read", "wandb.project"
+"""The folders that were read of a run and the bytes of their logs, as JSON; and where it is from."""
 METADATA = "wandb-metadata.json"
 OUTPUT = "output.log"
 MOST_METADATA = 4 << 20
@@ -56,6 +58,8 @@ class _Known:
     id: str
     parts: Sequence[Part]
     told: Told | None = None
+    before: Mapping[str, int] = field(default_factory=dict)
+    """By the folders that were read when it was taken over, the bytes of their logs then."""
 
 
 class WandbSource:
@@ -113,7 +117,15 @@ class WandbSource:
         known = self._runs[run]
         if tags.get(PROJECT_TAG) != known.parts[0].project:
             return "other"
-        return "same" if tags.get(READ_TAG) == _mark(known.parts) else "more"
+        before = _read_before(tags.get(READ_TAG, ""))
+        self._runs[run] = replace(known, before=before)
+        return "same" if all(before.get(part.folder.name, -1) >= part.size for part in known.parts) else "more"
+
+    def renamed(self, run: str) -> str:
+        known = self._runs[run]
+        identity = naming.run_id(known.parts[0].project, known.parts[0].run["id"], taken=True)
+        self._runs[identity] = replace(known, id=identity, before={})
+        return identity
 
     def models(self, experiment: str) -> Sequence[FoundModel | Problem]:
         return ()
@@ -123,7 +135,7 @@ class WandbSource:
 
     def folder(self, location: str, tail: tuple[str, ...]) -> Folder:
         known = self._runs[location]
-        self._runs[location] = _Known(known.id, known.parts)
+        self._runs[location] = replace(known, told=None)
         return Folder(state="here", files=self._files(known) if known.told else ())
 
     def left_out(self) -> Mapping[str, int]:
@@ -136,7 +148,7 @@ class WandbSource:
 
     def _run(self, known: _Known) -> FoundRun:
         told, lost = _replayed(known.parts)
-        self._runs[known.id] = _Known(known.id, known.parts, told)
+        self._runs[known.id] = replace(known, told=told)
         self._left += told.left
         found = self._found(known, told, lost)
         told.points = []  # there may be millions, and files need none
@@ -232,7 +244,8 @@ def _tags(known: _Known, told: Told, meta: Message) -> Iterator[tuple[str, str]]
     yield NAME_TAG, run.get("name") or run.get("id", "")
     yield "wandb.run_id", run.get("id", "")
     yield PROJECT_TAG, known.parts[0].project
-    yield READ_TAG, _mark(known.parts)
+    read = {**known.before, **{part.folder.name: part.size for part in known.parts}}
+    yield READ_TAG, json.dumps(read, ensure_ascii=False)
     for name, tag in _TAGS.items():
         if run.get(name):
             yield tag, run[name]
@@ -322,8 +335,14 @@ def _metadata(folder: Path) -> Message:
     return found if isinstance(found, dict) else {}
 
 
-def _mark(parts: Sequence[Part]) -> str:
-    return f"{_count(len(parts), 'log')} of {sum(part.size for part in parts):,} bytes"
+def _read_before(tag: str) -> dict[str, int]:
+    """What `READ_TAG` says; nothing where somebody changed it to something else."""
+    try:
+        found = value_of(tag)
+    except ValueError:
+        return {}
+    said = found.items() if isinstance(found, dict) else ()
+    return {name: size for name, size in said if isinstance(size, int)}
 
 
 def _identity(project: str) -> str:
