@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from threading import Lock
 from typing import Literal, Protocol
 
 from stellwerk.core.errors import Invalid, NotFound
@@ -44,6 +47,10 @@ class Curve:
 
 
 MAX_ODD = 100
+LONG = 20_000
+"""Points of a series that is kept in memory while its run goes on; others are read in no time."""
+MOST_KEPT = 2_000_000
+"""Points that are kept so, of all series together: 24 bytes each."""
 
 
 class Unsealed(Protocol):
@@ -60,6 +67,7 @@ class Curves:
     def __init__(self, book: Book, blobs: Blobs, points: Points, unsealed: Unsealed) -> None:
         self._book, self._points, self._unsealed = book, points, unsealed
         self._segment = lru_cache(maxsize=8)(blobs.get)
+        self._growing = Growing(points)
 
     def read(
         self, runs: Sequence[str], keys: Sequence[str], *, points: int = 200, axis: Axis = "step", smooth: float = 0.0
@@ -102,10 +110,49 @@ class Curves:
         for key in keys:
             parts = [one[key] for one in found if key in one]
             if unsealed:
-                late = self._points.history(reader, run.id, key, limit=None, offset=0)
-                parts += [segments.series((point.at, point.step, point.value) for point in late)] if late else []
+                late = self._growing.read(reader, run, key)
+                parts += [late] if late.at else []
             if parts:
                 yield key, parts[0] if len(parts) == 1 else _joined(parts)
+
+
+class Growing:
+    """Long series of runs that go on: whoever watches one is not made to wait for all of it each time.
+
+    Points are added, and never changed. What was read is the beginning of what is there if the points since then and
+    those before add up to all; where one came late, or they were sealed meanwhile, all are read again.
+    """
+
+    def __init__(self, points: Points, *, long: int = LONG, most: int = MOST_KEPT) -> None:
+        self._points, self._long, self._most = points, max(long, 1), most
+        self._known: OrderedDict[tuple[str, str], Series] = OrderedDict()
+        self._lock = Lock()
+
+    def read(self, reader: Reader, run: Run, key: str) -> Series:
+        """All points of a metric that are not sealed, in the order of time, step and value."""
+        with self._lock:
+            known = self._known.get((run.id, key))
+        found = self._longer(reader, run, key, known) if known is not None else None
+        if found is None:
+            found = self._points.since(reader, run.id, key)
+        self._keep((run.id, key), found)
+        return found
+
+    def _longer(self, reader: Reader, run: Run, key: str, known: Series) -> Series | None:
+        last = known.at[-1]
+        before = bisect_left(known.at, last)
+        late = self._points.since(reader, run.id, key, at=last)
+        if before + len(late.at) != self._points.count(reader, run.id, key):
+            return None
+        return Series(known.at[:before] + late.at, known.step[:before] + late.step, known.value[:before] + late.value)
+
+    def _keep(self, place: tuple[str, str], found: Series) -> None:
+        with self._lock:
+            self._known.pop(place, None)
+            if self._long <= len(found.at) <= self._most:
+                self._known[place] = found
+            while sum(len(one.at) for one in self._known.values()) > self._most:
+                self._known.popitem(last=False)
 
 
 def drawn(run: str, key: str, series: Series, *, points: int, axis: Axis, smooth: float = 0.0) -> Curve:

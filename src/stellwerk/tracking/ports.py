@@ -82,6 +82,10 @@ class Points(Protocol):
         """Points of one metric that are not sealed, in the order of time, step and value."""
         ...
 
+    def since(self, reader: Reader, run: str, key: str, *, at: int | None = None) -> Series:
+        """The same as columns, from a time on."""
+        ...
+
     def count(self, reader: Reader, run: str, key: str | None = None) -> int:
         """How many points are not sealed."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 
 import pytest
@@ -15,7 +16,7 @@ from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.tracking.adapters.cells import SqlCells
 from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
-from stellwerk.tracking.curves import Curves, drawn, smoothed, thinned
+from stellwerk.tracking.curves import Curves, Growing, drawn, smoothed, thinned
 from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.model import Point
 from stellwerk.tracking.segments import series
@@ -75,6 +76,30 @@ def test_an_axis_of_steps_is_in_the_order_of_steps() -> None:
 def room(database: Database, clock: StandingClock) -> tuple[Logbook, Curves]:
     book, blobs, points = WorkspaceBook(database, "default", "anna"), MemoryBlobs(), SqlPoints()
     return Logbook(book, blobs, clock, SqlFinder(), points), Curves(book, blobs, points, SqlCells())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_series_that_grows_is_what_is_there(database: Database, clock: StandingClock, seed: int) -> None:
+    """Whatever comes, in order or late, once or again, and also when it was sealed meanwhile: as read from the book."""
+    chance = random.Random(seed)  # no secret
+    book, points = WorkspaceBook(database, "default", "anna"), SqlPoints()
+    log = Logbook(book, MemoryBlobs(), clock, SqlFinder(), points)
+    growing = Growing(points, long=1, most=chance.choice([5, 40, 10_000]))
+    run = log.create("0").run.id
+    now = 0
+    for _ in range(30):
+        now += chance.randrange(3)
+        late = chance.random() < 0.2
+        times = [chance.randrange(now + 1) if late else now + chance.randrange(3) for _ in range(chance.randrange(5))]
+        values = (0.5, math.nan, math.inf, chance.random())
+        log.log(run, points=[Point("loss", chance.choice(values), at, at) for at in times])
+        if chance.random() < 0.1:
+            log.update(run, status="finished")
+            log.update(run, status="running")
+        with book.read() as reader:
+            there = points.history(reader, run, "loss", limit=None, offset=0)
+            found = growing.read(reader, log.get(run).run, "loss")
+        assert [repr(one) for one in there] == [repr(one) for one in found.points("loss")]
 
 
 def logged(log: Logbook, values: Sequence[float], key: str = "loss", start: int = 0) -> str:

@@ -76,6 +76,11 @@ _POINTS = sa.select(points.c.key, points.c.value, points.c.special, points.c.at,
 _OPEN = _POINTS.order_by(points.c.key, points.c.at, points.c.step, points.c.value)
 _OF_KEY = points.c.key == sa.bindparam("name")
 _HISTORY = _POINTS.where(_OF_KEY).order_by(points.c.at, points.c.step, points.c.value)
+_SINCE = (
+    sa.select(points.c.at, points.c.step, points.c.value, points.c.special)
+    .where(*_MINE, _OF_KEY, points.c.at >= sa.bindparam("since"))
+    .order_by(points.c.at, points.c.step, points.c.value)
+)
 _COUNT = sa.select(sa.func.count()).select_from(points).where(*_MINE)
 _COUNT_OF_KEY = _COUNT.where(_OF_KEY)
 _CLEAR = points.delete().where(*_MINE)
@@ -156,6 +161,11 @@ class SqlPoints:
     def history(self, reader: Reader, run: str, key: str, *, limit: int | None, offset: int) -> list[Point]:
         query = _HISTORY.limit(position(limit)).offset(position(offset))
         return [Point(*row) for row in map(_read, reader.execute(query, {**_of(reader, run), "name": plain(key)}))]
+
+    def since(self, reader: Reader, run: str, key: str, *, at: int | None = None) -> Series:
+        asked = {**_of(reader, run), "name": plain(key), "since": -MAX_INTEGER if at is None else plain(at)}
+        rows = reader.execute(_SINCE, asked).all()
+        return series((when, step, float(special) if special else value) for when, step, value, special in rows)
 
     def count(self, reader: Reader, run: str, key: str | None = None) -> int:
         if key is None:
