@@ -11,7 +11,7 @@ from stellwerk.cli import words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Line, Span, Table, dim, strong
 from stellwerk.cli.session import Session
-from stellwerk.core.errors import Invalid, NotFound
+from stellwerk.core.errors import Invalid, NotFound, StellwerkError
 
 if TYPE_CHECKING:
     from stellwerk.governance.comparing import Comparison
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _RUN = re.compile(r"[0-9a-hjkmnp-tv-z]{26}|[0-9a-f]{32}")
 """How ids of runs look: those that are given here, and those that were taken over."""
+SILENT = ("no-interface", "no-bytes")
+"""Why two versions cannot be compared by their files: those say nothing of inputs, or are elsewhere."""
 BESIDE = 6
 """So many runs stand beside each other; of more it is told how they are spread."""
 
@@ -56,16 +58,14 @@ def _compare_models(session: Session, first: str, second: str, *, every: bool) -
     with session.workspace() as workspace:
         try:
             found = workspace.models.compare(first, second)
-        except Invalid as error:
+        except StellwerkError as error:
             runs = tuple(workspace.models.get(one).run_id for one in (first, second))
-            if error.code != "no-interface" or not all(runs) or len(set(runs)) < 2:
+            if error.code not in SILENT or not all(runs) or len(set(runs)) < 2:
                 raise
         else:
             session.screen.show(found, *_of_models(found, every=every))
             return
-    session.screen.say(
-        dim("their files say nothing about inputs that could be compared; these are the runs behind them")
-    )
+    session.screen.say(dim("their files say nothing that could be compared; these are the runs behind them"))
     _compare_runs(session, runs, every=every)
 
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from stellwerk.models.model import Alias, AliasMove, ModelVersion
 
 
+COLUMNS = ("model", "aliases", "task", "target", "inputs", "seed", "made", "run", "digest")
+SAID = (2, 3, 4, 5)
+"""Columns that only versions have whose files say something about inputs and answers."""
+
+
 @click.command(cls=Command)
 @click.argument("model", required=False, default="")
 @as_of
@@ -79,24 +84,23 @@ def _versions(found: Sequence[ModelVersion], aliases: Sequence[Alias]) -> Table:
     named: dict[tuple[str, int], list[str]] = {}
     for one in aliases:
         named.setdefault((one.name, one.version), []).append(one.alias)
-    return Table(
-        header=("model", "aliases", "task", "target", "inputs", "seed", "made", "run", "digest"),
-        right=(4, 5),
-        firm=(0, 1, 6, 7, 8),
-        spare=(5, 6, 8, 2, 4),
-        rows=tuple(
-            (
-                strong(f"{model.name}@{model.version}"),
-                " ".join(named.get((model.name, model.version), [])),
-                *_asked(model),
-                "–" if model.seed is None else str(model.seed),
-                words.moment(model.created_at),
-                dim(model.run_id),
-                dim(short(model.digest) if model.digest else "elsewhere"),
-            )
-            for model in found
-        ),
+    rows = tuple(
+        (
+            strong(f"{model.name}@{model.version}"),
+            " ".join(named.get((model.name, model.version), [])),
+            *_asked(model),
+            "–" if model.seed is None else str(model.seed),
+            words.moment(model.created_at),
+            dim(model.run_id),
+            dim(short(model.digest) if model.digest else "elsewhere"),
+        )
+        for model in found
     )
+    if all(row[place] == "–" for row in rows for place in SAID):  # as of all that MLflow's client registered
+        left = tuple(place for place in range(len(COLUMNS)) if place not in SAID)
+        kept = tuple(tuple(row[place] for place in left) for row in rows)
+        return Table(header=tuple(COLUMNS[place] for place in left), firm=(0, 2, 3, 4), spare=(2,), rows=kept)
+    return Table(header=COLUMNS, right=(4, 5), firm=(0, 1, 6, 7, 8), spare=(5, 6, 8, 2, 4), rows=rows)
 
 
 def _asked(model: ModelVersion) -> tuple[str, str, str]:

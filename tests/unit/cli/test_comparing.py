@@ -9,6 +9,7 @@ import pytest
 
 from stellwerk.cli.main import main
 from stellwerk.tracking.model import Point
+from stellwerk.workspace.layout import find as open_layout
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.settings import Settings
 
@@ -77,3 +78,23 @@ def test_programs_get_everything(runs: tuple[Path, list[str]], capsys: pytest.Ca
     found = json.loads(capsys.readouterr().out)
     assert [{"numpy": "2.0.0"}] * 2 == [one["environment"] for one in found]
     assert ids[:2] == [one["id"] for one in found]
+
+
+def test_versions_that_say_nothing_are_compared_by_their_runs(
+    runs: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As most are that MLflow's client registered; that it is so is said beside the differences."""
+    folder, ids = runs
+    settings = Settings(actor="anna")
+    rooms = Rooms(open_layout(folder), settings)
+    rooms.catalogue.create("churn")
+    for run in ids[:2]:
+        rooms.catalogue.add("churn", f"s3://elsewhere/{run}", run_id=run)
+    rooms.close()
+
+    assert 0 == main(["-w", str(folder), "compare", "churn@1", "churn@2"])
+    shown = capsys.readouterr()
+    assert "depth  0  1" in shown.out
+    assert "the runs behind them" in shown.err
+    assert 0 == main(["-w", str(folder), "models"])
+    assert ["model", "aliases", "made", "run", "digest"] == capsys.readouterr().out.splitlines()[0].split()
