@@ -23,8 +23,9 @@ from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.ledger.dialects import sqlite
 from stellwerk.ledger.model import Entry
 from stellwerk.ledger.verify import verify_book
-from stellwerk.testing.books import BookContract, OpenBook
+from stellwerk.testing.books import BookContract
 from stellwerk.testing.fakes import StandingClock
+from stellwerk.testing.things import OpenBook
 
 ORIGIN = "example.com/book"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stellwerk.testing.books import BookContract, OpenBook
+from stellwerk.testing.books import BookContract
+from stellwerk.testing.things import OpenBook
 
 pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
 
