@@ -16,6 +16,7 @@ from obstore.store import LocalStore, MemoryStore
 from stellwerk.core.digest import Digest, hex_of, of_bytes
 from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, Unavailable
 from stellwerk.store.adapters import s3
+from stellwerk.store.adapters.bucket_marker import MARKER
 from stellwerk.store.adapters.objects import Access, Objects, parse_location
 from stellwerk.store.adapters.s3 import S3Blobs
 from stellwerk.testing import buckets
@@ -125,7 +126,7 @@ class TestLayout:
 
         assert [f"sha256/{hex_of(digest)[:2]}/{hex_of(digest)}"] == keys(tmp_path, "sha256")
         assert b"small" == (tmp_path / keys(tmp_path, "sha256")[0]).read_bytes()
-        assert b'{"format":"stellwerk-store-s3/1","owner":""}' == (tmp_path / s3.MARKER).read_bytes()
+        assert b'{"format":"stellwerk-store-s3/1","owner":""}' == (tmp_path / MARKER).read_bytes()
 
     def test_a_large_blob_is_a_list_of_chunks(self, folder: S3Blobs, tmp_path: Path) -> None:
         """However it is put, it is kept as the same objects, and no object is longer than a chunk."""
@@ -152,7 +153,7 @@ class TestLayout:
 
     def test_another_format_is_refused(self, folder: S3Blobs, tmp_path: Path) -> None:
         """What a newer version wrote is neither read nor written over."""
-        (tmp_path / s3.MARKER).write_bytes(b'{"format":"stellwerk-store-s3/2","owner":""}')
+        (tmp_path / MARKER).write_bytes(b'{"format":"stellwerk-store-s3/2","owner":""}')
 
         for act in (lambda: folder.put(b"x"), lambda: folder.get(of_bytes(b"x"))):
             with pytest.raises(Unavailable) as caught:
@@ -161,7 +162,7 @@ class TestLayout:
 
     def test_a_bucket_of_something_else_is_not_written_to(self, folder: S3Blobs, tmp_path: Path) -> None:
         """A marker that cannot be read stops everything."""
-        (tmp_path / s3.MARKER).write_bytes(b"<html>")
+        (tmp_path / MARKER).write_bytes(b"<html>")
 
         with pytest.raises(Corrupt) as caught:
             folder.put(b"x")
@@ -301,7 +302,7 @@ class TestRemoving:
         ours, theirs = over(store), over(store)
         digest = ours.put(b"kept")
         marker = b'{"format":"stellwerk-store-s3/1","owner":"stellwerk/1"}'
-        buckets.objects(ours).put(s3.MARKER, marker, create=False)
+        buckets.objects(ours).put(MARKER, marker, create=False)
 
         with pytest.raises(Refused) as caught:
             theirs.remove([digest])

@@ -7,7 +7,6 @@ it was: the chunks that arrived are found by their digests. Talking to the servi
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,10 +17,24 @@ from itertools import accumulate, chain
 from threading import Lock
 from typing import Any
 
-from stellwerk.core import canonical, failpoints
+from stellwerk.core import failpoints
 from stellwerk.core.clock import monotonic
 from stellwerk.core.digest import Digest, hex_of, of_bytes, of_chunks, parse
-from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, Unavailable
+from stellwerk.core.errors import Corrupt, Invalid, NotFound, Unavailable
+from stellwerk.store.adapters.bucket_layout import (
+    FOLDERS,
+    chunk_key,
+    confirms,
+    is_name,
+    is_upload,
+    length,
+    list_bytes,
+    list_key,
+    named,
+    read_list,
+    whole_key,
+)
+from stellwerk.store.adapters.bucket_marker import Marker
 from stellwerk.store.adapters.objects import Access, Head, Objects, Patience, open_s3, parse_location
 from stellwerk.store.model import Piece, Upload
 from stellwerk.store.rules import checked_range
@@ -29,9 +42,6 @@ from stellwerk.store.sync import parts
 
 failpoints.declare("s3.put", "s3.chunk", "s3.list")
 
-FORMAT = "stellwerk-store-s3/1"
-LIST_FORMAT = "stellwerk-chunks/1"
-MARKER = "stellwerk-store.json"
 WHOLE = 16 << 20
 """The longest blob that is one object."""
 CHUNK = 8 << 20
@@ -49,7 +59,6 @@ MANY = 300
 """From so many names on, listing costs less than asking for each."""
 ATTEMPTS = 3
 RECENT_SECONDS, MAX_RECENT = 60.0, 10_000
-FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 
 class S3Blobs:
@@ -61,9 +70,8 @@ class S3Blobs:
 
     def __init__(self, objects: Objects, *, owner: str = "", chunk: int = CHUNK, whole: int = WHOLE) -> None:
         self._objects = objects
-        self._owner = owner
+        self._marker = Marker(objects, owner)
         self._chunk, self._whole = chunk, whole
-        self._known = False
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="stellwerk-s3")
         self._recent = _Recent()
         self._offset: float | None = None
@@ -92,14 +100,14 @@ class S3Blobs:
     def _put_whole(self, data: bytes) -> Digest:
         digest = of_bytes(data)
         with self._errors(digest):
-            self._keep(_whole(digest), data)
+            self._keep(whole_key(digest), data)
         self._recent.add(digest)
         return digest
 
     def _put_list(self, digest: Digest, listed: list[tuple[Digest, int]]) -> Digest:
         failpoints.hit("s3.list")
         with self._errors(digest):
-            self._keep(_list(digest), _list_bytes(listed))
+            self._keep(list_key(digest), list_bytes(listed))
         self._recent.add(digest)
         return digest
 
@@ -121,7 +129,7 @@ class S3Blobs:
 
     def _keep_chunk(self, data: bytes) -> tuple[Digest, int]:
         digest = of_bytes(data)
-        key = _chunk(digest)
+        key = chunk_key(digest)
         failpoints.hit("s3.chunk")
         with self._errors(digest):
             try:
@@ -149,13 +157,13 @@ class S3Blobs:
                 # The copy there is damaged and the caller just proved what it should be: heal it.
                 self._overwrite(key, data)
             return
-        if not _confirms(etag, data) and not self._reads_back(key, data):
+        if not confirms(etag, data) and not self._reads_back(key, data):
             self._overwrite(key, data)
 
     def _overwrite(self, key: str, data: bytes) -> None:
         for _ in range(ATTEMPTS):
             etag = self._objects.put(key, data, create=False)
-            if _confirms(etag, data) or self._reads_back(key, data):
+            if confirms(etag, data) or self._reads_back(key, data):
                 return
         raise Unavailable(
             f"{self._objects.name} does not keep what it is given",
@@ -164,7 +172,7 @@ class S3Blobs:
         )
 
     def _holds(self, key: str, data: bytes, head: Head) -> bool:
-        return head.size == len(data) and (_confirms(head.etag, data) or self._reads_back(key, data))
+        return head.size == len(data) and (confirms(head.etag, data) or self._reads_back(key, data))
 
     def _reads_back(self, key: str, data: bytes) -> bool:
         """Whether an object is seen to be these bytes. A copy that is not yet seen is asked for again."""
@@ -187,7 +195,7 @@ class S3Blobs:
         with self._errors(parse(digest)):
             found = self._find(digest)
             if isinstance(found, bytes):
-                yield self._verified(_whole(digest), digest, found)[wanted]
+                yield self._verified(whole_key(digest), digest, found)[wanted]
             elif isinstance(found, int):
                 yield from self._stream_object(digest, found, wanted)
             elif wanted == slice(0, None):
@@ -200,7 +208,7 @@ class S3Blobs:
 
         def look() -> bytes | int | list[tuple[Digest, int]]:
             try:
-                return self._objects.get_up_to(_whole(digest), self._whole)
+                return self._objects.get_up_to(whole_key(digest), self._whole)
             except FileNotFoundError:
                 return self._read_list(digest)
 
@@ -210,14 +218,14 @@ class S3Blobs:
         """An object longer than we write them: put here directly, by somebody with a signed address."""
         first, last, _ = wanted.indices(size)
         hasher, held = hashlib.sha256(), b""
-        for position, part in self._parts(_whole(digest), size):
+        for position, part in self._parts(whole_key(digest), size):
             hasher.update(part)
             piece = part[max(0, first - position) : max(0, last - position)]
             if held and piece:
                 yield held
             held = piece or held
         if hasher.hexdigest() != hex_of(digest):
-            if self._digest_of(_whole(digest), size) == digest:
+            if self._digest_of(whole_key(digest), size) == digest:
                 raise self._damaged_on_the_way()
             raise _corrupt(digest, f"got sha256:{hasher.hexdigest()}")
         yield held
@@ -258,7 +266,7 @@ class S3Blobs:
     def _read_chunk(self, chunk: tuple[Digest, int]) -> bytes:
         digest, size = chunk
         try:
-            data = self._verified(_chunk(digest), digest, self._objects.get(_chunk(digest)))
+            data = self._verified(chunk_key(digest), digest, self._objects.get(chunk_key(digest)))
         except FileNotFoundError as cause:
             raise _corrupt(digest, "a chunk of it is missing") from cause
         if len(data) != size:
@@ -274,14 +282,14 @@ class S3Blobs:
         raise _corrupt(digest, f"got {of_bytes(data)}")
 
     def _read_list(self, digest: Digest) -> list[tuple[Digest, int]]:
-        key = _list(digest)
+        key = list_key(digest)
         if self._objects.head(key).size > MAX_LIST:
             raise _corrupt(digest, "its list of chunks is too long")
         left = ATTEMPTS
         while True:
             left -= 1
             try:
-                return _read_list(self._objects.get(key))
+                return read_list(self._objects.get(key))
             except (Invalid, KeyError, TypeError, ValueError) as cause:
                 if not left:
                     raise _corrupt(digest, "its list of chunks cannot be read") from cause
@@ -311,7 +319,7 @@ class S3Blobs:
     def _listed(self, asked: set[Digest]) -> dict[Digest, int | None]:
         """Those of many blobs that a listing shows; with their lengths, if they are one object."""
         with self._errors():
-            lists = [_named(key) for key, _ in self._objects.list("lists") if _is_name(key)]  # few are so long
+            lists = [named(key) for key, _ in self._objects.list("lists") if is_name(key)]  # few are so long
         folders = sorted({hex_of(digest)[:2] for digest in asked})
         found = chain.from_iterable(self._ahead(self._heads, folders, WORKERS))
         here: dict[Digest, int | None] = {name: None for name in lists if name in asked}
@@ -319,7 +327,7 @@ class S3Blobs:
 
     def _heads(self, folder: str) -> list[tuple[Digest, Head]]:
         with self._errors():
-            return [(_named(key), head) for key, head in self._objects.list(f"sha256/{folder}") if _is_name(key)]
+            return [(named(key), head) for key, head in self._objects.list(f"sha256/{folder}") if is_name(key)]
 
     def _size_if_here(self, digest: Digest) -> int | None:
         try:
@@ -336,7 +344,7 @@ class S3Blobs:
         with self._errors(parse(digest)):
             found = self._find(digest)
             if isinstance(found, bytes):
-                return self._verified(_whole(digest), digest, found)
+                return self._verified(whole_key(digest), digest, found)
             if isinstance(found, int):
                 return b"".join(self._stream_object(digest, found, slice(0, None)))
             data = b"".join(map(self._read_chunk, found))
@@ -348,10 +356,10 @@ class S3Blobs:
         self._recognise()
         with self._errors(parse(digest)):
             try:
-                return self._objects.head(_whole(digest)).size
+                return self._objects.head(whole_key(digest)).size
             except FileNotFoundError:
                 found = self._find(digest)
-        return len(found) if isinstance(found, bytes) else found if isinstance(found, int) else _length(found)
+        return len(found) if isinstance(found, bytes) else found if isinstance(found, int) else length(found)
 
     def __iter__(self) -> Iterator[Digest]:
         self._recognise()
@@ -360,14 +368,14 @@ class S3Blobs:
 
     def _names(self, folder: str) -> list[Digest]:
         with self._errors():
-            lists = [_named(key) for key, _ in self._objects.list(f"lists/{folder}") if _is_name(key)]
+            lists = [named(key) for key, _ in self._objects.list(f"lists/{folder}") if is_name(key)]
         return sorted({*lists, *(name for name, _ in self._heads(folder))})
 
     def _head(self, digest: Digest) -> Head:
         try:
-            return self._objects.head(_whole(digest))
+            return self._objects.head(whole_key(digest))
         except FileNotFoundError:
-            return self._objects.head(_list(digest))
+            return self._objects.head(list_key(digest))
 
     # Removing
 
@@ -378,10 +386,10 @@ class S3Blobs:
         freed, lists = 0, list[Digest]()
         with self._errors():
             for digest in digests:
-                for key in (_whole(parse(digest)), _list(digest)):
+                for key in (whole_key(parse(digest)), list_key(digest)):
                     try:
                         size = self._objects.head(key).size
-                        if key == _list(digest):
+                        if key == list_key(digest):
                             lists += self._names_in(digest)
                     except FileNotFoundError:
                         continue
@@ -412,9 +420,9 @@ class S3Blobs:
                 loose = [
                     (key, head)
                     for key, head in found
-                    if _is_name(key)
-                    and _named(key) not in listed
-                    and (candidates is None or _named(key) in candidates)
+                    if is_name(key)
+                    and named(key) not in listed
+                    and (candidates is None or named(key) in candidates)
                     and self._is_old(head)
                 ]
                 self._objects.delete([key for key, _ in loose])
@@ -423,8 +431,8 @@ class S3Blobs:
 
     def _names_in_lists(self, folder: str) -> set[Digest]:
         with self._errors():
-            keys = [key for key, _ in self._objects.list(f"lists/{folder}") if _is_name(key)]
-            return {name for key in keys for name, _ in self._read_list(_named(key))}
+            keys = [key for key, _ in self._objects.list(f"lists/{folder}") if is_name(key)]
+            return {name for key in keys for name, _ in self._read_list(named(key))}
 
     def _names_in(self, digest: Digest) -> list[Digest]:
         """The chunks of a blob, as far as its list says."""
@@ -451,7 +459,7 @@ class S3Blobs:
         self._recognise()
         moved = False
         with self._errors(parse(digest)):
-            for key in (_whole(digest), _list(digest)):
+            for key in (whole_key(digest), list_key(digest)):
                 try:
                     self._objects.copy(key, f"quarantine/{key.replace('/', '-')}-{secrets.token_hex(4)}")
                 except FileNotFoundError:
@@ -467,9 +475,9 @@ class S3Blobs:
         self._recognise()
         with self._errors(parse(digest)):
             try:
-                listed = [(_whole(digest), digest, self._objects.head(_whole(digest)).size)]
+                listed = [(whole_key(digest), digest, self._objects.head(whole_key(digest)).size)]
             except FileNotFoundError:
-                listed = [(_chunk(name), name, size) for name, size in self._read_list(digest)]
+                listed = [(chunk_key(name), name, size) for name, size in self._read_list(digest)]
             return tuple(
                 Piece(url=self._objects.sign("GET", key, seconds), digest=name, size=size)
                 for key, name, size in listed
@@ -483,7 +491,7 @@ class S3Blobs:
 
     def accept(self, name: str, digest: Digest) -> None:
         self._recognise(make=True)
-        if not _is_upload(name):
+        if not is_upload(name):
             raise Invalid(f"{name[:60]!r} is no upload", code="invalid-upload")
         # A copy that no signed address can change is verified, and only that becomes the blob.
         private = f"incoming/{secrets.token_hex(16)}-accepted"
@@ -497,7 +505,7 @@ class S3Blobs:
                 actual = self._digest_of(private, size)
                 if actual != digest:
                     raise Invalid("the bytes are not those that the digest names", code="digest-mismatch")
-                self._objects.copy(private, _whole(digest))
+                self._objects.copy(private, whole_key(digest))
             finally:
                 self._objects.delete([private, f"incoming/{name}"])
         self._recent.add(digest)
@@ -509,66 +517,17 @@ class S3Blobs:
 
     def claim(self, owner: str) -> None:
         """Belong to one workspace from now on, which alone may remove blobs. Raises `Conflict` if another's."""
-        self._recognise(make=True)
-        taken = Conflict(
-            f"{self._objects.name} is the store of another workspace",
-            code="store-owned",
-            hint="give this workspace a prefix of its own",
-        )
         with self._errors():
-            etag = self._objects.head(MARKER).etag
-            known = self._marker()["owner"]
-            if known not in ("", owner):
-                raise taken
-            if known != owner:
-                try:
-                    self._objects.replace(MARKER, _marker_bytes(owner), etag)
-                except FileExistsError as cause:
-                    raise taken from cause
-        self._owner = owner
+            self._marker.claim(owner)
 
     def _must_be_ours(self) -> None:
-        """Raises `Refused` where another workspace relies on what is here."""
         with self._errors():
-            try:
-                owner = self._marker()["owner"]
-            except FileNotFoundError:
-                return
-        if owner != self._owner:
-            raise Refused(
-                f"{self._objects.name} is the store of another workspace, which alone may remove from it",
-                code="store-owned",
-                hint="collect garbage in that workspace",
-            )
+            self._marker.must_be_ours()
 
     def _recognise(self, *, make: bool = False) -> None:
-        """Look once whether this is a store that we can read; a new one is begun by the first write."""
-        if self._known:
-            return
-        with self._errors():
-            try:
-                self._marker()
-            except FileNotFoundError:
-                if not make:
-                    return
-                try:
-                    self._objects.put(MARKER, _marker_bytes(""), create=True)
-                except FileExistsError:
-                    self._marker()
-        self._known = True
-
-    def _marker(self) -> dict[str, str]:
-        try:
-            document = canonical.loads(self._objects.get(MARKER))
-            found = {"format": str(document["format"]), "owner": str(document["owner"])}
-        except (Invalid, KeyError, TypeError) as cause:
-            raise Corrupt(f"{self._objects.name} holds no store that can be read", code="corrupt-store") from cause
-        if found["format"] != FORMAT:
-            raise Unavailable(
-                f"this store has format {found['format'][:60]!r}, this version reads {FORMAT!r}",
-                code="schema-mismatch",
-            )
-        return found
+        if not self._marker.known:
+            with self._errors():
+                self._marker.recognise(make=make)
 
     # Working
 
@@ -629,41 +588,6 @@ def open_blobs(url: str, access: Access, patience: Patience | None = None, *, ow
     return S3Blobs(Objects(open_s3(location, access, kept), name=location.url, patience=kept), owner=owner)
 
 
-def _whole(digest: Digest) -> str:
-    return _key("sha256", digest)
-
-
-def _chunk(digest: Digest) -> str:
-    return _key("chunks", digest)
-
-
-def _list(digest: Digest) -> str:
-    return _key("lists", digest)
-
-
-def _key(kind: str, digest: Digest) -> str:
-    name = hex_of(parse(digest))
-    return f"{kind}/{name[:2]}/{name}"
-
-
-def _is_name(key: str) -> bool:
-    """Whether a key is that of a blob, a list or a chunk; whatever else lies there is for `fsck` to report."""
-    return re.fullmatch(r"(?:sha256|lists|chunks)/([0-9a-f]{2})/\1[0-9a-f]{62}", key) is not None
-
-
-def _named(key: str) -> Digest:
-    return parse("sha256:" + key.rpartition("/")[2])
-
-
-def _is_upload(name: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{32}", name) is not None
-
-
-def _confirms(etag: str, data: bytes) -> bool:
-    """Whether the service names exactly these bytes: most ETags are the MD5 of what arrived."""
-    return etag.strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
 def _hashed(chunks: Iterable[bytes], hasher: Any) -> Iterator[bytes]:
     for chunk in chunks:
         hasher.update(chunk)
@@ -675,31 +599,6 @@ def _emptied(pieces: list[bytes]) -> Iterator[bytes]:
     pieces.reverse()
     while pieces:
         yield pieces.pop()
-
-
-def _length(listed: list[tuple[Digest, int]]) -> int:
-    return sum(size for _, size in listed)
-
-
-def _list_bytes(listed: list[tuple[Digest, int]]) -> bytes:
-    chunks = [{"digest": name, "size": size} for name, size in listed]
-    return canonical.dumps({"chunks": chunks, "format": LIST_FORMAT, "size": _length(listed)})
-
-
-def _read_list(data: bytes) -> list[tuple[Digest, int]]:
-    document = canonical.loads(data)
-    listed = [(parse(item["digest"]), int(item["size"])) for item in document["chunks"]]
-    if (
-        document["format"] != LIST_FORMAT
-        or document["size"] != _length(listed)
-        or min(size for _, size in listed) < 1
-    ):
-        raise ValueError("not a list of chunks")
-    return listed
-
-
-def _marker_bytes(owner: str) -> bytes:
-    return canonical.dumps({"format": FORMAT, "owner": owner})
 
 
 def _corrupt(digest: Digest, got: str) -> Corrupt:
