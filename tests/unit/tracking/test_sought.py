@@ -21,6 +21,7 @@ from stellwerk.models.adapters.finder import SqlModels
 from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.model import ModelVersion, RegisteredModel
 from stellwerk.models.search import MODELS as MODELS_GRAMMAR
+from stellwerk.models.search import VERSIONS as VERSIONS_GRAMMAR
 from stellwerk.models.shelves import MODELS, VERSIONS
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.tracking.adapters.counts import SqlCounts
@@ -414,6 +415,42 @@ def test_conditions_look_into_an_index(database: Database, clock: StandingClock,
 
     assert index in plan, plan
     assert "trace_values USING PRIMARY KEY (workspace=?)" not in plan
+
+
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        ("run_id = 'r7'", "version_values_by_head"),
+        ("tags.number = '7'", "version_values_by_head"),
+        ("name = 'model 7'", "model_versions"),
+    ],
+)
+def test_versions_are_looked_up(database: Database, where: str, index: str) -> None:
+    """Neither all versions are read nor all that is said of them."""
+    book = WorkspaceBook(database, "default", "anna")
+    with book.write() as tx:
+        for number in range(600):
+            VERSIONS.put(
+                tx,
+                ModelVersion(
+                    workspace="default", name=f"model {number}", version=1, digest=None, signature=None, format="",
+                    run_id=f"r{number}", seed=None, created_at=StandingClock().now(), tags={"number": str(number)},
+                ),
+            )  # fmt: skip
+        tx.execute(sa.text("ANALYZE"))
+        tx.record("thing.made", "thing:1")
+
+    plan = plans(
+        database,
+        lambda reader: SqlModels().versions(
+            reader, where=parse_filter(where, VERSIONS_GRAMMAR), order=(), prompts=False, limit=10, offset=0
+        ),
+    )
+
+    assert index in plan, plan
+    for whole_table in ("SCAN model_versions", "Seq Scan on model_versions", "Seq Scan on version_values"):
+        assert whole_table not in plan
+    assert "version_values USING PRIMARY KEY (workspace=?)" not in plan
 
 
 @pytest.fixture
