@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stellwerk.core.clock import Clock, format_instant, parse_instant
+from stellwerk.core.clock import Clock, format_instant
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Bug, Conflict, Invalid, NotFound, Refused
 from stellwerk.core.names import name as checked_name
 from stellwerk.core.names import path_part
+from stellwerk.data.history import columns_differ, made_by
 from stellwerk.data.model import Contract, ContractReport, DatasetVersion, Partition
 from stellwerk.data.shelves import CONTRACTS, DATASETS
 from stellwerk.data.sources import rules as pins
@@ -387,7 +387,7 @@ class Datasets:
         kept = () if replace or latest is None else tuple(p for p in latest.partitions if p.name != part.name)
         if kept and latest is not None and latest.columns != columns:
             raise Invalid(
-                f"partition {part.name!r} has other columns than {name!r}: {_differ(latest.columns, columns)}",
+                f"partition {part.name!r} has other columns than {name!r}: {columns_differ(latest.columns, columns)}",
                 code="schema-changed",
                 hint="make the columns equal, or start anew with replace",
             )
@@ -484,14 +484,6 @@ class Datasets:
         )
 
 
-def made_by(versions: Sequence[DatasetVersion], as_of: datetime | None) -> list[DatasetVersion]:
-    """The versions whose time of making is not later; all of them without a time. Their order stays."""
-    if as_of is None:
-        return list(versions)
-    until = parse_instant(format_instant(as_of))
-    return [version for version in versions if version.created_at <= until]
-
-
 def _not_a_table(name: str) -> Invalid:
     return Invalid(f"the dataset {name!r} holds files, not a table", code="not-a-table", hint="choose another name")
 
@@ -504,17 +496,3 @@ def frame_of_tree(blobs: Blobs, digest: Digest) -> pl.DataFrame:
 
     frames = [frame_from_parquet(blobs.get(part)) for _, part in trees.files(blobs, digest).items()]
     return pl.concat(frames) if len(frames) > 1 else frames[0]
-
-
-def read_source(path: Path) -> pl.DataFrame:
-    """A table from a file a person has."""
-    from stellwerk.data.reading import read_table
-
-    return read_table(path)
-
-
-def _differ(old: tuple[tuple[str, str], ...], new: tuple[tuple[str, str], ...]) -> str:
-    gone, come = dict(old), dict(new)
-    parts = [f"lacks {c}" for c in gone if c not in come] + [f"adds {c}" for c in come if c not in gone]
-    parts += [f"{c} is {come[c]}, was {gone[c]}" for c in gone if c in come and come[c] != gone[c]]
-    return ", ".join(parts[:8]) or "the order of columns"

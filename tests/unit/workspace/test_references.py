@@ -17,8 +17,8 @@ from polars.testing import assert_frame_equal
 import stellwerk as sw
 from stellwerk.core.clock import ReplayClock
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused, StellwerkError, Unavailable
+from stellwerk.data.history import made_by
 from stellwerk.data.model import DatasetVersion
-from stellwerk.data.service import made_by
 from stellwerk.data.sources import rules
 from stellwerk.data.sources.model import Content, Source
 from stellwerk.data.sources.service import pin
