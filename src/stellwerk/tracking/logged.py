@@ -13,6 +13,7 @@ from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.core.search import (
     LOGGED,
+    MAX_CLAUSES,
     TAGS,
     Clause,
     Grammar,
@@ -286,6 +287,9 @@ class LoggedModels:
             on: Data: only metrics that were measured on one of them count, and only models that have such a metric.
         """
         clauses = parse_filter(where, GRAMMAR)
+        for what, count in (("criteria", len(order)), ("datasets", len(on))):
+            if count > MAX_CLAUSES:
+                raise Invalid(f"a search has at most {MAX_CLAUSES} {what}", code="too-many")
         criteria = [(_order(one), one.on) for one in order]
         if not among:
             return []

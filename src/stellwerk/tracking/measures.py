@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stellwerk.core.errors import Invalid
+from stellwerk.ledger.parameters import MAX_INTEGER
 from stellwerk.tracking import rules
 
 View = Literal["traces", "spans", "assessments"]
@@ -212,9 +213,9 @@ def percentile(values: Sequence[float], wanted: float) -> float:
 
 
 def tokens(text: str | None, name: str) -> int | None:
-    """A number of tokens as metadata say it, if it is one."""
+    """A number of tokens as metadata say it, if it is one, of 64 bits: what is larger could not be summed up."""
     found = _object(text).get(name)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found) or found % 1:
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= MAX_INTEGER or found % 1:
         return None
     return int(found)
 

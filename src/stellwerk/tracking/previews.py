@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def preview(blobs: Blobs, digest: Digest, name: str, *, most: int | None = None)
     if skipped:  # a line that is cut in its middle is none
         cut = text.find("\n") + 1
         skipped, text = skipped + len(text[:cut].encode()), text[cut:]
-    return Preview(shows="text", size=size, text=text[:MAX_TABLE], skipped=skipped, left=left)
+    return Preview(shows="text", size=size, text=text, skipped=skipped, left=left)
 
 
 def is_log(path: str) -> bool:
@@ -115,11 +116,11 @@ def decoded(data: bytes, *, begun: bool = False, ends: bool = True) -> str | Non
 
 
 def indented(text: str) -> str | None:
-    """JSON with a line for each member, every number and text as it was written; None where it is no JSON."""
+    """JSON with a line for each member, every number and text as written; None where it is no JSON, or too long."""
     if not _is_json(text):
         return None
     out: list[str] = []
-    depth = 0
+    depth = size = 0
     for word in _words(text):
         if word in "]}":
             depth -= 1
@@ -132,7 +133,11 @@ def indented(text: str) -> str | None:
             if depth > _DEEPEST:
                 return None
         out.append({",": ",\n" + "  " * depth, ":": ": "}.get(word, word))
-    return "".join(out)
+        size += len(out[-1])
+        if size > MAX_TABLE:
+            return None
+    made = "".join(out)
+    return made if len(made) <= MAX_TABLE else None
 
 
 def _is_json(text: str) -> bool:
@@ -167,7 +172,7 @@ _Cells = tuple[list[str], list[list[str]]]
 def _separated(text: str, separator: str, *, whole: bool) -> _Cells | None:
     """The first rows of a table in text; None where it is none."""
     try:
-        rows = list(islice(csv.reader(text.splitlines(keepends=True), delimiter=separator), MAX_ROWS + 2))
+        rows = list(islice(csv.reader(io.StringIO(text, newline=""), delimiter=separator), MAX_ROWS + 2))
     except csv.Error:
         return None
     if not whole and len(rows) < MAX_ROWS + 2:

@@ -50,7 +50,8 @@ class Directory(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         best: tuple[Match, Scope] = Match.NONE, {}
-        for one in self._at.get(scope.get("path", ""), ()):
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        for one in self._at.get(path, ()):
             match, found = one.matches(scope)
             if match.value > best[0].value:
                 best = match, {**found, _FOUND: one}

@@ -40,6 +40,7 @@ class RunScribe:
     ) -> None:
         self._given, self._experiment, self._name, self._begins = run, experiment, name, begins
         self._own: telling.ActiveRun | None = None
+        self._rested = False
 
     def __deepcopy__(self, memo: object) -> RunScribe:
         return RunScribe(self._given, experiment=self._experiment, name=self._name, begins=self._begins)
@@ -60,8 +61,8 @@ class RunScribe:
         return self._own
 
     def begin(self) -> None:
-        """Something new is trained: what went on with a run of its own before is over."""
-        self.end()
+        """Something new is trained: what went on with a run of its own before is over, and failed if nobody said so."""
+        self.end("finished" if self._rested else "failed")
         _ = self.run
 
     def params(self, params: Mapping[str, Any]) -> None:
@@ -91,6 +92,7 @@ class RunScribe:
         """Training is over, and more may come. Nothing of what was logged may be lost from here on."""
         if self._own is None:
             return
+        self._rested = True
         if multiprocessing.parent_process() is not None:  # which ends without asking
             self.end()
         else:
@@ -98,7 +100,7 @@ class RunScribe:
 
     def end(self, status: Status = "finished") -> None:
         """Training is over. Only a run of its own is ended."""
-        own, self._own = self._own, None
+        own, self._own, self._rested = self._own, None, False
         if own is not None:
             own.finish(status)
 

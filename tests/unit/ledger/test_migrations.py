@@ -116,6 +116,16 @@ def test_runs_are_found_by_what_they_logged_then(place: Path, layout: Layout) ->
         assert measured.id in {run.id for run in live.runs(f"metrics.`{name}` = {number!r} AND end_time > 0")}
 
 
+def test_models_are_found_that_nobody_described_then(place: Path, layout: Layout) -> None:
+    """The first schema had versions alone; each of them belongs to a model that is listed."""
+    migrating.migrate(layout, Settings(actor="anna"))
+
+    with connect(place, actor="anna") as live:
+        catalogue = live._caller.rooms.catalogue  # type: ignore[attr-defined]
+        assert ["tardy"] == [page.model.name for page in catalogue.search_models()]
+        assert [("tardy", 1)] == [(one.name, one.version) for one in catalogue.search_versions("name = 'tardy'")]
+
+
 def test_the_copy_is_the_database_as_it_was(layout: Layout) -> None:
     """Whole, in one file beside it; put in its place, an earlier version reads it again."""
     before = digest_of(layout.database)

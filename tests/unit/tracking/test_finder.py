@@ -324,6 +324,22 @@ def test_an_order_is_the_same_among_many_and_few(
     assert answers[1000] == answers[1] == answers[3]
 
 
+def test_pages_of_many_runs_are_those_of_all(
+    database: Database, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of runs that began within one millisecond, of which the last page is found in another way than the first."""
+    runs = of(database, clock)
+    for number in range(7):
+        start = clock.now() + timedelta(microseconds=100 * (number * 3 % 7))
+        runs.record(experiment="delay", name=f"r{number}", kind="train", started_at=start)
+    monkeypatch.setattr(finder, "MANY", 1)
+
+    for order in ("start_time", "start_time DESC"):
+        whole = names(runs, "", order)
+        pages = [names(runs, "", order, limit=2, offset=start) for start in range(0, 8, 2)]
+        assert whole == [name for page in pages for name in page]
+
+
 def _plan(database: Database, clause: Clause) -> str:
     import sqlalchemy as sa
 

@@ -148,7 +148,8 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [('{"input_tokens": 3}', 3), ('{"input_tokens": 3.0}', 3), ('{"input_tokens": 3.5}', None),
     ('{"input_tokens": true}', None), ('{"input_tokens": "3"}', None), ("[1]", None), ("{", None), (None, None),
-    ('{"input_tokens": 1e400}', None), ('{"input_tokens": NaN}', None)],
+    ('{"input_tokens": 1e400}', None), ('{"input_tokens": NaN}', None),
+    ('{"input_tokens": 1e308}', None), ('{"input_tokens": 1' + "0" * 400 + "}", None)],
 )  # fmt: skip
 def test_tokens_are_whole_numbers_or_none(text: str | None, number: int | None) -> None:
     """Metadata are texts that anybody may write."""

@@ -88,6 +88,9 @@ def test_a_table_shows_its_first_rows() -> None:
     assert (("name", "score"), (("a,b", "1"), ("c\nd", "2"))) == (found.header, found.rows)
     assert not found.more_rows
 
+    odd = look("a,b\n1,x\u2028y\x0cz\n".encode(), "x.csv")  # which end lines for others
+    assert (("1", "x\u2028y\x0cz"),) == odd.rows
+
     long = look(b"a\tb\n" + b"1\t2\n" * 1000, "x.tsv")
     assert previews.MAX_ROWS == len(long.rows)
     assert long.more_rows
@@ -119,6 +122,15 @@ def test_json_is_indented_as_it_was_written() -> None:
         == previews.indented('{"a":1.10000000000000000001,"a":[1,"x, {y"],"b":{}}')
     )
     assert previews.indented("{a: 1}") is None
+
+
+def test_json_that_becomes_too_long_is_shown_as_it_is() -> None:
+    """Nothing of it is left out without a word."""
+    data = b"[" * 50 + b"1," * 100_000 + b"1" + b"]" * 50
+
+    found = look(data, "x.json")
+
+    assert (data.decode(), 0) == (found.text, found.left)
 
 
 JSON = st.recursive(

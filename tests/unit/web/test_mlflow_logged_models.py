@@ -100,6 +100,7 @@ def test_search(client: TestClient) -> None:
             {"experiment_ids": []},
         ),
         *({"datasets": [{"dataset_digest": "d"}]}, {"max_results": -1}, {"max_results": 50_001}, {"order_by": [{}]}),
+        *({"order_by": [{"field_name": "name"}] * 101}, {"datasets": [{"dataset_name": "d"}] * 101}),
     ):
         assert "INVALID_PARAMETER_VALUE" == sought(**wrong)["error_code"], wrong
 

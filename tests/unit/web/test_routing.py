@@ -164,6 +164,14 @@ def test_routes_are_found_the_same_however_they_are_arranged() -> None:
     assert 404 == client.get("/nowhere").status_code
 
 
+def test_routes_are_found_below_a_prefix() -> None:
+    """Where a proxy serves everything under a path of its own."""
+    routes = [route(path, hello, ["GET"], permission="none") for path in ("/x", "/of/{name}")]
+    client = TestClient(Starlette(routes=arranged(routes)), root_path="/here")
+
+    assert [200, 200] == [client.get(f"/here{path}").status_code for path in ("/x", "/of/a")]
+
+
 def test_arranging_checks_permissions() -> None:
     """What is arranged is guarded like everything else, and still listed with its permission."""
     guarded = route("/x", hello, ["POST"], permission="predict", guard=everybody)

@@ -493,6 +493,18 @@ def test_an_own_run_that_somebody_ended_is_followed_by_another(rooms: Rooms) -> 
     assert first.id == runs(rooms)[1].id
 
 
+def test_training_that_broke_off_has_failed(rooms: Rooms) -> None:
+    """A framework does not say that it raised; the next training does, but not of one that only rests."""
+    scribe = RunScribe()
+    scribe.begin()
+    scribe.begin()
+    scribe.rest()
+    scribe.begin()
+    scribe.end()
+
+    assert ["finished", "finished", "failed"] == [run.status for run in runs(rooms)]
+
+
 @pytest.mark.parametrize("name", ["xgboost", "keras", "lightning", "transformers"])
 def test_a_framework_that_is_not_there_is_named(name: str) -> None:
     """With what to install."""

@@ -184,6 +184,39 @@ def test_what_is_of_others_stays(rooms: Rooms, tmp_path: Path) -> None:
     assert ["another version of this number is there"] == [one.reason for one in done.problems]
 
 
+def test_an_experiment_in_the_bin_takes_no_runs(rooms: Rooms, tmp_path: Path) -> None:
+    """MLflow would not find them, and takes no second experiment of its name; that is said."""
+    root = tmp_path / "mlruns"
+    for place, said in {"0": {"name": "Default"}, ".trash/77": {"name": "flights: 😀"}}.items():
+        (root / place).mkdir(parents=True)
+        writing_files.meta(root / place, {"experiment_id": Path(place).name, **said})
+
+    done = export_folder(rooms, root)
+
+    assert ["experiment"] == [one.kind for one in done.problems]
+    assert {".trash", "0", "models"} == {one.name for one in root.iterdir()}
+
+
+def test_an_id_leads_nowhere_else(rooms: Rooms, tmp_path: Path) -> None:
+    """What a folder that is there says of itself is no path, and its bin is no link."""
+    root, home = tmp_path / "deep" / "mlruns", rooms.experiments.named("flights: 😀").id
+    (root / "0").mkdir(parents=True)
+    writing_files.meta(root / "0", {"experiment_id": "../../elsewhere", "name": "flights: 😀"})
+
+    export_folder(rooms, root)
+
+    assert ["deep", "ours"] == sorted(one.name for one in tmp_path.iterdir())
+    assert (root / home / "meta.yaml").exists()
+
+    (tmp_path / "theirs" / ".stellwerk-export").mkdir(parents=True)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".trash").symlink_to(tmp_path / "theirs")
+    with pytest.raises(Invalid) as caught:
+        export_folder(rooms, tmp_path / "new")
+    assert "not-mlflow" == caught.value.code
+    assert (tmp_path / "theirs" / ".stellwerk-export").exists()
+
+
 def test_an_id_that_is_taken_is_not_given_twice(rooms: Rooms, tmp_path: Path) -> None:
     """Under another id the experiment has its runs, and the versions of models know where."""
     root, home = tmp_path / "mlruns", rooms.experiments.named("flights: 😀").id

@@ -484,6 +484,16 @@ def test_ids_that_cannot_be_ids_are_made_anew(rooms: Rooms, tmp_path: Path) -> N
     assert 0 == take(rooms, tmp_path).made.get("runs", 0)
 
 
+def test_a_long_key_is_not_kept_once_more_for_each_value_below_it(rooms: Rooms, tmp_path: Path) -> None:
+    """Else a log of a megabyte would fill all memory. What it holds is kept as it is."""
+    values = {"k" * 300: dict.fromkeys(map(str, range(50)), 1)}
+    written.folder(tmp_path / "home", RUN, written.log([written.run(RUN), written.history(0, values, at=1.0)]))
+
+    done = take(rooms, tmp_path / "home")
+
+    assert (0, 1) == (done.made.get("points", 0), done.made["files"])
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     """With a code each: no folder, no run in it."""
     with pytest.raises(NotFound) as missing:

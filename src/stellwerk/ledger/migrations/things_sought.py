@@ -34,7 +34,13 @@ def upgrade(op: Operations) -> None:
     for index, shelf, columns in orders:
         if sa.inspect(connection).has_table(shelf):
             op.create_index(index, shelf, columns)
-    if sa.inspect(connection).has_table("registered_models"):
+    if sa.inspect(connection).has_table("model_versions"):
+        if not sa.inspect(connection).has_table("registered_models"):
+            text = _text(op)
+            keys = (sa.Column(key, text, primary_key=True) for key in ("workspace", "name"))
+            op.create_table(
+                "registered_models", *keys, sa.Column("document", text, nullable=False), sqlite_strict=True
+            )
         _name_models(connection)
     for kind in _KINDS:
         if sa.inspect(connection).has_table(kind.shelf):
@@ -67,7 +73,7 @@ def _name_models(connection: Any) -> None:
 
 def _fill(op: Operations, kind: _Kind) -> None:
     postgresql = op.get_context().dialect.name == "postgresql"
-    text: Any = sa.Text(collation="C") if postgresql else sa.Text()
+    text = _text(op)
     whole: Any = sa.BigInteger() if postgresql else sa.Integer()
     keys = [
         sa.Column(key, whole if key == "version" else text, primary_key=True, autoincrement=False)
@@ -106,6 +112,10 @@ def _fill(op: Operations, kind: _Kind) -> None:
             rows += [{**own, "entity": entity, "key": key, **_row(value)} for (entity, key), value in said.items()]
         if rows:
             connection.execute(table.insert(), rows)
+
+
+def _text(op: Operations) -> Any:
+    return sa.Text(collation="C") if op.get_context().dialect.name == "postgresql" else sa.Text()
 
 
 def _place(key: str) -> str:

@@ -163,6 +163,8 @@ def _first_by_value(reader: Reader, order: Sequence[Order], conditions: Sequence
         measure.is_not(None),
     ]
     sorting = [measure.desc() if down else measure]
+    # Its number is in milliseconds, and when a run began is known more exactly.
+    newest = begun if subject == _STARTED and not down else begun.desc()
     last = reader.execute(sa.select(measure).where(*having).order_by(*sorting).limit(1).offset(MANY)).scalar()
     if last is not None:
         having.append(measure >= last if down else measure <= last)
@@ -171,7 +173,7 @@ def _first_by_value(reader: Reader, order: Sequence[Order], conditions: Sequence
     return (
         sa.select(ranked.c.run)
         .where(*having, sa.exists().where(*mine, *conditions).correlate(ranked))
-        .order_by(*sorting, begun.desc(), ranked.c.run if order[1:] else ranked.c.run.desc())
+        .order_by(*sorting, newest, ranked.c.run if order[1:] else ranked.c.run.desc())
     )
 
 

@@ -72,6 +72,8 @@ class _Export:
             self._experiment(one, there)
         self.batch.settle()
         for one, runs in chosen:
+            if one.id not in self.homes:
+                continue
             self.say(f"writing {len(runs):,} runs of {one.name}")
             for found in runs:
                 self._run(found)
@@ -95,6 +97,10 @@ class _Export:
     def _experiment(self, one: Experiment, there: dict[str, str]) -> None:
         """Find the experiment of its name there, or make it, under its own id if that is free."""
         if one.name in there:
+            if not (self.batch.root / there[one.name]).exists():
+                reason = "one of this name is in the bin there: restore it or empty the bin, and export again"
+                self._problem("experiment", f"experiment {one.name}", one.name, reason)
+                return
             self.homes[one.id] = there[one.name]
             self.known["experiments"] += 1
             return

@@ -176,12 +176,12 @@ def holds_experiments(folder: Path) -> bool:
 
 
 def experiments_in(folder: Path) -> dict[str, str]:
-    """By their names, the ids of the experiments in a folder, those in the bin too."""
+    """By their names, the ids of the experiments in a folder, those in the bin too. Each is the name of its folder."""
     found = {}
     for one in (*_folders(folder), *_folders(folder / TRASH)):
         said = meta_of(one)
-        if said.get("experiment_id") is not None:
-            found[text_said(said.get("name"))] = text_said(said["experiment_id"])
+        if text_said(said.get("experiment_id")) == one.name:
+            found[text_said(said.get("name"))] = one.name
     return found
 
 

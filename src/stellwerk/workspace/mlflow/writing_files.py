@@ -98,6 +98,12 @@ def opened(root: Path) -> Iterator[Batch]:
                 code="not-mlflow",
                 hint="a folder that is empty or not there yet, or one that MLflow or an export made",
             )
+        if (root / TRASH).is_symlink():
+            raise Invalid(
+                f"the bin of {str(root)!r} is a link to another folder",
+                code="not-mlflow",
+                hint="an export writes only below its own folder",
+            )
         number = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _lock(number, root)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stellwerk.tracking import rules
 from stellwerk.tracking.model import Point
 from stellwerk.workspace.wandb.records import Message, milliseconds, place_of, value_of
 
@@ -231,7 +232,9 @@ def leaves(tree: Mapping[str, Any], above: str = "", depth: int = 0) -> Iterator
     """
     for key, value in tree.items():
         name = f"{above}{key}"
-        if isinstance(value, dict) and value and "_type" not in value and depth < DEEPEST:
+        # Where the key is too long for a name, so are all below it, and each would hold it once more.
+        inner = isinstance(value, dict) and value and "_type" not in value and depth < DEEPEST
+        if inner and len(name) < rules.MAX_KEY:
             yield from leaves(value, name + SEPARATOR, depth + 1)
         else:
             yield name, value
