@@ -484,6 +484,27 @@ def test_ids_that_cannot_be_ids_are_made_anew(rooms: Rooms, tmp_path: Path) -> N
     assert 0 == take(rooms, tmp_path).made.get("runs", 0)
 
 
+def test_an_older_log_that_comes_later_doubles_nothing(rooms: Rooms, tmp_path: Path) -> None:
+    """Readings of the machine have no step of their own, and old clients say how long after the start a row was."""
+    logs = {
+        day: written.log(
+            [
+                written.run(RUN, start=1000 * day),
+                written.record("stats", {2: {1: 1000 * day + 1}, 3: [{1: "cpu", 16: str(day)}]}),
+                written.record("history", {1: written.items({"loss": day, "_runtime": 3}), 2: {1: day}}),
+            ]
+        )
+        for day in (1, 2)
+    }
+    for day in (2, 1):
+        written.folder(tmp_path / "home", RUN, logs[day], day=day)
+        take(rooms, tmp_path / "home")
+
+    for key, later in (("system/cpu", 1000), ("loss", 3000)):
+        found = [(one.at, one.value) for one in rooms.logbook.history(RUN, key)]
+        assert [(1_000_000 + later, 1.0), (2_000_000 + later, 2.0)] == found
+
+
 def test_a_long_key_is_not_kept_once_more_for_each_value_below_it(rooms: Rooms, tmp_path: Path) -> None:
     """Else a log of a megabyte would fill all memory. What it holds is kept as it is."""
     values = {"k" * 300: dict.fromkeys(map(str, range(50)), 1)}

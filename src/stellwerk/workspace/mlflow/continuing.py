@@ -14,6 +14,7 @@ from stellwerk.workspace.rooms import Rooms
 
 POINTS = 10_000
 """That are logged together."""
+SYSTEM = "system/"
 OWN_TAGS = "wandb."
 """How tags begin that are the source's own, and follow it; others stay as they are here."""
 
@@ -51,8 +52,10 @@ def _points(rooms: Rooms, found: ForeignRun) -> list[Point]:
     here = rooms.logbook.histories(found.run.id)
     fresh: list[Point] = []
     for key, series in found.points.items():
-        known = {place(one) for one in here.get(key, ())}
-        fresh += [one for one in series.points(key) if place(one) not in known]
+        # Readings of the machine are counted over all logs, so that one that came later gives them other steps.
+        counted = key.startswith(SYSTEM)
+        known = {place(one._replace(step=0) if counted else one) for one in here.get(key, ())}
+        fresh += [one for one in series.points(key) if place(one._replace(step=0) if counted else one) not in known]
     return fresh
 
 

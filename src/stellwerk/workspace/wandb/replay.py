@@ -65,6 +65,7 @@ class Told:
         run: Who it is; what was said last counts.
         values: How many values of its history are no numbers.
         values_size, output_size: Bytes of them, and of what it printed.
+        begun: When what wrote the log that is read began, in milliseconds since 1970.
         last: When something was last said, in milliseconds since 1970.
         ended: Its exit code, once it has one.
         unread: What of the records is no JSON.
@@ -86,6 +87,7 @@ class Told:
     values_size: int = 0
     output_size: int = 0
     start: int = 0
+    begun: int = 0
     last: int = 0
     step: int = 0
     ended: int | None = None
@@ -138,13 +140,13 @@ def _run(told: Told, said: Message) -> None:
         told.changes[name].change(said.pop(name, {}))
     if "start" in said:
         at = milliseconds(said.pop("start"))
-        told.start = min(told.start or at, at)
+        told.start, told.begun = min(told.start or at, at), at
         told.last = max(told.last, at)
     told.run |= {**said.pop("telemetry", {}), **said}
 
 
 def _history(told: Told, said: Message) -> None:
-    row = Row(said, told.start)
+    row = Row(said, told.begun)
     told.step, told.last = max(told.step, row.step), max(told.last, row.at)
     found = [Point(key, value, row.at, row.step) for key, value in row.numbers()]
     if len(told.points) + len(found) > MOST_POINTS:
