@@ -332,26 +332,36 @@ class Catalogue:
         return sources.read(found).text
 
     def search_models(
-        self, where: str = "", order: Sequence[str] = (), *, limit: int = 100, offset: int = 0
+        self, where: str = "", order: Sequence[str] = (), *, limit: int = 100, offset: int = 0, prompts: bool = False
     ) -> list[Page]:
-        """Models that meet all conditions, by default by name. Prompts only for those who ask for them."""
-        clauses, prompts = search.wanted(where, search.MODELS)
+        """Models that meet all conditions, by default by name.
+
+        Args:
+            prompts: Prompts too. Without, they are only for those whose conditions ask for them.
+        """
+        clauses, asked = search.wanted(where, search.MODELS)
         criteria = search.order(order, search.ORDER_OF_MODELS)
         with self._book.read() as reader:
             names = self._finder.models(
-                reader, where=clauses, order=criteria, prompts=prompts, limit=limit, offset=offset
+                reader, where=clauses, order=criteria, prompts=prompts or asked, limit=limit, offset=offset
             )
             return self._pages(reader, MODELS.keyed(reader, [(name,) for name in names]))
 
     def search_versions(
-        self, where: str = "", order: Sequence[str] = (), *, limit: int = 10_000, offset: int = 0
+        self,
+        where: str = "",
+        order: Sequence[str] = (),
+        *,
+        limit: int = 10_000,
+        offset: int = 0,
+        prompts: bool = False,
     ) -> list[ModelVersion]:
-        """Versions that meet all conditions, by default the last changed first. Prompts only for those who ask."""
-        clauses, prompts = search.wanted(where, search.VERSIONS)
+        """Versions that meet all conditions, by default the last changed first; `prompts` as for models."""
+        clauses, asked = search.wanted(where, search.VERSIONS)
         criteria = search.order(order or ("last_updated_timestamp DESC",), search.ORDER_OF_VERSIONS)
         with self._book.read() as reader:
             keys = self._finder.versions(
-                reader, where=clauses, order=criteria, prompts=prompts, limit=limit, offset=offset
+                reader, where=clauses, order=criteria, prompts=prompts or asked, limit=limit, offset=offset
             )
             return VERSIONS.keyed(reader, keys)
 

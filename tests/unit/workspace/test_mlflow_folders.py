@@ -292,6 +292,22 @@ def test_names_cannot_leave_the_folder(rooms: Rooms, tmp_path: Path) -> None:
     assert ["mlruns"] == [one.name for one in (tmp_path / "deep").iterdir()]
 
 
+def test_prompts_and_names_with_quotes_go_out_too(rooms: Rooms, tmp_path: Path) -> None:
+    """However a prompt says that it is one: by its own tag in any case, or by that of a version."""
+    catalogue = rooms.catalogue
+    catalogue.create("loud", tags={"mlflow.prompt.is_prompt": "True"})
+    catalogue.create("quiet")
+    catalogue.add("quiet", source="dummy-source", tags={"mlflow.prompt.is_prompt": "true"})
+    catalogue.create("anna's")
+    catalogue.add("anna's", source="dummy-source")
+
+    export_folder(rooms, tmp_path / "out")
+
+    for name, versions in (("loud", 0), ("quiet", 1), ("anna's", 1)):
+        assert versions == len(list((tmp_path / "out" / "models" / name).glob("version-*"))), name
+        assert (tmp_path / "out" / "models" / name / "meta.yaml").is_file()
+
+
 def test_models_of_pipelines_come_with_their_files(rooms: Rooms, tmp_path: Path) -> None:
     """A version whose files are in no run has them beside it."""
     tree_of = put_files(rooms.blobs, {"deep/weights": rooms.blobs.put(b"weights")})

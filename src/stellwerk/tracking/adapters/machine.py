@@ -86,7 +86,7 @@ class Cards:
             for part in (self._memory, self._busy, self._power):
                 try:
                     yield from ((f"gpu_{index}_{name}", value) for name, value in part(handle))
-                except self._library.NVMLError:
+                except (self._library.NVMLError, ZeroDivisionError):
                     continue  # not every card can say everything
 
     def _memory(self, handle: Any) -> Iterator[tuple[str, float]]:

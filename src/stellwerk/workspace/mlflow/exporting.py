@@ -16,6 +16,7 @@ from stellwerk.access.rules import require
 from stellwerk.core.clock import monotonic
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger import documents
+from stellwerk.models import naming
 from stellwerk.models.model import ModelVersion
 from stellwerk.tracking import rules
 from stellwerk.tracking.logbook import NAME_TAG, PARENT_TAG, Found
@@ -253,7 +254,7 @@ class _Export:
                 body = {"name": name, "description": page.model.description, "tags": _rows(page.model.tags.items())}
                 there = self.target.tell("registered-models/create", body)["registered_model"]
                 self.made["registered models"] += 1
-            numbers = self._versions(name, bool(page.model.tags.get("mlflow.prompt.is_prompt")))
+            numbers = self._versions(name, naming.is_prompt(page.model.tags))
             taken = {one["alias"] for one in there.get("aliases", ())}
             for alias, number in page.aliases.items():
                 if alias not in taken and number in numbers:
@@ -264,17 +265,19 @@ class _Export:
     def _versions(self, name: str, prompt: bool) -> dict[int, str]:
         """By the number of a version here, its number there."""
         numbers: dict[int, str] = {}
-        where = f"name = '{name}'" + (f" AND {giving.PROMPTS}" if prompt else "")
-        if "'" in name:
+        try:
+            where = giving.named(name)
+        except Invalid:
             self._problem("model", f"model {name}", name, "its name cannot be asked for there")
             return numbers
+        own = self.rooms.catalogue.search_versions(where, limit=1_000_000, prompts=True)
+        where += f" AND {giving.PROMPTS}" if prompt else ""
         there = self.target.ask("model-versions/search", {"filter": where, "max_results": 10_000})
         for one in there.get("model_versions", ()):
             tags = {tag["key"]: tag.get("value", "") for tag in one.get("tags", ())}
             if tags.get(VERSION_TAG, "").isdecimal():
                 numbers[int(tags[VERSION_TAG])] = str(one["version"])
         self.known["versions"] += len(numbers)
-        own = self.rooms.catalogue.search_versions(where, limit=1_000_000)
         for version in sorted(own, key=lambda one: one.version):
             if version.version in numbers:
                 continue

@@ -246,7 +246,7 @@ class _Export:
     def _registered(self, page: Page) -> None:
         name = page.model.name
         where, place = f"model {name}", f"models/{name}"
-        if name.startswith(".") or "/" in name or "'" in name:
+        if name.startswith(".") or "/" in name or ("'" in name and '"' in name):
             self._problem("model", where, name, "its name cannot be that of a folder there")
             return
         there = self.batch.root / place
@@ -266,8 +266,7 @@ class _Export:
             self._pairs(folder / "tags", page.model.tags.items(), "tag", where)
             self.batch.settle()
             self.made["registered models"] += 1
-        condition = f" AND {giving.PROMPTS}" if page.model.tags.get("mlflow.prompt.is_prompt") else ""
-        versions = self.rooms.catalogue.search_versions(f"name = '{name}'{condition}", limit=1_000_000)
+        versions = self.rooms.catalogue.search_versions(giving.named(name), limit=1_000_000, prompts=True)
         for version in sorted(versions, key=lambda one: one.version):
             self._version(version, f"{place}/version-{version.version}")
         self.batch.settle()
