@@ -59,6 +59,8 @@ OTHER_SWEEPS = {
     "outbox.": "faults/test_logging_kills.py",
 }
 """Failpoints of what no chain does by itself, and the tests that pass them."""
+FRAMEWORKS = "stellwerk.workspace.adapters.frameworks."
+"""Modules that import frameworks which are not installed here, and that keep nothing."""
 
 
 class Mother:
@@ -241,8 +243,10 @@ def test_killed_at_random(mother: Mother, stages: dict[str, Chain], tmp_path: Pa
 def test_killed_at_every_failpoint(mother: Mother, stages: dict[str, Chain], tmp_path: Path) -> None:
     """Each failpoint of the source lies on the chain, and dying there loses nothing; the next life goes on."""
     for module in pkgutil.walk_packages(stellwerk.__path__, "stellwerk."):
-        if not module.name.startswith(("stellwerk.testing", "stellwerk.__main__")):
+        if not module.name.startswith(("stellwerk.testing", "stellwerk.__main__", FRAMEWORKS)):
             importlib.import_module(module.name)
+    for file in Path(stellwerk.__path__[0], "workspace", "adapters", "frameworks").glob("*.py"):
+        assert "failpoints" not in file.read_text("utf-8"), f"{file.name} is not imported here"
     chain = stages[""].copy(tmp_path / "swept")
 
     passed = {name for name in failpoints.NAMES if not name.startswith(tuple(OTHER_SWEEPS))}
