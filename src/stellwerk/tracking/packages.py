@@ -17,6 +17,8 @@ _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*((?:[=<>!~
 _AT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*@\s*(\S+)")
 _ITEM = re.compile(r"\s*-\s+[\"']?([^\"']+)[\"']?\s*")
 _KEY = re.compile(r"(\w+):\s*[\"']?([^\"'#]*)[\"']?\s*")
+_EXACT = re.compile(r"={1,3}\s*([^,=<>!~\s]+)(?:=[^,\s]*)?")
+"""One version; conda writes its build after it."""
 LOCK = "stellwerk-environment/1"
 
 
@@ -81,5 +83,5 @@ def _note(found: dict[str, str], line: str) -> None:
         return
     name = re.sub(r"[-_.]+", "-", match[1]).lower()
     wanted = (match[2] or "").strip() or "any"
-    exact = re.fullmatch(r"={1,2}\s*([^,=<>!~\s]+)", wanted)
+    exact = _EXACT.fullmatch(wanted)
     found.setdefault(name, exact[1] if exact else wanted)

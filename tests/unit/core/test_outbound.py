@@ -292,6 +292,7 @@ KNOWN = {
     "core/outbound.py": "the way out itself",
     "workspace/adapters/line.py": "the caller's own server, which the caller names",
     "cli/listening.py": "listens; connects to nobody",
+    "workspace/adapters/frameworks/lightgbm.py": "asks which of the caller's own machines this is; connects to nobody",
 }
 
 
