@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from stellwerk.workspace.facade import Workspace
     from stellwerk.workspace.running import Ran
 
-SYSTEM = "system/"
-"""How the names of metrics begin that clients log of the machine."""
 LOG_LINES = 12
 """Of the end of a log among the files of a run."""
 MEASURED = 3
@@ -206,6 +204,8 @@ def _runs(found: tuple[Run, ...]) -> Table:
 
 def _measured(metrics: Mapping[str, float]) -> str:
     """The first of what was measured of the model; what the machine did is on the run's own page."""
+    from stellwerk.tracking.model import SYSTEM
+
     shown = {key: value for key, value in metrics.items() if not key.startswith(SYSTEM)}
     more = len(shown) - MEASURED
     return words.pairs(dict(list(shown.items())[:MEASURED])) + (f"  and {more} more" if more > 0 else "")
@@ -224,6 +224,8 @@ def _seconds(run: Run) -> float:
 
 
 def _page(page: RunPage) -> list[Block]:
+    from stellwerk.tracking.model import SYSTEM
+
     run = page.run
     facts: list[tuple[Any, ...]] = [
         (dim("run"), (strong(run.name), f"  {run.kind}  ", state("cached" if run.cached else run.status))),

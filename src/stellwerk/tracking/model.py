@@ -64,6 +64,8 @@ class Latest:
     high: float | None = None
 
 
+SYSTEM = "system/"
+"""How the names of metrics begin that say what the machine did, as MLflow's client names them."""
 CONTEXT_TAG = "mlflow.data.context"
 """The tag of a dataset that says what it was used for."""
 

@@ -15,7 +15,7 @@ from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
 from stellwerk.ledger.ports import Book, Reader
 from stellwerk.store.ports import Blobs
 from stellwerk.tracking import experiments, rules, surroundings
-from stellwerk.tracking.model import Latest, Run
+from stellwerk.tracking.model import SYSTEM, Latest, Run
 from stellwerk.tracking.ports import Finder, Points
 from stellwerk.tracking.shelves import EXPERIMENTS, RUNS
 from stellwerk.tracking.surroundings import Surroundings
@@ -32,8 +32,6 @@ SAMPLE = 200
 """Of so many runs, the newest, the columns are listed."""
 METRICS_SHOWN, PARAMS_SHOWN = 6, 4
 """How many columns are shown where none was chosen."""
-SYSTEM = "system/"
-"""How the names of metrics begin that clients log of the machine."""
 ENTITIES = {"metric": "metrics", "param": "params", "tag": "tags"}
 _PLAIN = re.compile(r"[\w/:@+-]+(?:\.[\w/:@+-]+)*")
 

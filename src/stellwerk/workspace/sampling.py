@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from stellwerk.core.errors import Invalid, Unavailable
+from stellwerk.tracking.model import SYSTEM
 from stellwerk.tracking.ports import Machine
 from stellwerk.workspace.settings import LEAST_SECONDS
 
 LOGGER = logging.getLogger("stellwerk.log")
-PREFIX = "system/"
 DEFAULT_SECONDS = 10.0
 STOP_SECONDS = 1.0
 """How long the end of a run waits for a reading that is being taken; a driver may hang."""
@@ -70,7 +70,7 @@ class Sampler:
             machine, step, more = self._find(), 0, True
             while more:
                 more = self._tick.wait()
-                self._tell({PREFIX + name: value for name, value in machine.look().items()}, step)
+                self._tell({SYSTEM + name: value for name, value in machine.look().items()}, step)
                 step += 1
         except Exception:  # a driver may raise what it likes; the run goes on without
             LOGGER.warning("what the machine does cannot be read any more", exc_info=True)

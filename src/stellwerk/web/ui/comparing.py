@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stellwerk.tracking.tables import SYSTEM, Compared
+from stellwerk.tracking.model import SYSTEM
+from stellwerk.tracking.tables import Compared
 from stellwerk.web.ui import words
 from stellwerk.web.ui.scales import DRAWABLE, Mark, Scale
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from stellwerk.tracking.curves import Axis, Curve
-from stellwerk.tracking.tables import SYSTEM, Compared
+from stellwerk.tracking.model import SYSTEM
+from stellwerk.tracking.tables import Compared
 from stellwerk.web.ui import comparing, lines, words
 from stellwerk.web.ui.comparing import Group, Parallel, Scatter
 from stellwerk.web.ui.lines import LineChart

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stellwerk.tracking import rules
-from stellwerk.tracking.model import Point
+from stellwerk.tracking.model import SYSTEM, Point
 from stellwerk.workspace.wandb.records import Message, milliseconds, place_of, value_of
 
-SYSTEM = "system/"
-"""What comes before the names of numbers of the machine, as in MLflow."""
 SEPARATOR = "."
 MOST_POINTS = 10_000_000
 """Of one run. They are in memory together, with about half a kilobyte each until they are sealed."""
