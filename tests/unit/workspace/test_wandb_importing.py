@@ -281,6 +281,27 @@ def test_a_run_that_went_on_goes_on_here(rooms: Rooms, tmp_path: Path) -> None:
     assert ({}, before) == ({key: count for key, count in last.made.items() if count}, rooms.database.size())
 
 
+def test_what_only_a_summary_says_is_one_point_until_it_changes(rooms: Rooms, tmp_path: Path) -> None:
+    """It has the time at which the log ends; a log that goes on says the same later, and that is no news."""
+    best = written.record("summary", {1: written.items({"best": 0.9})})
+    log = [written.run(RUN, start=10), written.history(0, {"loss": 1.0}, at=11), best]
+    place = written.folder(tmp_path, RUN, written.log(log))
+    take(rooms, tmp_path)
+    log.append(written.history(1, {"loss": 2.0}, at=12))
+    (place / f"run-{RUN}.wandb").write_bytes(written.log(log))
+
+    same = take(rooms, tmp_path)
+    assert (1, [0.9]) == (same.made["points"], [one[2] for one in values(rooms, "best")])
+
+    log += [
+        written.history(2, {"loss": 3.0}, at=13),
+        written.record("summary", {1: written.items({"best": 0.95})}),
+    ]
+    (place / f"run-{RUN}.wandb").write_bytes(written.log(log))
+    take(rooms, tmp_path)
+    assert [0.9, 0.95] == [one[2] for one in values(rooms, "best")]
+
+
 def test_one_folder_of_several_is_nothing_new(rooms: Rooms, tmp_path: Path) -> None:
     """A folder that was read with others, and is read alone, changes nothing; one that is new is added to them."""
     first = [written.run(RUN, start=10), written.history(0, {"loss": 1.0}, at=11), written.record("exit", {1: 1})]

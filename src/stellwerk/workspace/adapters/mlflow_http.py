@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 from stellwerk.core.errors import Invalid, NotFound, StellwerkError, Unavailable
 from stellwerk.tracking.model import DatasetUse, ModelUse, Point, Score
 from stellwerk.workspace.adapters.line import Line
+from stellwerk.workspace.mlflow import asking
 from stellwerk.workspace.mlflow.model import (
     Folder,
     FoundExperiment,
@@ -37,7 +38,6 @@ PAGE, POINTS_PAGE, MODELS_PAGE = 1000, 25_000, 50
 UNREACHABLE = "server-unreachable"
 DEEPEST = 64
 """Folders in folders; a server that goes on for ever is not followed."""
-_PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 _MODEL_STATUS = {"LOGGED_MODEL_PENDING": "PENDING", "LOGGED_MODEL_READY": "READY"}
 
 
@@ -197,15 +197,14 @@ class ServerSource(_Server):
 
     def registered(self) -> Iterator[FoundRegistered | Problem]:
         for prompts in (False, True):
-            asked = {"filter": _PROMPTS} if prompts else {}
+            asked = {"filter": asking.PROMPTS} if prompts else {}
             for one in self._listed("registered-models/search", asked, "registered_models"):
                 name = text_said(one.get("name"))
-                if "'" in name or "`" in name:
-                    yield Problem(
-                        kind="model", where=f"model {name}", name=name, reason="its name cannot be asked for"
-                    )
+                try:
+                    where = asking.named(name) + (f" AND {asking.PROMPTS}" if prompts else "")
+                except Invalid as refused:
+                    yield Problem(kind="model", where=f"model {name}", name=name, reason=refused.message)
                     continue
-                where = f"name = '{name}'" + (f" AND {_PROMPTS}" if prompts else "")
                 versions = self._listed("model-versions/search", {"filter": where}, "model_versions")
                 created = whole(one.get("creation_timestamp"))
                 yield FoundRegistered(

@@ -8,13 +8,12 @@ from stellwerk.core.errors import Conflict, Invalid
 from stellwerk.tracking import rules
 from stellwerk.tracking.adopting import ForeignRun, Kept
 from stellwerk.tracking.logbook import place
-from stellwerk.tracking.model import Point, Run
+from stellwerk.tracking.model import SYSTEM, Point, Run
 from stellwerk.workspace.mlflow.tally import Tally
 from stellwerk.workspace.rooms import Rooms
 
 POINTS = 10_000
 """That are logged together."""
-SYSTEM = "system/"
 OWN_TAGS = "wandb."
 """How tags begin that are the source's own, and follow it; others stay as they are here."""
 
@@ -52,9 +51,12 @@ def _points(rooms: Rooms, found: ForeignRun) -> list[Point]:
     here = rooms.logbook.histories(found.run.id)
     fresh: list[Point] = []
     for key, series in found.points.items():
+        there = here.get(key, ())
+        if len(series.at) == 1 and there and place(there[-1])[3] == place(series.points(key)[0])[3]:
+            continue  # what only a summary says has the time at which the log ends, and that goes on
         # Readings of the machine are counted over all logs, so that one that came later gives them other steps.
         counted = key.startswith(SYSTEM)
-        known = {place(one._replace(step=0) if counted else one) for one in here.get(key, ())}
+        known = {place(one._replace(step=0) if counted else one) for one in there}
         fresh += [one for one in series.points(key) if place(one._replace(step=0) if counted else one) not in known]
     return fresh
 

@@ -22,7 +22,7 @@ from stellwerk.tracking import rules
 from stellwerk.tracking.logbook import NAME_TAG, PARENT_TAG, Found
 from stellwerk.tracking.logged import LoggedModel
 from stellwerk.tracking.model import OPEN, Experiment, Run
-from stellwerk.workspace.mlflow import giving
+from stellwerk.workspace.mlflow import asking, giving
 from stellwerk.workspace.mlflow.model import Problem, Target, TrackerExport
 from stellwerk.workspace.rooms import Rooms
 
@@ -266,12 +266,12 @@ class _Export:
         """By the number of a version here, its number there."""
         numbers: dict[int, str] = {}
         try:
-            where = giving.named(name)
+            where = asking.named(name)
         except Invalid:
             self._problem("model", f"model {name}", name, "its name cannot be asked for there")
             return numbers
         own = self.rooms.catalogue.search_versions(where, limit=1_000_000, prompts=True)
-        where += f" AND {giving.PROMPTS}" if prompt else ""
+        where += f" AND {asking.PROMPTS}" if prompt else ""
         there = self.target.ask("model-versions/search", {"filter": where, "max_results": 10_000})
         for one in there.get("model_versions", ()):
             tags = {tag["key"]: tag.get("value", "") for tag in one.get("tags", ())}

@@ -26,7 +26,7 @@ from stellwerk.tracking.experiments import DEFAULT
 from stellwerk.tracking.logbook import NAME_TAG, PARENT_TAG, Found
 from stellwerk.tracking.logged import LoggedModel
 from stellwerk.tracking.model import OPEN, DatasetUse, Experiment, Run, Score
-from stellwerk.workspace.mlflow import giving, writing_files
+from stellwerk.workspace.mlflow import asking, giving, writing_files
 from stellwerk.workspace.mlflow.model import Problem, TrackerExport
 from stellwerk.workspace.mlflow.reading_files import RUN_STATUS, experiments_in, meta_of
 from stellwerk.workspace.mlflow.writing_files import Batch, Unwritable, keyed, meta
@@ -246,8 +246,13 @@ class _Export:
     def _registered(self, page: Page) -> None:
         name = page.model.name
         where, place = f"model {name}", f"models/{name}"
-        if name.startswith(".") or "/" in name or ("'" in name and '"' in name):
+        if name.startswith(".") or "/" in name:
             self._problem("model", where, name, "its name cannot be that of a folder there")
+            return
+        try:
+            asked = asking.named(name)
+        except Invalid as refused:
+            self._problem("model", where, name, refused.message)
             return
         there = self.batch.root / place
         if there.exists():
@@ -266,7 +271,7 @@ class _Export:
             self._pairs(folder / "tags", page.model.tags.items(), "tag", where)
             self.batch.settle()
             self.made["registered models"] += 1
-        versions = self.rooms.catalogue.search_versions(giving.named(name), limit=1_000_000, prompts=True)
+        versions = self.rooms.catalogue.search_versions(asked, limit=1_000_000, prompts=True)
         for version in sorted(versions, key=lambda one: one.version):
             self._version(version, f"{place}/version-{version.version}")
         self.batch.settle()

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Invalid
 from stellwerk.models.catalogue import Page
 from stellwerk.tracking.experiments import DEFAULT
 from stellwerk.tracking.logbook import Found
@@ -16,7 +15,6 @@ from stellwerk.tracking.model import Experiment, Point
 from stellwerk.workspace.rooms import Rooms
 
 PAGE = 1000
-PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 _OURS = "mlflow-artifacts:/"
 STATUS = {
     "scheduled": "SCHEDULED",
@@ -74,13 +72,6 @@ def models_of(rooms: Rooms, experiment: Experiment) -> list[LoggedModel]:
 def pages(rooms: Rooms) -> list[Page]:
     """All registered models, and all prompts."""
     return rooms.catalogue.search_models(limit=1_000_000, prompts=True)
-
-
-def named(name: str) -> str:
-    """The filter that finds what has a name. Raises `Invalid` for a name that no filter can say."""
-    if "'" in name and '"' in name:
-        raise Invalid(f"{name[:60]!r} has quotes of both kinds, so no filter can name it", code="invalid-name")
-    return f'name = "{name}"' if "'" in name else f"name = '{name}'"
 
 
 def files_below(rooms: Rooms, top: str) -> Iterator[GivenFile]:
