@@ -298,12 +298,13 @@ def test_prompts_and_names_with_quotes_go_out_too(rooms: Rooms, tmp_path: Path) 
     catalogue.create("loud", tags={"mlflow.prompt.is_prompt": "True"})
     catalogue.create("quiet")
     catalogue.add("quiet", source="dummy-source", tags={"mlflow.prompt.is_prompt": "true"})
-    catalogue.create("anna's")
-    catalogue.add("anna's", source="dummy-source")
+    for name in ("anna's", "back`tick"):
+        catalogue.create(name)
+        catalogue.add(name, source="dummy-source")
 
     export_folder(rooms, tmp_path / "out")
 
-    for name, versions in (("loud", 0), ("quiet", 1), ("anna's", 1)):
+    for name, versions in (("loud", 0), ("quiet", 1), ("anna's", 1), ("back`tick", 1)):
         assert versions == len(list((tmp_path / "out" / "models" / name).glob("version-*"))), name
         assert (tmp_path / "out" / "models" / name / "meta.yaml").is_file()
 

@@ -11,9 +11,9 @@ PROMPTS = f"tags.`{IS_PROMPT}` = 'true'"
 
 def named(name: str) -> str:
     """The filter that finds what has a name. Raises `Invalid` for a name that no filter can say."""
-    if "`" in name or ("'" in name and '"' in name):
+    if "'" in name and '"' in name:
         raise Invalid(
-            f"no filter can say the name {name[:60]!r} (expected no backtick, and quotes of one kind at most)",
+            f"no filter can say the name {name[:60]!r} (expected quotes of one kind at most)",
             code="invalid-name",
             hint="rename the model",
         )
