@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "webhooks": Entry(
             "stellwerk.cli.webhooks:webhooks", "addresses elsewhere that are told what happens to models"
         ),
+        "ci": Entry("stellwerk.cli.ci:ci", "work with GitHub, GitLab, CircleCI and Jenkins"),
         "compare": Entry(
             "stellwerk.cli.comparing:compare", "show where runs or two model versions differ, and what they share"
         ),

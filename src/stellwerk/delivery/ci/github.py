@@ -1,0 +1,199 @@
+"""GitHub Actions: one workflow, every action pinned to a commit, no permission that a job does not use."""
+
+from __future__ import annotations
+
+from stellwerk.delivery.ci import lines
+from stellwerk.delivery.ci.model import REPORTS, Order
+
+PATH = ".github/workflows/stellwerk.yml"
+
+CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
+PYTHON = "actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0"
+RESTORE = "actions/cache/restore@27d5ce7f107fe9357f9df03efb73ab90386fccae # v5.0.5"
+SAVE = "actions/cache/save@27d5ce7f107fe9357f9df03efb73ab90386fccae # v5.0.5"
+UPLOAD = "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f # v7.0.0"
+SARIF = "github/codeql-action/upload-sarif@5d4e8d1aca955e8d8589aabd499c5cae939e33c7 # v4.31.9"
+
+_KEY = "stellwerk-${{ github.ref_name }}-${{ github.run_id }}-${{ github.run_attempt }}"
+_RAN = "${{ !cancelled() && steps.run.outcome != 'skipped' }}"
+_SAME_REPOSITORY = "github.event.pull_request.head.repo.full_name == github.repository"
+
+
+def render(order: Order) -> str:
+    """The workflow as text."""
+    parts = [_head(order), _prove(order)]
+    if order.release:
+        parts.append(_release(order))
+    return "\n".join(parts)
+
+
+def _head(order: Order) -> str:
+    workspace = f"\n  STELLWERK_ROOT: {order.workspace}" if order.workspace else ""
+    return f"""\
+name: stellwerk
+
+on:
+  push:
+    branches: [{order.branch}]
+  pull_request:
+
+permissions: {{}} # each job asks for what it needs
+
+env:
+  STELLWERK_ACTOR: github-run-${{{{ github.run_id }}}}{workspace}
+
+jobs:"""
+
+
+def _prove(order: Order) -> str:
+    token = "\n      id-token: write # instead of a stored secret" if order.role else ""
+    ran = _step("Run the pipeline", lines.run(order), first=lines.begin(order), id_="run")
+    steps = [_setup(order, history=True), *_restored(order), ran]
+    steps += [_step(f"Prove {name}", lines.prove(name)) for name in order.endpoints]
+    steps.append(_report(order))
+    if not order.workspace:
+        steps.append(_saved(_KEY, _RAN))
+    steps.append(_uploaded())
+    return f"""\
+  prove:
+    name: Run and prove
+    runs-on: {order.runner or "ubuntu-24.04"}{_container(order)}
+    timeout-minutes: 60
+    concurrency:
+      group: stellwerk-${{{{ github.ref }}}}
+      cancel-in-progress: ${{{{ github.event_name == 'pull_request' }}}}
+    permissions:
+      contents: read
+      pull-requests: write # the report, updated in place
+      security-events: write # SARIF{token}
+    steps:
+{"".join(steps)}"""
+
+
+def _release(order: Order) -> str:
+    token = "\n      id-token: write" if order.role else ""
+    commands = "".join(_step(f"Release {name}", lines.release(name)) for name in order.endpoints)
+    kept = "" if order.workspace else _saved(_KEY + "-released", "success()")
+    return f"""\
+  release:
+    name: Release
+    needs: prove
+    if: github.event_name == 'push' && github.ref == 'refs/heads/{order.branch}'
+    environment: {order.environment} # its required reviewers approve
+    runs-on: {order.runner or "ubuntu-24.04"}{_container(order)}
+    timeout-minutes: 15
+    concurrency:
+      group: stellwerk-release-{order.environment}
+      cancel-in-progress: false
+    permissions:
+      contents: read{token}
+    steps:
+{_setup(order)}{"".join(_restored(order, exactly=True))}{commands}{kept}"""
+
+
+def _container(order: Order) -> str:
+    return f"\n    container: {order.image}" if order.image else ""
+
+
+def _setup(order: Order, *, history: bool = False) -> str:
+    depth = "          fetch-depth: 0 # the report compares with the target branch\n" if history else ""
+    # A container brings the Python that it is used for.
+    python = f"""\
+      - uses: {PYTHON}
+        with:
+          python-version: "{order.python}"
+"""
+    added = 'echo "$PWD/.venv/bin" >> "$GITHUB_PATH"'
+    return f"""\
+      - uses: {CHECKOUT}
+        with:
+{depth}          persist-credentials: false
+{"" if order.image else python}\
+{_step("Install from the lock", added, first=lines.install(order))}{_role(order)}"""
+
+
+def _role(order: Order) -> str:
+    if not order.role:
+        return ""
+    return f"""\
+      - name: Take the role {order.role.rpartition("/")[2]}
+        run: |
+          curl -sSf -H "Authorization: bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN" \\
+            "$ACTIONS_ID_TOKEN_REQUEST_URL&audience=sts.amazonaws.com" |
+            python3 -c 'import json, sys; print(json.load(sys.stdin)["value"], end="")' > "$RUNNER_TEMP/id-token"
+          echo "AWS_WEB_IDENTITY_TOKEN_FILE=$RUNNER_TEMP/id-token" >> "$GITHUB_ENV"
+          echo "AWS_ROLE_ARN={order.role}" >> "$GITHUB_ENV"
+"""
+
+
+def _restored(order: Order, *, exactly: bool = False) -> list[str]:
+    if order.workspace:
+        return []
+    otherwise = (
+        "          fail-on-cache-miss: true\n"
+        if exactly
+        else f"""\
+          restore-keys: |
+            stellwerk-${{{{ github.ref_name }}}}-
+            stellwerk-{order.branch}-
+"""
+    )
+    return [
+        f"""\
+      - name: Restore the step cache
+        uses: {RESTORE}
+        with:
+          path: .stellwerk
+          key: {_KEY}
+{otherwise}"""
+    ]
+
+
+def _saved(key: str, condition: str) -> str:
+    return f"""\
+      - name: Keep the step cache
+        if: {condition}
+        uses: {SAVE}
+        with:
+          path: .stellwerk
+          key: {key}
+"""
+
+
+def _report(order: Order) -> str:
+    commands = [*lines.report(f"${{GITHUB_BASE_REF:-{order.branch}}}", post="$POST"), _SUMMARY]
+    return f"""\
+      - name: Report
+        if: {_RAN}
+        env:
+          GITHUB_TOKEN: ${{{{ github.token }}}}
+          POST: ${{{{ {_SAME_REPOSITORY} && '--post' || '' }}}}
+        run: |
+{lines.block(commands, 10)}
+"""
+
+
+_SUMMARY = f'cat {REPORTS}/report.md >> "$GITHUB_STEP_SUMMARY"'
+
+
+def _uploaded() -> str:
+    there = f"${{{{ !cancelled() && hashFiles('{REPORTS}/stellwerk.sarif') != '' }}}}"
+    return f"""\
+      - uses: {SARIF}
+        if: {there}
+        with:
+          sarif_file: {REPORTS}/stellwerk.sarif
+          category: stellwerk
+      - uses: {UPLOAD}
+        if: ${{{{ !cancelled() }}}}
+        with:
+          name: stellwerk-reports
+          path: {REPORTS}
+"""
+
+
+def _step(name: str, command: str, *, first: list[str] | None = None, id_: str = "") -> str:
+    head = f"      - name: {name}\n" + (f"        id: {id_}\n" if id_ else "")
+    if not first:
+        return f"{head}        run: {command}\n"
+    return f"{head}        run: |\n{lines.block([*first, command], 10)}\n"

@@ -1,0 +1,130 @@
+"""GitLab CI: one job that runs and proves, and one that somebody starts to release."""
+
+from __future__ import annotations
+
+from stellwerk.delivery.ci import lines
+from stellwerk.delivery.ci.model import REPORTS, Order
+
+PATH = ".gitlab-ci.yml"
+
+
+def render(order: Order) -> str:
+    """The file as text."""
+    parts = [_head(order), _prove(order)]
+    if order.release:
+        parts.append(_release(order))
+    return "\n".join(parts)
+
+
+def _head(order: Order) -> str:
+    stages = "[prove, release]" if order.release else "[prove]"
+    workspace = f"\n  STELLWERK_ROOT: {order.workspace}" if order.workspace else ""
+    runner = f"\n  tags: [{order.runner}]" if order.runner else ""
+    return f"""\
+stages: {stages}
+
+workflow:
+  rules:
+    - if: $CI_PIPELINE_SOURCE == "merge_request_event"
+    - if: $CI_COMMIT_BRANCH == "{order.branch}"
+
+variables:
+  STELLWERK_ACTOR: gitlab-job-$CI_JOB_ID{workspace}
+  GIT_DEPTH: "0" # the report compares with the target branch
+
+default:
+  image: {order.image or f"python:{order.python}"}{runner}
+  timeout: 1 hour
+"""
+
+
+def _prove(order: Order) -> str:
+    script = [*lines.begin(order), lines.run(order), *map(lines.prove, order.endpoints)]
+    after = [lines.ACTIVATE, *lines.report(f"${{CI_MERGE_REQUEST_TARGET_BRANCH_NAME:-{order.branch}}}")]
+    return f"""\
+prove:
+  stage: prove
+  interruptible: true
+{_token(order)}{_cache(order)}  before_script:
+{_listed(_setup(order))}
+  script: # the first command that does not end with 0 ends the job with its exit code
+{_listed(script)}
+  after_script:
+{_listed(after)}
+  artifacts:
+    when: always
+    expire_in: 30 days
+    paths: [{REPORTS}/]
+    reports:
+      junit: {REPORTS}/junit.xml
+      metrics: {REPORTS}/metrics.txt
+"""
+
+
+def _release(order: Order) -> str:
+    return f"""\
+release:
+  stage: release
+  rules:
+    - if: $CI_COMMIT_BRANCH == "{order.branch}"
+      when: manual # whoever may deploy to the environment approves by starting it
+  allow_failure: false
+  environment: {order.environment}
+  resource_group: {order.environment} # one at a time
+{_token(order)}{_cache(order)}  before_script:
+{_listed(_setup(order))}
+  script:
+{_listed(list(map(lines.release, order.endpoints)))}
+"""
+
+
+def _setup(order: Order) -> list[str]:
+    role = (
+        [
+            "export AWS_WEB_IDENTITY_TOKEN_FILE=$(mktemp)",
+            'printf %s "$AWS_ID_TOKEN" > "$AWS_WEB_IDENTITY_TOKEN_FILE"',
+            f"export AWS_ROLE_ARN={order.role}",
+        ]
+        if order.role
+        else []
+    )
+    return [*lines.install(order), lines.ACTIVATE, *role]
+
+
+def _token(order: Order) -> str:
+    if not order.role:
+        return ""
+    return """\
+  id_tokens: # instead of a stored secret
+    AWS_ID_TOKEN:
+      aud: sts.amazonaws.com
+"""
+
+
+def _cache(order: Order) -> str:
+    if order.workspace:
+        return ""
+    return f"""\
+  cache:
+    key: stellwerk-$CI_COMMIT_REF_SLUG
+    fallback_keys: [stellwerk-{slug(order.branch)}]
+    paths: [.stellwerk/]
+    when: always
+"""
+
+
+def slug(branch: str) -> str:
+    """The name of a branch as GitLab's `CI_COMMIT_REF_SLUG` has it."""
+    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in branch.lower())
+    return plain[:63].strip("-")
+
+
+def _listed(commands: list[str]) -> str:
+    return lines.block([f"- {_scalar(command)}" for command in commands], 4)
+
+
+def _scalar(command: str) -> str:
+    """A line of shell as a YAML scalar: as it is where YAML reads nothing into it."""
+    if ": " in command or " #" in command or command[0] in "\"'[]{}>|*&!%#`@,?:-":
+        return "'" + command.replace("'", "''") + "'"
+    return command

@@ -1,0 +1,89 @@
+"""Jenkins: a declarative Jenkinsfile. The workspace stays in the job's folder, one per branch."""
+
+from __future__ import annotations
+
+from stellwerk.delivery.ci import lines
+from stellwerk.delivery.ci.model import REPORTS, Order
+
+PATH = "Jenkinsfile"
+
+
+def render(order: Order) -> str:
+    """The file as text."""
+    return f"""\
+pipeline {{
+    agent {_agent(order)}
+    options {{
+        timeout(time: 1, unit: 'HOURS')
+        disableConcurrentBuilds()
+        buildDiscarder(logRotator(numToKeepStr: '30'))
+    }}
+    environment {{
+{lines.block(_environment(order), 8)}
+    }}
+    stages {{
+{_stages(order)}
+    }}
+    post {{
+        always {{
+            sh '''
+{lines.block(_report(order), 16)}
+            '''
+            junit testResults: '{REPORTS}/junit.xml', allowEmptyResults: true
+            archiveArtifacts artifacts: '{REPORTS}/**', allowEmptyArchive: true, fingerprint: true
+        }}
+    }}
+}}
+"""
+
+
+def _agent(order: Order) -> str:
+    label = f"label '{order.runner}'" if order.runner else ""
+    if order.image:
+        return "{ docker { " + "; ".join(part for part in (f"image '{order.image}'", label) if part) + " } }"
+    return f"{{ {label} }}" if label else "any"
+
+
+def _environment(order: Order) -> list[str]:
+    told = ['PATH = "${WORKSPACE}/.venv/bin:${PATH}"', 'STELLWERK_ACTOR = "jenkins-build-${BUILD_NUMBER}"']
+    if order.workspace:
+        told.append(f"STELLWERK_ROOT = '{order.workspace}'")
+    if order.role:
+        # A credential of the kind "OpenID Connect id token" is made for each build; a file does where that plugin is not.
+        told += ["AWS_WEB_IDENTITY_TOKEN_FILE = credentials('aws-id-token')", f"AWS_ROLE_ARN = '{order.role}'"]
+    return told
+
+
+def _stages(order: Order) -> str:
+    stages = [
+        _stage("Install", lines.install(order)),
+        _stage("Run", [*lines.begin(order), lines.run(order)]),
+    ]
+    if order.endpoints:
+        stages.append(_stage("Prove", [lines.prove(name) for name in order.endpoints]))
+    if order.release:
+        asked = f"""\
+            when {{
+                beforeInput true
+                branch '{order.branch}'
+            }}
+            input {{
+                message 'Release to {order.environment}?'
+                ok 'Release'
+            }}
+"""
+        stages.append(_stage("Release", [lines.release(name) for name in order.endpoints], before=asked))
+    return "\n".join(stages)
+
+
+def _stage(name: str, commands: list[str], *, before: str = "") -> str:
+    return f"""\
+        stage('{name}') {{
+{before}            steps {{
+{lines.block([f"sh '{command}'" for command in commands], 16)}
+            }}
+        }}"""
+
+
+def _report(order: Order) -> list[str]:
+    return lines.report(f"${{CHANGE_TARGET:-{order.branch}}}")

@@ -1,0 +1,58 @@
+"""The lines of shell that every CI file has: each calls the command line, and its exit code is the job's."""
+
+from __future__ import annotations
+
+from stellwerk.delivery.ci.model import REPORTS, Order
+
+ACTIVATE = ". .venv/bin/activate"
+
+
+def install(order: Order) -> list[str]:
+    """A virtual environment with exactly what the lock names."""
+    if order.lock.rpartition("/")[2] == "uv.lock":
+        return [
+            "python3 -m venv .uv",
+            ".uv/bin/python -m pip install --quiet uv",
+            ".uv/bin/uv sync --locked",
+        ]
+    hashes = "--require-hashes " if order.hashes else ""
+    return ["python3 -m venv .venv", f".venv/bin/python -m pip install --quiet {hashes}-r {order.lock}"]
+
+
+def begin(order: Order) -> list[str]:
+    """A workspace of the CI's own where the cache brought none; one at an address is there already."""
+    return [] if order.workspace else [f"test -d .stellwerk || stellwerk init --name {order.name}"]
+
+
+def run(order: Order) -> str:
+    """Executing the pipeline; what is known is not executed again."""
+    return f"stellwerk run {order.pipeline}".rstrip()
+
+
+def prove(endpoint: str) -> str:
+    """The verdict: 0 clear, 1 stop, 3 unproven."""
+    return f"stellwerk prove {endpoint}"
+
+
+def release(endpoint: str) -> str:
+    """The permission, for a limited time."""
+    return f"stellwerk release {endpoint}"
+
+
+def report(base: str, *, post: str = "--post") -> list[str]:
+    """What changed against the target branch, as files for the system and as text for the merge request.
+
+    Args:
+        base: The target branch, as the shell reads it.
+        post: What makes it a comment; a variable where that is decided by the system.
+    """
+    files = f"--junit {REPORTS}/junit.xml --sarif {REPORTS}/stellwerk.sarif --metrics {REPORTS}/metrics.txt"
+    return [
+        f"mkdir -p {REPORTS}",
+        f'stellwerk ci report --base "{base}" --out {REPORTS}/report.md {files} {post}'.rstrip(),
+    ]
+
+
+def block(lines: list[str], indent: int) -> str:
+    """Lines, each indented, as one text."""
+    return "\n".join(" " * indent + line if line else "" for line in lines)
