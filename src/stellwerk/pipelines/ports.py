@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from stellwerk.core.digest import Digest
-from stellwerk.pipelines.model import Attempt, Event, Failure, Outcome, StepResult, Stored
+from stellwerk.pipelines.model import Attempt, Ended, Event, Failure, Outcome, Resources, StepResult, Stored
 
 
 class Blobs(Protocol):
@@ -46,13 +46,34 @@ class Recorder(Protocol):
 
 
 class Executor(Protocol):
-    """Runs one attempt of a step."""
+    """Runs attempts of steps, perhaps several at the same time, with the code that they name."""
+
+    def capacity(self) -> Resources:
+        """What it can share out among attempts that run at the same time."""
+        ...
+
+    def start(self, attempt: Attempt) -> None:
+        """Take an attempt on; returns at once where attempts run elsewhere.
+
+        Raises:
+            Refused: `limits-not-kept`, if a declared limit cannot be kept.
+        """
+        ...
+
+    def wait(self, timeout: float | None) -> Ended | None:
+        """The next attempt that ended, in any order; None if none did in time, or none is under way."""
+        ...
+
+    def stop(self, attempt: str) -> None:
+        """End an attempt, which still comes out of `wait`, as a `Failure` with code `step-cancelled`."""
+        ...
+
+    def close(self) -> None:
+        """End everything; nothing is left running."""
+        ...
 
     def run(self, attempt: Attempt) -> Outcome | Failure:
-        """Run to the end, with the code that the attempt names. What goes wrong in the step is a `Failure`.
-
-        An executor that cannot keep a declared limit raises `Refused`. On KeyboardInterrupt nothing is left running.
-        """
+        """Run one attempt to its end: what the engine uses until it waits for several."""
         ...
 
 

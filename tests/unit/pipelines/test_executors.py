@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,24 +15,31 @@ import pytest
 from stellwerk.core.errors import Refused
 from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.adapters.subprocess import Subprocess
-from stellwerk.pipelines.model import Attempt, Failure, Outcome
+from stellwerk.pipelines.model import Attempt, Failure, Outcome, Resources
 from stellwerk.pipelines.ports import Executor
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.testing.executors import ExecutorContract
+
+
+def opened(executor: Executor) -> Iterator[Executor]:
+    yield executor
+    executor.close()
 
 
 class TestInProcess(ExecutorContract):
     keeps_limits = False
 
     @pytest.fixture
-    def executor(self) -> Executor:
-        return InProcess()
+    def executor(self) -> Iterator[Executor]:
+        yield from opened(InProcess())
 
 
 class TestSubprocess(ExecutorContract):
+    source = "from stellwerk.pipelines.adapters.subprocess import Subprocess; executor = Subprocess()"
+
     @pytest.fixture
-    def executor(self) -> Executor:
-        return Subprocess(grace=0.3)
+    def executor(self) -> Iterator[Executor]:
+        yield from opened(Subprocess(grace=0.3, capacity=Resources(cpus=2)))
 
 
 def test_builtin_steps_are_given_by_the_composition_root() -> None:

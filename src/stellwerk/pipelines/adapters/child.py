@@ -1,7 +1,7 @@
-"""The child process of `subprocess.Subprocess`: runs one attempt of a step and answers with one line of JSON.
+"""The child process of `subprocess.Subprocess`: runs one attempt of a step and answers in the folder it was given.
 
-Start it with `python -P -m stellwerk.pipelines.adapters.child`. The request comes over standard input and the answer
-goes to what was standard output; what the step prints goes to standard error. Values travel as files.
+Start it with `python -P -m stellwerk.pipelines.adapters.child FOLDER`. What is in the folder is described in
+`exchange`. The second half, `perform`, is also what a forked child does.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
-from stellwerk.core import canonical
 from stellwerk.pipelines import loading
-from stellwerk.pipelines.adapters import invocation
+from stellwerk.pipelines.adapters import exchange, invocation
 from stellwerk.pipelines.closure import closure, difference
-from stellwerk.pipelines.model import Attempt, Closure, Encoded, Failure
+from stellwerk.pipelines.model import Attempt, Closure, Failure, Outcome
 from stellwerk.pipelines.values import STANDARD, codec_from
 
 _PR_SET_PDEATHSIG = 1
@@ -25,90 +23,60 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Read the request, run the step, answer, and end without waiting for threads that the step left behind."""
-    answer = _separate_streams()
-    request = canonical.loads(sys.stdin.buffer.read())
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    _die_with(request["parent"])
+    folder = Path(sys.argv[1])
+    request = exchange.receive(folder)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # nothing is lost when it is killed
+    die_with(request.parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.path[:] = request["path"]
+    sys.path[:] = request.path
     loading.enter_child()
-    reply = canonical.dumps(_run(request)) + b"\n"
+    end(perform(request, folder), folder)
+
+
+def end(outcome: Outcome | Failure, folder: Path) -> None:
+    """Answer, and leave without anything that happens at the end of a Python program."""
+    exchange.answer(outcome, folder)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    with os.fdopen(answer, "wb") as pipe:
-        pipe.write(reply)
     os._exit(0)
 
 
-def _separate_streams() -> int:
-    """Keep standard output for the answer; let everything that prints, in any language, print to standard error."""
-    answer = os.dup(1)  # not inherited by what the step starts
-    os.dup2(2, 1)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # nothing is lost when it is killed
-    return answer
-
-
-def _die_with(parent: int) -> None:
-    """Be killed when the parent dies, where the system offers it."""
+def die_with(parent: int, number: int = signal.SIGKILL) -> None:
+    """Be killed, or told, when the parent dies, where the system offers it."""
     if not sys.platform.startswith("linux"):
         return
     import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 
 
-def _run(request: dict[str, Any]) -> dict[str, Any]:
-    folder = Path(request["folder"])
-    attempt = _attempt(request, folder)
+def perform(request: exchange.Request, folder: Path, known: Closure | None = None) -> Outcome | Failure:
+    """Run the attempt of a request under its memory limit. What goes wrong in it is a failure.
+
+    Args:
+        known: The closure of the step's function, if it was computed from the very modules that this process has.
+    """
+    attempt = request.attempt
     if attempt.memory is not None:
         resource.setrlimit(resource.RLIMIT_AS, (attempt.memory, attempt.memory))
     try:
-        codecs = STANDARD.with_first(*map(codec_from, request["codecs"]))
+        codecs = STANDARD.with_first(*map(codec_from, request.codecs))
         function = loading.resolve(attempt.function, attempt.file)
-        if attempt.code is not None and (changed := difference(attempt.code, closure(function))):
-            return {"failure": _texts(_changed(attempt, changed))}
+        if attempt.code is not None and (changed := difference(attempt.code, known or closure(function))):
+            return _changed(attempt, changed)
         outputs = invocation.invoke(function, attempt, codecs, lambda name: _fresh(folder, name))
-        written = {name: _write(value, folder / f"out-{n}") for n, (name, value) in enumerate(outputs.items())}
+        return Outcome(outputs=outputs)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # a user's code raises anything
         return _failed(error, attempt)
-    return {"outputs": written}
 
 
-def _failed(error: BaseException, attempt: Attempt) -> dict[str, Any]:
+def _failed(error: BaseException, attempt: Attempt) -> Failure:
     try:
-        failed = invocation.failure(error, attempt)
+        return invocation.failure(error, attempt)
     except MemoryError:
-        failed = invocation.memory_failure(attempt)
-    return {"failure": _texts(failed)}
-
-
-def _texts(failed: Failure) -> dict[str, str]:
-    texts = {name: getattr(failed, name) for name in ("code", "message", "hint", "cause", "traceback")}
-    return {name: text.encode("utf-8", "replace").decode() for name, text in texts.items()}
-
-
-def _attempt(request: dict[str, Any], folder: Path) -> Attempt:
-    return Attempt(
-        node=request["node"],
-        function=request["function"],
-        file=request["file"],
-        code=_closure(request["code"]),
-        inputs={
-            argument: tuple(Encoded(media=media, data=(folder / name).read_bytes()) for media, name in values)
-            for argument, values in request["inputs"].items()
-        },
-        listed=frozenset(request["listed"]),
-        params=request["params"],
-        seed=request["seed"],
-        outputs=tuple(request["outputs"]),
-        memory=request["memory"],
-    )
-
-
-def _closure(code: list[Any] | None) -> Closure | None:
-    return None if code is None else Closure(digest=code[0], parts=tuple((name, digest) for name, digest in code[1]))
+        return invocation.memory_failure(attempt)
 
 
 def _changed(attempt: Attempt, changed: tuple[str, ...]) -> Failure:
@@ -124,11 +92,6 @@ def _fresh(folder: Path, name: str) -> Path:
     path = folder / f"file-{name}"
     path.mkdir(mode=0o700)
     return path
-
-
-def _write(value: Encoded, path: Path) -> list[str]:
-    path.write_bytes(value.data)
-    return [value.media, path.name]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
-"""The executor that calls steps in this process. It keeps no limits, and refuses steps that declare any."""
+"""The executor that calls steps in this process, while somebody waits for them.
+
+It keeps no limits, and refuses steps that declare any.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import tempfile
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +17,16 @@ from typing import Any
 from stellwerk.core.clock import monotonic
 from stellwerk.core.errors import NotFound, Refused
 from stellwerk.pipelines import loading
-from stellwerk.pipelines.adapters import invocation
-from stellwerk.pipelines.model import BUILTIN, Attempt, Failure, Outcome
+from stellwerk.pipelines.adapters import endings, invocation
+from stellwerk.pipelines.adapters.turns import Turns, here
+from stellwerk.pipelines.model import BUILTIN, Attempt, Ended, Failure, Outcome, Resources
 from stellwerk.pipelines.values import STANDARD, Codecs
 
 
 class InProcess:
-    """Runs steps by calling them, one at a time.
+    """Runs steps by calling them, one at a time, in the order in which they were started.
+
+    An attempt that is already being called cannot be stopped: whoever could ask for it is waiting for its end.
 
     Args:
         builtins: The steps that come with Stellwerk by name, without the prefix `builtin:`.
@@ -32,13 +39,48 @@ class InProcess:
         self._builtins = dict(builtins or {})
         self._codecs = codecs
 
-    def run(self, attempt: Attempt) -> Outcome | Failure:
+        self._capacity = here(1)
+        self._waiting: deque[Attempt] = deque()
+        self._stopped: set[str] = set()
+
+    def capacity(self) -> Resources:
+        return self._capacity
+
+    def start(self, attempt: Attempt) -> None:
         if attempt.timeout is not None or attempt.memory is not None:
             raise Refused(
                 f"step {attempt.node!r} declares limits, which cannot be kept in this process",
                 code="limits-not-kept",
-                hint="use the subprocess executor",
+                hint="use an executor that starts processes",
             )
+        Turns(self._capacity).check(attempt)
+        self._waiting.append(attempt)
+
+    def wait(self, timeout: float | None) -> Ended | None:
+        """Run the next attempt to its end, however long that takes."""
+        if not self._waiting:
+            return None
+        attempt = self._waiting.popleft()
+        if attempt.id in self._stopped:
+            self._stopped.remove(attempt.id)
+            return Ended(attempt=attempt.id, outcome=endings.cancelled(attempt))
+        return Ended(attempt=attempt.id, outcome=self._call(attempt))
+
+    def stop(self, attempt: str) -> None:
+        if any(waiting.id == attempt for waiting in self._waiting):
+            self._stopped.add(attempt)
+
+    def close(self) -> None:
+        self._waiting.clear()
+        self._stopped.clear()
+
+    def run(self, attempt: Attempt) -> Outcome | Failure:
+        """Run one attempt to its end, alone."""
+        self.start(attempt)
+        self._waiting.remove(attempt)
+        return self._call(attempt)
+
+    def _call(self, attempt: Attempt) -> Outcome | Failure:
         printed, started = _Log(), monotonic()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), _Folder() as folder:
             try:
