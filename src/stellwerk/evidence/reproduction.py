@@ -164,7 +164,11 @@ def _tests(
         return [Reason(level="B", held=False, text="no model came out")]
     said = "the model's files are the same bytes" if before == now else "the model's files are other bytes"
     bitwise = Reason(level="B", held=before == now, text=said)
-    return [bitwise] if bitwise.held else [bitwise, _predictions(probes), _metric(measured), _procedure(measured, margin)]
+    return (
+        [bitwise]
+        if bitwise.held
+        else [bitwise, _predictions(probes), _metric(measured), _procedure(measured, margin)]
+    )
 
 
 def _predictions(probes: Probes | None) -> Reason:

@@ -18,11 +18,11 @@ FORMAT = "stellwerk-machine/1"
 VARIABLES = (
     "PYTHONHASHSEED", "PYTHONOPTIMIZE", "PYTHONUTF8", "OMP_NUM_THREADS", "OMP_DYNAMIC", "OMP_SCHEDULE",
     "MKL_NUM_THREADS", "MKL_CBWR", "MKL_DYNAMIC", "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES",
-    "CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "NCCL_ALGO",
-    "NCCL_PROTO", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC",
-    "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "JAX_ENABLE_X64", "JAX_DEFAULT_MATMUL_PRECISION", "TOKENIZERS_PARALLELISM",
-    "TZ", "LANG", "LC_ALL",
+    "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS",
+    "NPY_DISABLE_CPU_FEATURES", "CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG",
+    "NVIDIA_TF32_OVERRIDE", "NCCL_ALGO", "NCCL_PROTO", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TF_DETERMINISTIC_OPS",
+    "TF_CUDNN_DETERMINISTIC", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "JAX_ENABLE_X64",
+    "JAX_DEFAULT_MATMUL_PRECISION", "TOKENIZERS_PARALLELISM", "TZ", "LANG", "LC_ALL",
 )  # fmt: skip
 """Variables that change what is computed. Nothing else of the environment is read, so no secret is kept by accident."""
 
@@ -115,9 +115,11 @@ def differences(before: Machine | None, now: Machine | None) -> tuple[str, ...]:
         ("the flag", before.flags, now.flags),
     ]
     for what, old, new in pairs:
-        for name in sorted({*old, *new}):
-            if old.get(name) != new.get(name):
-                said.append(f"{what} {name}: {_short(old.get(name))}, now {_short(new.get(name))}")
+        said += [
+            f"{what} {name}: {_short(old.get(name))}, now {_short(new.get(name))}"
+            for name in sorted({*old, *new})
+            if old.get(name) != new.get(name)
+        ]
     if before.blas != now.blas:
         said.append(f"linear algebra: {_blas(before)}, now {_blas(now)}")
     return tuple(said)

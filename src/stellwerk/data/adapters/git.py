@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.core.errors import Invalid, Unavailable
 
 _QUIET = (
@@ -50,6 +51,11 @@ class GitHistory:
     def head(self) -> str:
         """The commit that is checked out."""
         return self._text("rev-parse", "HEAD")
+
+    def patch(self) -> Digest | None:
+        """The digest of `git diff HEAD --binary`; None where no tracked file was changed. Untracked ones do not count."""
+        text = self._run("diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv", "--no-color").stdout
+        return of_bytes(text) if text else None
 
     def changes(self, patterns: Sequence[str], *, everything: bool) -> Iterator[Change]:
         """Files matching one of the patterns, commit by commit, parents before children.

@@ -65,9 +65,7 @@ def equivalence(first: ArrayLike, second: ArrayLike, *, margin: float, alpha: fl
     se, freedom = _welch(one, two)
     if se == 0.0:  # nothing varies, so the difference is known
         p = 0.0 if abs(difference) < margin else 1.0
-        return Equivalence(
-            difference=difference, lower=difference, upper=difference, p=p, margin=margin, alpha=alpha
-        )
+        return Equivalence(difference=difference, lower=difference, upper=difference, p=p, margin=margin, alpha=alpha)
     above = float(stats.t.sf((difference + margin) / se, freedom))
     below = float(stats.t.cdf((difference - margin) / se, freedom))
     half = float(stats.t.ppf(1 - alpha, freedom)) * se

@@ -112,7 +112,11 @@ def _blas() -> Iterator[dict[str, Any]]:
         import threadpoolctl
 
         for one in sorted(threadpoolctl.threadpool_info(), key=lambda found: str(found.get("prefix"))):
-            kept = {"library": one.get("internal_api"), "version": one.get("version"), "threads": one.get("num_threads")}
+            kept = {
+                "library": one.get("internal_api"),
+                "version": one.get("version"),
+                "threads": one.get("num_threads"),
+            }
             yield {**kept, "architecture": one.get("architecture"), "kind": one.get("user_api")}
         return
     config = getattr(sys.modules.get("numpy.__config__"), "CONFIG", {})
