@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from stellwerk.core.errors import Invalid
+from stellwerk.governance.change.model import Change
 from stellwerk.governance.comparing import Duel
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
@@ -184,6 +185,15 @@ class Workspace:
     def run_page(self, run: str) -> RunPage:
         """One run with everything that is known of it."""
         return call(self._caller, ops.run_page, run=run)
+
+    def change(self, *, run: str = "", base: str = "", commit: str = "", branch: str = "") -> Change:
+        """What a run changes against a branch, a run or a model version: numbers, data, code, steps, verdict.
+
+        Args:
+            run: Its id; without one the newest run of the commit, of the branch, or of all.
+            base: A branch, the id of a run, or a model version such as `delay@3`.
+        """
+        return call(self._caller, ops.change, run=run, base=base, commit=commit, branch=branch)
 
     def trace(self, subject: str, *, down: bool = False) -> Trace:
         """From anything to its causes, or to everything it affects, re-verifying every digest."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from stellwerk.core.clock import Clock
 from stellwerk.store.ports import Blobs
@@ -78,4 +79,57 @@ class Scribe(Protocol):
 
     def end(self, status: Status = "finished") -> None:
         """Training is over."""
+        ...
+
+
+Forge = Literal["github", "gitlab"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The merge request of a build, as the CI names it, and the token that may write to it.
+
+    Attributes:
+        api: Address of the REST API.
+        project: `owner/name` at GitHub, the number or path of the project at GitLab.
+    """
+
+    forge: Forge
+    api: str
+    project: str
+    number: int
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comment:
+    """What somebody said on a merge request."""
+
+    id: int
+    author: str
+    text: str
+    url: str = ""
+
+
+class Thread(Protocol):
+    """The comments of one merge request.
+
+    Raises `Refused` where the token may not, `NotFound` where it sees no such merge request, and `Unavailable` where
+    nobody answers or too much was asked.
+    """
+
+    def me(self) -> str:
+        """Who we are, in the words in which comments name their authors."""
+        ...
+
+    def comments(self) -> Iterator[Comment]:
+        """All of them, oldest first."""
+        ...
+
+    def write(self, text: str) -> Comment:
+        """Add one. Not tried again, for it might be there already."""
+        ...
+
+    def edit(self, comment: int, text: str) -> Comment:
+        """Change one of ours."""
         ...

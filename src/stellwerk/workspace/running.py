@@ -35,7 +35,7 @@ from stellwerk.pipelines.model import (
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.store import service as trees
 from stellwerk.tracking.model import Cost, Run, StepMemory
-from stellwerk.workspace import builtins, codecs
+from stellwerk.workspace import builtins, codecs, revision
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.ports import Caller
@@ -73,7 +73,11 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None) -> Ran:
             "name": plan.name,
             "kind": "pipeline",
             "params": plan.params,
-            "tags": {"plan": caller.blobs.put(canonical.dumps(document(plan))), **_sources(caller, plan)},
+            "tags": {
+                "plan": caller.blobs.put(canonical.dumps(document(plan))),
+                **_sources(caller, plan),
+                **revision.tags(caller.home),
+            },
             "environment": environment,
             "process": this_process() if caller.local else None,
         },

@@ -28,12 +28,6 @@ class Settings:
     """Who is acting; the login name by default."""
     root: str = ""
     """Folder or URL of the workspace, for commands and scripts that are not told otherwise."""
-    auto: bool = True
-    """Whether `import stellwerk.auto` records; `off` or `0` says no."""
-    notebook: str = ""
-    """Path of the notebook that a kernel runs, for `import stellwerk.auto` where the front end does not say it."""
-    within: str = ""
-    """The run that `import stellwerk.auto` makes a child of; set by a recorded process for those that it starts."""
     offline: bool = False
     """What scripts log stays on this machine until `stellwerk runs --send`."""
     system_metrics: float = 0
@@ -82,6 +76,12 @@ class Settings:
     at the machine may refer to whatever its credentials allow."""
     sql: Mapping[str, str] = field(default_factory=dict, repr=False)
     """`STELLWERK_SQL_WAREHOUSE` is the database URL that sources call `sql:warehouse`, and so for each other name."""
+    forge_token: str = field(default="", repr=False)
+    """Token that may comment on merge requests; else `GITHUB_TOKEN` or `GITLAB_TOKEN`. It goes to the address that the CI
+    names and to no other."""
+    git_author: str = ""
+    """`Name <address>` of commits that `stellwerk promote` makes; else git's own `user.name` and `user.email`, else
+    whoever is acting."""
     iceberg: Mapping[str, str] = field(default_factory=dict, repr=False)
     """`STELLWERK_ICEBERG_LAKE` holds the properties of the catalogue that sources call `iceberg:lake/…`, as pyiceberg
     calls them: `type=rest&uri=https://…`. And so for each other name."""
@@ -100,9 +100,6 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         actor=source.get("STELLWERK_ACTOR", "") or _login(),
         root=source.get("STELLWERK_ROOT", ""),
-        auto=source.get("STELLWERK_AUTO", "").lower() not in ("off", "0", "false", "no"),
-        notebook=source.get("STELLWERK_NOTEBOOK", ""),
-        within=source.get("STELLWERK_WITHIN", ""),
         offline=source.get("STELLWERK_OFFLINE", "") == "1",
         system_metrics=_seconds(source.get("STELLWERK_SYSTEM_METRICS", "")),
         state=source.get("STELLWERK_STATE", "") or _state(source),
@@ -121,6 +118,8 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         source_hosts=_listed(source.get("STELLWERK_SOURCE_HOSTS", ""), ","),
         webhook_hosts=_listed(source.get("STELLWERK_WEBHOOK_HOSTS", ""), ","),
         source_buckets=_listed(source.get("STELLWERK_SOURCE_BUCKETS", ""), ","),
+        forge_token=said("FORGE_TOKEN"),
+        git_author=said("GIT_AUTHOR"),
         sql=_named(source, "STELLWERK_SQL_"),
         iceberg=_named(source, "STELLWERK_ICEBERG_"),
     )

@@ -291,6 +291,7 @@ CLIENTS = {"socket", "http", "urllib3", "requests", "httpx", "httpx2", "aiohttp"
 KNOWN = {
     "core/outbound.py": "the way out itself",
     "workspace/adapters/line.py": "the caller's own server, which the caller names",
+    "workspace/adapters/forges.py": "the forge that the CI names, with the token that the CI gives for it",
     "cli/listening.py": "listens; connects to nobody",
     "workspace/adapters/frameworks/lightgbm.py": "asks which of the caller's own machines this is; connects to nobody",
 }

@@ -8,6 +8,7 @@ from stellwerk.cli.command import Family
 
 COMMANDS = {
     "init": "stellwerk.cli.ci.writing:init",
+    "report": "stellwerk.cli.ci.reporting:report",
 }
 """Name to `module:attribute`, in the order of the help."""
 

@@ -8,6 +8,7 @@ from stellwerk.workspace.operations.artifacts import (
     show_files,
 )
 from stellwerk.workspace.operations.blobs import blob_lengths, join_blobs
+from stellwerk.workspace.operations.changes import change
 from stellwerk.workspace.operations.data import (
     add_data,
     confirm_contract,
@@ -61,7 +62,6 @@ from stellwerk.workspace.operations.pages import (
     table_of_runs,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
-from stellwerk.workspace.operations.recording import describe_run
 from stellwerk.workspace.operations.releases import (
     declare_endpoint,
     lease_token,
@@ -97,6 +97,7 @@ __all__ = [
     "begin_run",
     "blob_lengths",
     "board",
+    "change",
     "close_runs",
     "collect",
     "columns_of_runs",
@@ -109,7 +110,6 @@ __all__ = [
     "delete_artifacts",
     "delete_model",
     "describe_model",
-    "describe_run",
     "diff_data",
     "dossier",
     "duel",
