@@ -18,10 +18,10 @@ from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store.ports import Blobs
 from stellwerk.tracking import experiments, rules, segments
-from stellwerk.tracking.model import OPEN, DatasetUse, Latest, ModelUse, Point, Run, Score, Status
+from stellwerk.tracking.model import OPEN, DatasetUse, Latest, Link, ModelUse, Point, Run, Score, Status
 from stellwerk.tracking.ports import THEN, Finder, Points
 from stellwerk.tracking.segments import Series
-from stellwerk.tracking.shelves import RUNS
+from stellwerk.tracking.shelves import LINKS, RUNS
 
 NAME_TAG = "mlflow.runName"
 PARENT_TAG = "mlflow.parentRunId"
@@ -268,6 +268,24 @@ class Logbook:
             self._keep(
                 tx, known, changed, "run.used", {"datasets": len(datasets), "models": [one.model for one in models]}
             )
+
+    def describe(
+        self, run: str, *, environment: Digest | None = None, inputs: Mapping[str, Digest], error: str = ""
+    ) -> Run:
+        """Say in which environment a run runs, which bytes of the store it read, and why it failed."""
+        with self._book.write() as tx:
+            known = self._living(tx, run)
+            changed = evolve(
+                known,
+                environment=environment or known.environment,
+                inputs={**known.inputs, **inputs},
+                error=error or known.error,
+            )
+            facts = {"environment": environment, "inputs": dict(inputs)}
+            self._keep(tx, known, changed, "run.described", facts)
+            for label, digest in inputs.items():
+                LINKS.put(tx, Link(digest=digest, role="used", run=run, label=label))
+            return changed
 
     def history(self, run: str, key: str, *, limit: int | None = None, offset: int = 0) -> list[Point]:
         """The points of a metric in the order of time, step and value. Raises `NotFound` for an unknown run."""

@@ -1,23 +1,18 @@
-"""The run behind an integration: which one it is, and words and numbers of frameworks in the form that a run takes."""
+"""The run behind an integration: which one it is. How words and numbers of frameworks are spelled is in `spelling`."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
-import re
-import struct
 from collections.abc import Mapping
 from typing import Any
 
-from stellwerk.core.errors import Invalid
 from stellwerk.tracking import rules
 from stellwerk.tracking.model import Status
 from stellwerk.workspace import telling
+from stellwerk.workspace.spelling import key, number, spelled
 
 LOGGER = logging.getLogger("stellwerk.log")
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-"""Of an object in memory: another one in each process."""
-_ODD = re.compile(r"[^/\w.\- :]")
 
 
 class RunScribe:
@@ -69,7 +64,7 @@ class RunScribe:
         """Keep what training was given. What the script said itself stays; so does what was said first."""
         run, kept = self.run, dict[str, str]()
         for name, value in params.items():
-            made, text = key(name), spelled(value)
+            made, text = key(str(name)), spelled(value)
             known = run.given.get(made) or kept.get(made) or text
             if made and len(text) <= rules.MAX_PARAM and known == text:
                 kept[made] = text
@@ -83,7 +78,7 @@ class RunScribe:
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Keep those values that are numbers."""
-        numbers = {key(name): number for name, value in metrics.items() if (number := _number(value)) is not None}
+        numbers = {key(str(name)): found for name, value in metrics.items() if (found := number(value)) is not None}
         numbers.pop("", None)
         if numbers:
             self.run.log(numbers, step=step)
@@ -103,47 +98,3 @@ class RunScribe:
         own, self._own, self._rested = self._own, None, False
         if own is not None:
             own.finish(status)
-
-
-def key(name: object) -> str:
-    """A name as near to a framework's as a run takes it; empty where there is none."""
-    made = _ODD.sub("_", str(name))[: rules.MAX_KEY]
-    try:
-        rules.check_key(made, "")
-    except Invalid:
-        made = re.sub(r"[/.]+", "_", made)
-    return made
-
-
-def spelled(value: Any) -> str:
-    """A value as text: numbers as they were typed, objects without their place in memory."""
-    if isinstance(value, float):
-        return str(_short(value))
-    try:
-        text = rules.spelled(value)
-    except (TypeError, ValueError):
-        text = str(value)
-    return _ADDRESS.sub("", text)
-
-
-def _short(value: float) -> float:
-    """A number that came through 32 bits as it was typed: 0.1 and not 0.10000000149011612."""
-    try:
-        packed = struct.pack("f", value)
-        if struct.unpack("f", packed)[0] == value:
-            return next(
-                found for digits in range(1, 10) if struct.pack("f", found := float(f"{value:.{digits}g}")) == packed
-            )
-    except (OverflowError, StopIteration):  # no number of 32 bits; NaN
-        pass
-    return value
-
-
-def _number(value: Any) -> float | None:
-    """A number, also one of numpy or torch; None for anything else."""
-    if isinstance(value, (str, bytes)):
-        return None
-    try:
-        return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError):
-        return None

@@ -28,6 +28,12 @@ class Settings:
     """Who is acting; the login name by default."""
     root: str = ""
     """Folder or URL of the workspace, for commands and scripts that are not told otherwise."""
+    auto: bool = True
+    """Whether `import stellwerk.auto` records; `off` or `0` says no."""
+    notebook: str = ""
+    """Path of the notebook that a kernel runs, for `import stellwerk.auto` where the front end does not say it."""
+    within: str = ""
+    """The run that `import stellwerk.auto` makes a child of; set by a recorded process for those that it starts."""
     offline: bool = False
     """What scripts log stays on this machine until `stellwerk runs --send`."""
     system_metrics: float = 0
@@ -100,6 +106,9 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         actor=source.get("STELLWERK_ACTOR", "") or _login(),
         root=source.get("STELLWERK_ROOT", ""),
+        auto=source.get("STELLWERK_AUTO", "").lower() not in ("off", "0", "false", "no"),
+        notebook=source.get("STELLWERK_NOTEBOOK", ""),
+        within=source.get("STELLWERK_WITHIN", ""),
         offline=source.get("STELLWERK_OFFLINE", "") == "1",
         system_metrics=_seconds(source.get("STELLWERK_SYSTEM_METRICS", "")),
         state=source.get("STELLWERK_STATE", "") or _state(source),

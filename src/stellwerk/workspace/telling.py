@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,8 @@ from stellwerk.tracking.model import Point, Status
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace import sampling
 from stellwerk.workspace.calls import Operation
+from stellwerk.workspace.ports import Caller
+from stellwerk.workspace.recording import blocks, sending
 
 LOGGER = logging.getLogger("stellwerk.log")
 OUTBOX = Path(".stellwerk") / "outbox"
@@ -147,6 +149,10 @@ class ActiveRun:
         rules.check_tags(tuple(tags.items()))
         self._said.append({"kind": "log", "tags": tags})
 
+    def use(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Say what was read, in the records of `recording.sending`."""
+        self._said.extend(map(dict, records))
+
     def flush(self) -> None:
         """Return when everything that was logged is durable on this machine. Raises `Unavailable` where it cannot be."""
         if self.here:
@@ -199,6 +205,8 @@ class ActiveRun:
 
     def __enter__(self) -> ActiveRun:
         _ACTIVE.append(self)
+        for one in blocks.WITNESSES:
+            one.block_begins(self)
         return self
 
     def __exit__(
@@ -206,6 +214,8 @@ class ActiveRun:
     ) -> None:
         with suppress(ValueError):
             _ACTIVE.remove(self)
+        for one in blocks.WITNESSES:
+            one.block_ends(self)
         stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, SystemExit))
         self.finish("interrupted" if stopped else "finished" if kind is None else "failed")
 
@@ -302,10 +312,11 @@ class _Line:
         arguments = {key: value for key, value in says.items() if key != "kind"}
         if kind == "points":
             arguments = {"segment": base64.b64encode(data).decode()}
-        if kind not in _KINDS:
-            raise Invalid(f"a record of the outbox is of the unknown kind {str(kind)[:40]!r}", code="invalid-record")
         try:
-            self._call(_KINDS[str(kind)], {"run": run, **arguments})
+            if kind in _KINDS:
+                self._caller().call(_KINDS[str(kind)], {"run": run, **arguments})
+            else:
+                sending.send(self._caller(), run, says, data)
         except (Invalid, Conflict, NotFound) as problem:
             LOGGER.error("run %s: the workspace does not take what was logged: %s (%s)", run, problem, problem.code)
             return False
@@ -317,12 +328,13 @@ class _Line:
             self._workspace.close()
             self._workspace = None
 
-    def _call(self, operation: Operation[..., Any], arguments: dict[str, Any]) -> None:
+    def _caller(self) -> Caller:
         if self._workspace is None:
             from stellwerk.workspace.facade import connect
 
             self._workspace = connect(self._place)
-        self._workspace._caller.call(operation, arguments)
+        caller: Caller = self._workspace._caller
+        return caller
 
 
 _KINDS: dict[str, Operation[..., Any]] = {
@@ -406,11 +418,14 @@ def no_run() -> Invalid:
     return Invalid("there is no run to log to", code="no-run", hint='with stellwerk.run("name"): … begins one')
 
 
-def send(place: str | Path = ".", *, outbox: Path | None = None) -> dict[str, int]:
+def send(place: str | Path = ".", *, outbox: Path | None = None, only: Collection[str] = ()) -> dict[str, int]:
     """Send what runs logged on this machine while the workspace was out of reach.
 
     A run whose process is gone without ending it is ended as interrupted. One that is logged at this moment is left to
     the process that does.
+
+    Args:
+        only: These runs, and no others.
 
     Returns:
         How many records of which run were sent.
@@ -418,21 +433,19 @@ def send(place: str | Path = ".", *, outbox: Path | None = None) -> dict[str, in
     folder = outbox or _home(str(place)) / OUTBOX
     sent: dict[str, int] = {}
     with _Line(str(place)) as line:
-        for one in held(folder):
+        for one in [run for run in held(folder) if not only or run in only]:
             with _opened(folder, one) as box:
                 if box is None:
                     continue
-                ended = rejected = False
+                rejected = False
                 sent[one] = 0
                 while records := list(box.waiting(AT_ONCE)):
                     for record in records:
                         rejected |= not line.send(one, record)
                         box.acknowledge()
                         sent[one] += 1
-                for says, _ in box.all():
-                    ended = says.get("kind") == "end"
-                if not ended:
-                    rejected |= not line.send(one, ({"kind": "end", "status": "interrupted"}, b""))
+                for record in sending.missing(box.all()):
+                    rejected |= not line.send(one, record)
                 box.discard(rejected=rejected)
     return sent
 

@@ -24,7 +24,7 @@ import stellwerk as sw
 from stellwerk.core.errors import Invalid
 from stellwerk.tracking import rules
 from stellwerk.tracking.model import Point, Run
-from stellwerk.workspace import scribing
+from stellwerk.workspace import spelling
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.scribing import RunScribe
 from stellwerk.workspace.settings import Settings
@@ -447,16 +447,16 @@ def test_what_a_framework_says_is_made_fit_for_a_run(rooms: Rooms) -> None:
 @given(name=st.text())
 def test_any_name_is_made_one_that_a_run_takes(name: str) -> None:
     """Or none; a name that was one stays."""
-    made = scribing.key(name)
+    made = spelling.key(name)
     if made:
         rules.check_points([Point(made, 0.0, 0)])
-    assert made == scribing.key(made)
+    assert made == spelling.key(made)
 
 
 @given(value=st.floats(width=32) | st.floats())
 def test_a_number_is_spelled_as_it_was_typed(value: float) -> None:
     """What is read back is the same number; of 32 bits where it had no more."""
-    back = float(scribing.spelled(value))
+    back = float(spelling.spelled(value))
     with np.errstate(over="ignore"):
         short, again = np.float32(value), np.float32(back)
     assert np.array_equal(short, again, equal_nan=True)

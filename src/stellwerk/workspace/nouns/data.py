@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
 from stellwerk.data.sources.model import SourceReport
 from stellwerk.store.working.model import CheckedOut, Progress, silent
+from stellwerk.workspace import noticing
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.files import FileData
 from stellwerk.workspace.nouns.asking import call
@@ -105,6 +106,7 @@ class Data(FileData):
         if found.kind == "reference" and self._caller.local:
             return self._frame_elsewhere(found)  # nothing is copied
         blob = call(self._caller, ops.table_of_data, name=name, version=found.version)
+        noticing.tell(f"{found.name}@{found.version}", blob)
         return pl.read_parquet(io.BytesIO(self._caller.blobs.get(blob)))
 
     def _frame_elsewhere(self, found: DatasetVersion) -> pl.DataFrame:

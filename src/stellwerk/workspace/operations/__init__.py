@@ -62,6 +62,7 @@ from stellwerk.workspace.operations.pages import (
     table_of_runs,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
+from stellwerk.workspace.operations.recording import describe_run
 from stellwerk.workspace.operations.releases import (
     declare_endpoint,
     lease_token,
@@ -110,6 +111,7 @@ __all__ = [
     "delete_artifacts",
     "delete_model",
     "describe_model",
+    "describe_run",
     "diff_data",
     "dossier",
     "duel",

@@ -26,7 +26,7 @@ def log_estimator(
     kind = type(estimator)
     scribe.tags({"estimator_name": kind.__name__, "estimator_class": f"{kind.__module__}.{kind.__qualname__}"})
     if hasattr(estimator, "get_params"):
-        scribe.params(dict(_readable(estimator.get_params(deep=True))))
+        scribe.params(dict(readable(estimator.get_params(deep=True))))
     for name, both in data.items():
         if both is not None:
             scribe.log({f"{name}_score": estimator.score(*both)}, 0)
@@ -39,7 +39,7 @@ def log_estimator(
     _folds(scribe, cv)
 
 
-def _readable(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def readable(params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Parameters as text that is the same in every process; those of nested estimators have entries of their own."""
     for name, value in params.items():
         if hasattr(value, "get_params"):
@@ -59,9 +59,9 @@ def _called(thing: Any) -> str:
 def _search(scribe: Scribe, search: Any) -> None:
     """Best parameters, and each candidate as a step."""
     results = search.cv_results_
-    scribe.params({f"best_{name}": value for name, value in _readable(getattr(search, "best_params_", {}))})
+    scribe.params({f"best_{name}": value for name, value in readable(getattr(search, "best_params_", {}))})
     scribe.params(
-        {"candidates": [{name: _plain(value) for name, value in _readable(one)} for one in results["params"]]}
+        {"candidates": [{name: _plain(value) for name, value in readable(one)} for one in results["params"]]}
     )
     for name, values in results.items():
         if name != "params" and not name.startswith("param_"):
