@@ -9,6 +9,7 @@ from stellwerk.cli.command import Family
 COMMANDS = {
     "init": "stellwerk.cli.ci.writing:init",
     "report": "stellwerk.cli.ci.reporting:report",
+    "import": "stellwerk.cli.ci.taking:import_",
 }
 """Name to `module:attribute`, in the order of the help."""
 
@@ -20,4 +21,5 @@ def ci() -> None:
     \b
     Example:
       stellwerk ci init gitlab
+      stellwerk ci import Jenkinsfile
     """

@@ -45,7 +45,7 @@ def _agent(order: Order) -> str:
 
 
 def _environment(order: Order) -> list[str]:
-    told = ['PATH = "${WORKSPACE}/.venv/bin:${PATH}"', 'STELLWERK_ACTOR = "jenkins-build-${BUILD_NUMBER}"']
+    told = ['STELLWERK_ACTOR = "jenkins-build-${BUILD_NUMBER}"']
     if order.workspace:
         told.append(f"STELLWERK_ROOT = '{order.workspace}'")
     if order.role:
@@ -57,10 +57,10 @@ def _environment(order: Order) -> list[str]:
 def _stages(order: Order) -> str:
     stages = [
         _stage("Install", lines.install(order)),
-        _stage("Run", [*lines.begin(order), lines.run(order)]),
+        _stage("Run", _active([*lines.begin(order), lines.run(order)])),
     ]
     if order.endpoints:
-        stages.append(_stage("Prove", [lines.prove(name) for name in order.endpoints]))
+        stages.append(_stage("Prove", _active([lines.prove(name) for name in order.endpoints])))
     if order.release:
         asked = f"""\
             when {{
@@ -72,7 +72,7 @@ def _stages(order: Order) -> str:
                 ok 'Release'
             }}
 """
-        stages.append(_stage("Release", [lines.release(name) for name in order.endpoints], before=asked))
+        stages.append(_stage("Release", _active([lines.release(name) for name in order.endpoints]), before=asked))
     return "\n".join(stages)
 
 
@@ -85,5 +85,10 @@ def _stage(name: str, commands: list[str], *, before: str = "") -> str:
         }}"""
 
 
+def _active(commands: list[str]) -> list[str]:
+    """Commands in the virtual environment; the `PATH` of a Jenkinsfile is that of the agent, not of its container."""
+    return [f"{lines.ACTIVATE} && " + (f"{{ {command}; }}" if "||" in command else command) for command in commands]
+
+
 def _report(order: Order) -> list[str]:
-    return lines.report(f"${{CHANGE_TARGET:-{order.branch}}}")
+    return [lines.ACTIVATE, *lines.report(f"${{CHANGE_TARGET:-{order.branch}}}")]

@@ -47,9 +47,10 @@ def report(base: str, *, post: str = "--post") -> list[str]:
         post: What makes it a comment; a variable where that is decided by the system.
     """
     files = f"--junit {REPORTS}/junit.xml --sarif {REPORTS}/stellwerk.sarif --metrics {REPORTS}/metrics.txt"
+    # The proof has decided before; whether it could decide is no business of the report.
     return [
-        f"mkdir -p {REPORTS}",
-        f'stellwerk ci report --base "{base}" --out {REPORTS}/report.md {files} {post}'.rstrip(),
+        f'stellwerk ci report --base "{base}" --out {REPORTS}/report.md --images {REPORTS}/images {files} '
+        f"--fail-on stop {post}".rstrip()
     ]
 
 
