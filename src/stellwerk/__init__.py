@@ -16,17 +16,37 @@ if TYPE_CHECKING:
     from stellwerk.features.rules import asof
     from stellwerk.models.tabular import TabularModel as Model
     from stellwerk.monitoring.model import Outcome
-    from stellwerk.pipelines.authoring import contract, dataset, evaluate, gate, pipeline, split, step
-    from stellwerk.pipelines.model import Resources
+    from stellwerk.pipelines.authoring import (
+        after,
+        command,
+        contract,
+        dataset,
+        each,
+        either,
+        evaluate,
+        file,
+        gate,
+        otherwise,
+        pipeline,
+        split,
+        step,
+        wait_for_event,
+        wait_for_person,
+        wait_until,
+        when,
+    )
+    from stellwerk.pipelines.model import Backoff, Environment, Resources
     from stellwerk.workspace.facade import Workspace, connect
     from stellwerk.workspace.fitting import fit
     from stellwerk.workspace.telling import ActiveRun, log, run
 
 _EXPORTS = {
     "ActiveRun": "stellwerk.workspace.telling:ActiveRun",
+    "Backoff": "stellwerk.pipelines.model:Backoff",
     "Bug": "stellwerk.core.errors:Bug",
     "Conflict": "stellwerk.core.errors:Conflict",
     "Corrupt": "stellwerk.core.errors:Corrupt",
+    "Environment": "stellwerk.pipelines.model:Environment",
     "Invalid": "stellwerk.core.errors:Invalid",
     "Model": "stellwerk.models.tabular:TabularModel",
     "NotFound": "stellwerk.core.errors:NotFound",
@@ -36,19 +56,29 @@ _EXPORTS = {
     "StellwerkError": "stellwerk.core.errors:StellwerkError",
     "Unavailable": "stellwerk.core.errors:Unavailable",
     "Workspace": "stellwerk.workspace.facade:Workspace",
+    "after": "stellwerk.pipelines.authoring:after",
     "asof": "stellwerk.features.rules:asof",
+    "command": "stellwerk.pipelines.authoring:command",
     "connect": "stellwerk.workspace.facade:connect",
     "contract": "stellwerk.pipelines.authoring:contract",
     "dataset": "stellwerk.pipelines.authoring:dataset",
+    "each": "stellwerk.pipelines.authoring:each",
+    "either": "stellwerk.pipelines.authoring:either",
     "evaluate": "stellwerk.pipelines.authoring:evaluate",
+    "file": "stellwerk.pipelines.authoring:file",
     "fit": "stellwerk.workspace.fitting:fit",
     "gate": "stellwerk.pipelines.authoring:gate",
     "integrations": "stellwerk.integrations",
     "log": "stellwerk.workspace.telling:log",
+    "otherwise": "stellwerk.pipelines.authoring:otherwise",
     "pipeline": "stellwerk.pipelines.authoring:pipeline",
     "run": "stellwerk.workspace.telling:run",
     "split": "stellwerk.pipelines.authoring:split",
     "step": "stellwerk.pipelines.authoring:step",
+    "wait_for_event": "stellwerk.pipelines.authoring:wait_for_event",
+    "wait_for_person": "stellwerk.pipelines.authoring:wait_for_person",
+    "wait_until": "stellwerk.pipelines.authoring:wait_until",
+    "when": "stellwerk.pipelines.authoring:when",
 }
 
 
@@ -68,9 +98,11 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "ActiveRun",
+    "Backoff",
     "Bug",
     "Conflict",
     "Corrupt",
+    "Environment",
     "Invalid",
     "Model",
     "NotFound",
@@ -81,17 +113,27 @@ __all__ = [
     "Unavailable",
     "Workspace",
     "__version__",
+    "after",
     "asof",
+    "command",
     "connect",
     "contract",
     "dataset",
+    "each",
+    "either",
     "evaluate",
+    "file",
     "fit",
     "gate",
     "integrations",
     "log",
+    "otherwise",
     "pipeline",
     "run",
     "split",
     "step",
+    "wait_for_event",
+    "wait_for_person",
+    "wait_until",
+    "when",
 ]

@@ -7,67 +7,106 @@ What happens next is decided by the state machine in `rules`; this module perfor
 
 from __future__ import annotations
 
+import heapq
+import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from stellwerk.core import failpoints
-from stellwerk.core.clock import Clock, parse_instant
+from stellwerk.core import canonical
+from stellwerk.core.clock import Clock, monotonic, parse_instant
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Bug, Invalid, Refused
 from stellwerk.pipelines import loading, rules
+from stellwerk.pipelines.buffer import PATIENCE, Buffer
 from stellwerk.pipelines.closure import closure
-from stellwerk.pipelines.keys import step_key
+from stellwerk.pipelines.conditions import Untestable, holds
+from stellwerk.pipelines.fleet import Fleet
+from stellwerk.pipelines.keys import environment_key, step_key, wait_code
 from stellwerk.pipelines.model import (
     BUILTIN,
     DATASET,
+    EITHER,
+    FILE,
+    RESOLVED,
+    SINGLE,
+    WAIT,
     Attempt,
+    Branch,
     Builtin,
     Closure,
     Encoded,
+    Ended,
     Event,
     EventKind,
     Failure,
+    Loop,
     Node,
-    Outcome,
     Plan,
-    Ref,
     RunReport,
-    Status,
     StepResult,
     Stored,
-    TaskReport,
 )
-from stellwerk.pipelines.ports import Blobs, Executor, Memory, Recorder, Resolver
+from stellwerk.pipelines.ports import Blobs, Executor, Journal, Resolver, Waits
+from stellwerk.pipelines.reporting import report_of
+from stellwerk.pipelines.supplies import Supplies, Work
+from stellwerk.pipelines.values import JSON_MEDIA, STANDARD
 
-failpoints.declare("step-stored", "step-committed")
+LASTING = frozenset({"deploy", "gate", "publish", "promote", "release"})
+"""Kinds of steps that change something outside: what they were made from is durable before they start."""
+SMALL = 1 << 16
+"""Bytes of a value that are looked into for what it says about itself."""
+LOOK = 1.0
+"""Seconds between two looks at what others want of this execution, or have decided."""
+
+Watch = Callable[[Event], None]
+"""Told every event at once, for progress bars."""
 
 
 def execute(
     plan: Plan,
     *,
     blobs: Blobs,
-    memory: Memory,
-    recorder: Recorder,
+    journal: Journal,
     resolver: Resolver,
     executor: Executor,
     isolated: Executor,
+    here: Executor | None = None,
+    waits: Waits | None = None,
     environment: Digest,
     clock: Clock,
     builtins: Iterable[Builtin] = (),
+    execution: str = "",
+    again: Collection[str] = (),
+    history: Mapping[str, tuple[int, int]] | None = None,
+    known: Mapping[str, Closure] | None = None,
+    stay: float = 0.0,
+    watch: Watch | None = None,
+    patience: float = PATIENCE,
+    chance: Callable[[], float] = random.random,
     pause: Callable[[float], None] = time.sleep,
 ) -> RunReport:
-    """Execute a plan to its end; a failed step fails what waits for it, and nothing else.
+    """Execute a plan as far as it goes; a failed step fails what waits for it, and nothing else.
+
+    It ends early, with a report that says `waiting`, where only persons, events or times can make it go on: executing
+    the plan again under the same `execution` goes on from there.
 
     Args:
-        executor: Runs the steps that declare no limits, and the built-in ones.
-        isolated: Runs the steps that declare a timeout or a memory limit.
+        executor: Runs the steps that declare no limits.
+        isolated: Runs the steps that declare a timeout, a memory limit or an environment.
+        here: Runs the built-in steps; `executor` by default.
+        waits: Watches for what steps wait for; without it, a plan that waits is refused.
         environment: The digest of the environment lock in which the executors run.
-        builtins: The built-in steps there are, with the versions that stand for their code.
-        pause: Waits for so many seconds before a step is tried again.
+        execution: Names this execution in the keys of what is not to be found by others.
+        again: Nodes that are executed whether their results are known or not.
+        history: By task how often it was tried before, and how many of these attempts were lost.
+        known: The closures of the plan, where they have been computed.
+        stay: Seconds to wait for decisions before ending early.
+        patience: Seconds that results may wait to be kept together with others.
+        chance: Draws numbers in [0, 1) for the jitter of retries.
+        pause: Waits for so many seconds.
     """
     if loading.inside_child():
         raise Refused(
@@ -75,23 +114,47 @@ def execute(
             code="nested-run",
             hint="put what a script does, and does not define, under `if __name__ == '__main__':`",
         )
+    shape = rules.Shape(plan)
+    if waits is None and any(node.function == WAIT for node in plan.nodes):
+        raise Invalid("this plan waits for persons or events, which nobody watches here", code="nobody-watches")
+    unknown = [name for name in again if name not in shape.nodes]
+    if unknown:
+        raise Invalid(f"there is no step {unknown[0]!r} (there are {', '.join(shape.nodes)})", code="unknown-step")
+    buffer = Buffer(blobs, journal, patience=patience)
+    fleet = Fleet(here=here or executor, limited=isolated, main=executor)
+    state, first = rules.begin(shape, fleet.capacity(), history=history)
     run = _Run(
-        plan=plan,
-        blobs=blobs,
-        memory=memory,
-        recorder=recorder,
+        shape=shape,
+        state=state,
+        buffer=buffer,
+        journal=journal,
         resolver=resolver,
-        executors=(executor, isolated),
+        fleet=fleet,
+        waits=waits,
         environment=environment,
         clock=clock,
         builtins={builtin.name: builtin.code for builtin in builtins},
+        execution=execution,
+        again=frozenset(again),
+        closures=dict(closures(plan) if known is None else known),
+        stay=stay,
+        watch=watch,
+        chance=chance,
         pause=pause,
     )
     try:
-        return run.perform()
+        report = run.perform(first)
     except KeyboardInterrupt:
+        fleet.close()
         run.tell("cancelled")
+        buffer.close()
         raise
+    except BaseException:
+        fleet.close()
+        buffer.abandon()
+        raise
+    buffer.close()
+    return report
 
 
 def closures(plan: Plan) -> dict[str, Closure]:
@@ -104,242 +167,342 @@ def closures(plan: Plan) -> dict[str, Closure]:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Work:
-    """What is known of one task while the plan is executed."""
-
-    node: Node
-    seed: int | None
-    key: Digest | None = None
-    params: dict[str, Any] = field(default_factory=dict)
-    outcome: Outcome | None = None
-    result: StepResult | None = None
-    failure: Failure | None = None
-    because: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
 class _Run:
     """One execution of a plan."""
 
-    plan: Plan
-    blobs: Blobs
-    memory: Memory
-    recorder: Recorder
+    shape: rules.Shape
+    state: rules.State
+    buffer: Buffer
+    journal: Journal
     resolver: Resolver
-    executors: tuple[Executor, Executor]
+    fleet: Fleet
+    waits: Waits | None
     environment: Digest
     clock: Clock
     builtins: dict[str, Digest]
+    execution: str
+    again: frozenset[str]
+    stay: float
+    watch: Watch | None
+    chance: Callable[[], float]
     pause: Callable[[float], None]
-    closures: dict[str, Closure] = field(default_factory=dict)
-    inputs: dict[str, Stored] = field(default_factory=dict)
-    works: dict[str, _Work] = field(default_factory=dict)
+    closures: dict[str, Closure]
+    codes: dict[str, Digest] = field(default_factory=dict)
+    locks: dict[str, Digest] = field(default_factory=dict)
+    supplies: Supplies = field(init=False)
+    queue: deque[rules.Command] = field(default_factory=deque)
+    timers: list[tuple[float, str]] = field(default_factory=list)
+    waiting: dict[str, None] = field(default_factory=dict)
+    attempts: dict[str, tuple[str, int]] = field(default_factory=dict)
     done: int = 0
+    total: int = 0
+    looked: float = field(default_factory=monotonic)
 
-    def perform(self) -> RunReport:
+    def perform(self, first: rules.Decision) -> RunReport:
         started = self.clock.now()
-        nodes = rules.order(self.plan)
-        # All code is read before any step runs, because steps may change the globals that it depends on.
-        self.closures = closures(self.plan)
-        self._check_builtins(nodes)
-        self._resolve(nodes)
-        self.works = {
-            rules.task_id(node, seed): _Work(node=node, seed=seed)
-            for node in nodes
-            if node.function != DATASET
-            for seed in rules.seeds_of(node)
-        }
-        state, commands = rules.begin(rules.tasks_of(self.plan))
-        queue = deque(commands)
-        while queue:
-            event = self._do(queue.popleft())
-            if event is not None:
-                state, commands = rules.decide(state, event)
-                # First things first: a result is committed before anything else starts.
-                queue.extendleft(reversed(commands))
-        return self._report(state, started)
+        self._check_builtins()
+        self.codes = {node.id: self._code(node) for node in self.shape.plan.nodes}
+        self.supplies = Supplies(self.state, self.buffer, self._resolve())
+        self._take(first)
+        self._go_on()
+        return report_of(self.supplies, self.codes, self.environment, started, self.clock.now())
 
-    def _check_builtins(self, nodes: Iterable[Node]) -> None:
-        for node in nodes:
+    def _check_builtins(self) -> None:
+        for node in self.shape.plan.nodes:
             name = node.function.removeprefix(BUILTIN)
-            if name != node.function and node.function != DATASET and name not in self.builtins:
-                known = ", ".join(self.builtins) or "none"
-                raise Invalid(f"there is no built-in step {name!r} (there is {known})", code="invalid-plan")
+            known = name == node.function or node.function in {*RESOLVED, *rules.PORTABLE, WAIT, EITHER}
+            if not known and name not in self.builtins:
+                names = ", ".join(self.builtins) or "none"
+                raise Invalid(f"there is no built-in step {name!r} (there is {names})", code="invalid-plan")
 
     def _code(self, node: Node) -> Digest:
-        found = self.closures.get(node.function)
-        return self.builtins[node.function.removeprefix(BUILTIN)] if found is None else found.digest
+        if node.function == WAIT:
+            return wait_code(found.digest for found in self.closures.values())
+        if node.function in self.closures:
+            return self.closures[node.function].digest
+        name = node.function.removeprefix(BUILTIN)
+        return self.builtins[name] if name in self.builtins else Builtin(name=name, version=1).code
 
-    def _resolve(self, nodes: Iterable[Node]) -> None:
-        for node in nodes:
+    def _resolve(self) -> dict[str, Stored]:
+        found: dict[str, Stored] = {}
+        for node in self.shape.order:
             if node.function == DATASET:
-                stored = self.resolver.dataset(node.params["name"], node.params["version"], _time(node))
-                self.inputs[node.id] = stored
-                self.tell("input-resolved", node=node.id, task=node.id, stored=stored)
-
-    def _do(self, command: rules.Command) -> rules.Event | None:
-        work = self.works[command.task]
-        match command:
-            case rules.Lookup():
-                return self._lookup(command.task, work)
-            case rules.Run():
-                return self._attempt(command, work)
-            case rules.Commit():
-                self._commit(command, work)
-            case rules.Fail():
-                self._tell_of(command.task, "node-failed", attempt=command.attempt, failure=work.failure)
-                self._progress()
-            case rules.Skip():
-                work.because = command.because
-                self._tell_of(command.task, "node-skipped")
-                self._progress()
-        return None
-
-    def _lookup(self, task: str, work: _Work) -> rules.Event:
-        node = work.node
-        builtin = node.function.startswith(BUILTIN)
-        work.params = self.resolver.pin(node.function.removeprefix(BUILTIN), node.params) if builtin else node.params
-        work.key = step_key(
-            code=self._code(node),
-            params=work.params,
-            inputs={name: self._stored(ref) for name, ref in node.inputs.items()},
-            environment=self.environment,
-            kind=node.kind,
-            outputs=node.outputs,
-            seed=work.seed,
-        )
-        work.result = self.memory.lookup(work.key)
-        if work.result is None:
-            return rules.Missed(task=task)
-        self._tell_of(task, "node-cached", result=work.result)
-        self._progress()
-        return rules.Found(task=task)
-
-    def _attempt(self, command: rules.Run, work: _Work) -> rules.Event:
-        if command.delay:
-            self._tell_of(command.task, "node-retried", attempt=command.attempt, failure=work.failure)
-            self.pause(command.delay)
-        self._tell_of(command.task, "node-started", attempt=command.attempt)
-        node = work.node
-        timeout, memory = rules.limits(node)
-        limited = rules.isolated(node)
-        ended = self.executors[limited].run(
-            Attempt(
-                node=node.id,
-                function=node.function,
-                file=node.file,
-                code=self.closures.get(node.function),
-                inputs={name: self._encoded(ref) for name, ref in node.inputs.items()},
-                listed=frozenset(name for name, ref in node.inputs.items() if self._is_list(ref)),
-                params=work.params,
-                seed=work.seed,
-                outputs=node.outputs,
-                timeout=timeout if limited else None,
-                memory=memory if limited else None,
-            )
-        )
-        if isinstance(ended, Failure):
-            work.failure = ended
-            return rules.Failed(task=command.task, attempt=command.attempt, retryable=ended.retryable)
-        work.outcome, work.failure = ended, None
-        return rules.Finished(task=command.task, attempt=command.attempt)
-
-    def _commit(self, command: rules.Commit, work: _Work) -> None:
-        outcome, key = work.outcome, work.key
-        if outcome is None or key is None:
-            raise Bug(f"task {command.task!r} is to be committed, but has no outcome", code="no-outcome")
-        outputs = {
-            name: Stored(digest=self.blobs.put(value.data), media=value.media)
-            for name, value in outcome.outputs.items()
-        }
-        log = self.blobs.put(outcome.log.encode("utf-8", "replace")) if outcome.log else ""
-        failpoints.hit("step-stored")
-        # Whoever was first has the result, and what follows uses it.
-        work.result = self.memory.commit(key, StepResult(outputs=outputs, seconds=outcome.seconds, log=log))
-        failpoints.hit("step-committed")
-        work.outcome = None
-        self._tell_of(command.task, "node-finished", attempt=command.attempt, result=work.result)
-        self._progress()
-
-    # What a reference stands for
-
-    def _makers(self, ref: Ref) -> list[Stored]:
-        if ref.node in self.inputs:
-            return [self.inputs[ref.node]]
-        found = [work.result for work in self._works_of(ref)]
-        if any(result is None or ref.output not in result.outputs for result in found):
-            raise Bug(f"node {ref.node!r} was used before it had a result", code="no-outcome")
-        return [result.outputs[ref.output] for result in found if result is not None]
-
-    def _works_of(self, ref: Ref) -> list[_Work]:
-        whole = self.works.get(ref.node)
-        if whole is not None:
-            return [whole]
-        found: list[_Work] = []
-        while (work := self.works.get(f"{ref.node}#{len(found)}")) is not None:
-            found.append(work)
+                moment = parse_instant(node.params["as_of"]) if "as_of" in node.params else None
+                found[node.id] = self.resolver.dataset(node.params["name"], node.params["version"], moment)
+            elif node.function == FILE:
+                found[node.id] = self.resolver.file(node.params["path"])
+            if node.environment is not None and node.environment.lock:
+                self.locks.setdefault(node.environment.lock, self.resolver.file(node.environment.lock).digest)
+        for name, stored in found.items():
+            self.tell("input-resolved", node=name, task=name, stored=stored)
         return found
 
-    def _is_list(self, ref: Ref) -> bool:
-        return ref.node not in self.inputs and ref.node not in self.works
+    # The loop
 
-    def _stored(self, ref: Ref) -> Stored | list[Stored]:
-        makers = self._makers(ref)
-        return makers if self._is_list(ref) else makers[0]
+    def _go_on(self) -> None:
+        until = monotonic() + self.stay
+        while True:
+            while self.queue:
+                event = self._do(self.queue.popleft())
+                if event is not None:
+                    self._hear(event)
+            self.buffer.settle()
+            if self.state.over:
+                return
+            self._heed()
+            if self.queue or self._time_over():
+                continue
+            if self.fleet.busy:
+                ended = self.fleet.wait(self._patience())
+                if ended is not None:
+                    self._ended(ended)
+            elif self.timers:
+                self.buffer.settle()
+                self.pause(max(0.0, self.timers[0][0] - monotonic()))
+                self._due()
+            elif not self._decided():
+                if self.state.paused or monotonic() >= until:
+                    return
+                self.buffer.flush()
+                self.pause(LOOK)
 
-    def _encoded(self, ref: Ref) -> tuple[Encoded, ...]:
-        return tuple(Encoded(media=one.media, data=self.blobs.get(one.digest)) for one in self._makers(ref))
+    def _hear(self, event: rules.Event) -> None:
+        self._take(rules.decide(self.state, event))
+
+    def _take(self, decision: rules.Decision) -> None:
+        self.total += sum(
+            task.of in self.shape.nodes and task.id not in self.state.tasks for task in decision.changes.tasks
+        )
+        self.state.apply(decision.changes)
+        # First things first: a result is committed before anything else starts.
+        self.queue.extendleft(reversed(decision.commands))
+
+    def _heed(self) -> None:
+        """Do what somebody wants of this execution, and let its journal know that it goes on."""
+        if monotonic() - self.looked < LOOK:
+            return
+        self.looked = monotonic()
+        request = self.journal.request()
+        if request == "cancel":
+            self.tell("cancelled")
+            self._hear(rules.Cancelled())
+        elif (request == "pause") != self.state.paused:
+            self.tell("paused" if request else "progress", done=self.done, total=self.total)
+            self._hear(rules.Paused() if request else rules.Resumed())
+
+    def _patience(self) -> float:
+        """How long to wait for an executor: until something else is to be looked at."""
+        return min(LOOK, max(0.0, self.timers[0][0] - monotonic())) if self.timers else LOOK
+
+    def _time_over(self) -> bool:
+        return bool(self.timers) and self.timers[0][0] <= monotonic() and self._due()
+
+    def _due(self) -> bool:
+        _, task = heapq.heappop(self.timers)
+        self._hear(rules.Due(task=task))
+        return True
+
+    def _decided(self) -> bool:
+        """Whether something that was waited for has come."""
+        heard = False
+        for name in list(self.waiting):
+            work = self.supplies.work(name)
+            if self.waits is None or work.key is None:
+                raise Bug(f"task {name!r} waits for nothing", code="no-outcome")
+            verdict = self.waits.verdict(work.key, work.params)
+            if verdict is None:
+                continue
+            del self.waiting[name]
+            if verdict.refusal:
+                work.failure = Failure(code="not-approved", message=f"step {name!r}: {verdict.refusal}")
+            else:
+                work.result = StepResult(outputs={SINGLE: self.supplies.keep(STANDARD.encode(verdict.value))})
+            self._hear(rules.Decided(task=name, well=not verdict.refusal))
+            heard = True
+        return heard
+
+    # The commands
+
+    def _do(self, command: rules.Command) -> rules.Event | None:
+        match command:
+            case rules.Lookup():
+                return self._lookup(command.task)
+            case rules.Judge() | rules.Count():
+                return self._look(command.task)
+            case rules.Run():
+                self._attempt(command)
+            case rules.Delay():
+                work = self.supplies.work(command.task)
+                self._tell_of(work, "node-retried", attempt=command.attempt + 1, failure=work.failure)
+                heapq.heappush(self.timers, (monotonic() + command.seconds, command.task))
+            case rules.Open():
+                self._open(command.task)
+            case rules.Commit():
+                self._commit(command)
+            case rules.Stop():
+                self.fleet.stop(_attempt_id(command.task, command.attempt))
+            case rules.Fail():
+                work = self.supplies.work(command.task)
+                self._over(work, "node-failed", attempt=command.attempt, failure=work.failure)
+            case rules.Skip() | rules.Omit():
+                kind: EventKind = "node-skipped" if isinstance(command, rules.Skip) else "node-omitted"
+                self._over(self.supplies.work(command.task), kind, because=command.because)
+        return None
+
+    def _lookup(self, task: str) -> rules.Event:
+        work = self.supplies.work(task)
+        node = self.shape.nodes[work.task.of]
+        if node.function == EITHER:
+            work.result = StepResult(outputs={SINGLE: self.supplies.first(node, work.task)})
+            self._over(work, "node-cached", result=work.result)
+            return rules.Found(task=task)
+        builtin = node.function.startswith(BUILTIN)
+        work.params = self.resolver.pin(node.function.removeprefix(BUILTIN), node.params) if builtin else node.params
+        work.inputs = self.supplies.inputs(node, work.task)
+        work.key = step_key(
+            code=self.codes[node.id],
+            params=work.params,
+            inputs=work.inputs,
+            environment=environment_key(self.environment, node.environment, self.locks),
+            kind=node.kind,
+            outputs=node.outputs,
+            seed=work.task.seed,
+            execution="" if node.cache and node.id not in self.again else self.execution + work.task.id,
+        )
+        work.result = self.buffer.lookup(work.key)
+        if work.result is None:
+            return rules.Missed(task=task)
+        self._over(work, "node-cached", result=work.result)
+        return rules.Found(task=task)
+
+    def _look(self, name: str) -> rules.Event:
+        """Judge a branch, or count a loop."""
+        task = self.state.tasks[name]
+        group = self.shape.groups[task.of]
+        try:
+            if isinstance(group, Branch):
+                return rules.Judged(task=name, taken=holds(group, self.supplies.value(group.subject, task)))
+            count = self.supplies.unfold(group, task)
+            self.tell("loop-expanded", node=group.id, task=name, total=count)
+            return rules.Counted(task=name, count=count)
+        except Untestable as why:
+            kind = "loop" if isinstance(group, Loop) else "condition"
+            work = self.supplies.work(name)
+            work.failure = Failure(code="invalid-condition", message=f"{kind} {name!r}: {why}")
+            return rules.Rejected(task=name)
+
+    def _attempt(self, command: rules.Run) -> None:
+        work = self.supplies.work(command.task)
+        node = self.shape.nodes[work.task.of]
+        if node.kind in LASTING or not node.cache:
+            self.buffer.flush()
+        timeout, memory = rules.limits(node)
+        limited = rules.isolated(node)
+        name = _attempt_id(command.task, command.attempt)
+        attempt = Attempt(
+            id=name,
+            task=command.task,
+            node=node.id,
+            function=rules.PORTABLE.get(node.function, node.function),
+            file=node.file,
+            code=self.closures.get(node.function),
+            inputs=self.supplies.encoded(work),
+            listed=frozenset(name for name, given in work.inputs.items() if isinstance(given, list)),
+            params=work.params,
+            seed=work.task.seed,
+            outputs=node.outputs,
+            timeout=timeout if limited else None,
+            memory=memory if limited else None,
+            resources=node.resources,
+            environment=node.environment,
+        )
+        self.attempts[name] = (command.task, command.attempt)
+        self._tell_of(work, "node-started", attempt=command.attempt)
+        self.fleet.start(node, attempt)
+
+    def _ended(self, ended: Ended) -> None:
+        task, attempt = self.attempts.pop(ended.attempt)
+        work = self.supplies.work(task)
+        if isinstance(ended.outcome, Failure):
+            failure = work.failure = ended.outcome
+            chance = self.chance()
+            self._hear(
+                rules.Failed(
+                    task=task, attempt=attempt, retryable=failure.retryable, lost=failure.lost, chance=chance
+                )
+            )
+        else:
+            work.outcome, work.failure = ended.outcome, None
+            self._hear(rules.Finished(task=task, attempt=attempt))
+
+    def _open(self, task: str) -> None:
+        work = self.supplies.work(task)
+        if self.waits is None or work.key is None:
+            raise Bug(f"task {task!r} waits for nothing", code="no-outcome")
+        self.buffer.flush()
+        about = [item for given in work.inputs.values() for item in ([given] if isinstance(given, Stored) else given)]
+        case = self.waits.open(work.key, task, work.params, about)
+        self.waiting[task] = None
+        self._tell_of(work, "node-waiting", because=case)
+
+    def _commit(self, command: rules.Commit) -> None:
+        work = self.supplies.work(command.task)
+        outcome, work.outcome = work.outcome, None
+        if outcome is not None:
+            work.result = StepResult(
+                outputs={name: self.supplies.keep(value) for name, value in outcome.outputs.items()},
+                seconds=outcome.seconds,
+                log=self.buffer.put(outcome.log.encode("utf-8", "replace")) if outcome.log else "",
+                cpu_seconds=outcome.cpu_seconds,
+                peak_memory=outcome.peak_memory,
+            )
+        if work.result is None or work.key is None:
+            raise Bug(f"task {command.task!r} is to be committed, but has no outcome", code="no-outcome")
+        value = _small(outcome.outputs.get(SINGLE)) if outcome else None
+        self._over(work, "node-finished", attempt=command.attempt, result=work.result, value=value)
+        # Whoever was first has the result, and what follows uses it.
+        work.result = self.buffer.settle().get(command.task, work.result)
 
     # What others hear
 
     def tell(self, kind: EventKind, **facts: Any) -> None:
-        self.recorder.record(Event(kind=kind, at=self.clock.now(), **facts))
+        event = Event(kind=kind, at=self.clock.now(), **facts)
+        if kind != "progress":
+            self.buffer.note(event)
+        if self.watch is not None:
+            self.watch(event)
 
-    def _tell_of(self, task: str, kind: EventKind, **facts: Any) -> None:
-        work = self.works[task]
-        code = self._code(work.node)
-        self.tell(kind, task=task, node=work.node.id, seed=work.seed, key=work.key or "", code=code, **facts)
-
-    def _progress(self) -> None:
-        self.done += 1
-        self.tell("progress", done=self.done, total=len(self.works))
-
-    def _report(self, state: rules.State, started: Any) -> RunReport:
-        if not state.over:
-            raise Bug("the execution stopped before every task had ended", code="unfinished-run")
-        results = {
-            name: tuple(self._makers(ref))
-            for name, ref in self.plan.results.items()
-            if ref.node in self.inputs or all(work.result is not None for work in self._works_of(ref))
-        }
-        return RunReport(
-            plan=self.plan.digest,
-            environment=self.environment,
-            started=started,
-            ended=self.clock.now(),
-            inputs=dict(self.inputs),
-            tasks=tuple(
-                self._task(task, work, state.status[task], state.attempts.get(task, 0))
-                for task, work in self.works.items()
-            ),
-            results=results,
-        )
-
-    def _task(self, task: str, work: _Work, status: Status, attempts: int) -> TaskReport:
-        return TaskReport(
-            task=task,
-            node=work.node.id,
-            seed=work.seed,
-            status=status,
-            attempts=attempts,
+    def _tell_of(self, work: Work, kind: EventKind, **facts: Any) -> None:
+        task = work.task
+        code = self.codes.get(task.of, "")
+        self.tell(
+            kind,
+            task=task.id,
+            node=task.of,
+            seed=task.seed,
             key=work.key or "",
-            code=self._code(work.node),
-            result=work.result,
-            failure=work.failure,
-            because=work.because,
+            code=code,
+            inputs=work.inputs,
+            params=work.params,
+            **facts,
         )
 
+    def _over(self, work: Work, kind: EventKind, **facts: Any) -> None:
+        if work.task.of in self.shape.nodes:
+            self.done += 1
+            self._tell_of(work, kind, **facts)
+            self.tell("progress", done=self.done, total=self.total)
+        elif kind == "node-failed":
+            self._tell_of(work, kind, **facts)
 
-def _time(node: Node) -> datetime | None:
-    """The time whose newest version a dataset node asks for."""
-    return parse_instant(node.params["as_of"]) if "as_of" in node.params else None
+
+def _small(value: Encoded | None) -> dict[str, Any] | None:
+    """A value that is a small JSON object: it may say something about itself, such as metrics."""
+    if value is None or value.media != JSON_MEDIA or len(value.data) > SMALL or not value.data.startswith(b"{"):
+        return None
+    found = canonical.loads(value.data)
+    return found if isinstance(found, dict) else None
+
+
+def _attempt_id(task: str, attempt: int) -> str:
+    return f"{task}@{attempt}"

@@ -20,6 +20,7 @@ from stellwerk.core.errors import Bug, Corrupt, Invalid, StellwerkError
 from stellwerk.pipelines.model import Encoded
 
 FILE_MEDIA = "application/vnd.stellwerk.file"
+JSON_MEDIA = "application/json"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 
 
@@ -60,7 +61,9 @@ class Codecs:
         return Codecs((*codecs, *self._codecs))
 
     def encode(self, value: Any, *, step: str = "") -> Encoded:
-        """The value as bytes. `Invalid` with code `unsupported-value` if no codec can."""
+        """The value as bytes; what is bytes already passes. `Invalid` with code `unsupported-value` if no codec can."""
+        if isinstance(value, Encoded):
+            return value
         if isinstance(value, Path):
             return _encode_file(value, self.names, step)
         for codec in self._codecs:
@@ -217,7 +220,7 @@ STANDARD = Codecs(
         ),
         Codec(
             name="JSON (None, bool, int, float, str, list, dict)",
-            media_type="application/json",
+            media_type=JSON_MEDIA,
             accepts=_is_plain,
             encode=lambda value: canonical.dumps(_plain(value)),
             decode=canonical.loads,

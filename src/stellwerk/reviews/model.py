@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from stellwerk.core.digest import Digest
 
-CaseKind = Literal["audit", "slice", "caution", "alarm"]
+CaseKind = Literal["audit", "slice", "caution", "alarm", "approval"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +17,7 @@ class Case:
 
     id: str
     endpoint: str
+    """Of an approval, the pipeline that waits for it."""
     kind: CaseKind
     subject: str
     """What it is about: `prediction:…`, `endpoint:…`."""

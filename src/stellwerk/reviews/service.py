@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stellwerk.core import canonical
+from stellwerk.core import canonical, names
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Invalid
@@ -41,6 +41,38 @@ class Inbox:
             )
         return len(fresh)
 
+    def open(self, case: Case) -> Case:
+        """Open one case, unless it is there already; the case as it is."""
+        with self._book.read() as reader:
+            known = CASES.find(reader, case.id)
+        if known is not None:
+            return known
+        with self._book.write() as tx:
+            known = CASES.find(tx, case.id)
+            if known is None:
+                CASES.insert(tx, case)
+                facts = {"kind": case.kind, "subject": case.subject, "queue": case.queue}
+                tx.record("case.opened", f"case:{case.id}", {**facts, "why": canonical.digest(case.why)})
+        return known or case
+
+    def get(self, case_id: str) -> Case:
+        """One case. Raises `NotFound`."""
+        with self._book.read() as reader:
+            return CASES.get(reader, case_id)
+
+    def delegate(self, case_id: str, queue: str, reason: str = "") -> Case:
+        """Hand an open case to others: they are asked from now on. Raises `Conflict` where it is decided."""
+        names.name(queue, what="queue")
+        with self._book.write() as tx:
+            case = CASES.get(tx, case_id)
+            if case.status == "decided":
+                raise Conflict(f"case {case_id} was decided by {case.decided_by!r}", code="case-decided")
+            moved = evolve(case, queue=queue)
+            CASES.put(tx, moved)
+            facts = {"queue": queue, "was": case.queue, "reason": canonical.digest(reason)}
+            tx.record("case.delegated", f"case:{case_id}", facts)
+        return moved
+
     def taken(self) -> set[Digest]:
         """The pieces of the log whose cases are open or decided."""
         with self._book.read() as reader:
@@ -65,6 +97,12 @@ class Inbox:
             case = CASES.get(tx, case_id)
             if case.status == "decided":
                 raise Conflict(f"case {case_id} was decided by {case.decided_by!r}", code="case-decided")
+            options = case.facts.get("options")
+            if options and decision not in options:
+                raise Invalid(
+                    f"{decision!r} is none of the decisions of case {case_id} (expected {', '.join(options)})",
+                    code="unknown-decision",
+                )
             decided = evolve(
                 case,
                 status="decided",

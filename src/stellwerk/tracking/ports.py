@@ -28,6 +28,10 @@ class Finder(Protocol):
         """
         ...
 
+    def enter_new(self, tx: Transaction, runs: Sequence[Run]) -> None:
+        """Make many runs found that were never entered before."""
+        ...
+
     def find(
         self,
         reader: Reader,

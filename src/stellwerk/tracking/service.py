@@ -49,10 +49,85 @@ class Runs:
             **facts,
         )
         with self._book.write() as tx:
-            run = self._keep(tx, run)
-            _link(tx, run.id, "used", run.inputs)
-            tx.record("run.started", f"run:{run.id}", {"name": name, "kind": kind, "parent": run.parent})
+            return self.enter(tx, run)
+
+    def enter(self, tx: Transaction, run: Run) -> Run:
+        """Begin a run within a transaction; it is returned with the id of its experiment."""
+        run = self._keep(tx, run)
+        _link(tx, run.id, "used", run.inputs)
+        tx.record("run.started", f"run:{run.id}", {"name": run.name, "kind": run.kind, "parent": run.parent})
         return run
+
+    def advance(self, tx: Transaction, runs: Sequence[Run], memories: Sequence[StepMemory]) -> list[StepMemory]:
+        """Write many runs as they are now, begun or ended, and remember results that nobody has committed before.
+
+        Args:
+            runs: Each as a whole. One that is there already must not have ended.
+
+        Returns:
+            The results that were there before, under the same keys.
+
+        Raises:
+            Conflict: `run-ended` for a run that has ended, `already-exists` for one of another parent.
+        """
+        known = {run.id: run for run in RUNS.among(tx, "id", [run.id for run in runs])}
+        names: dict[str, str] = {}
+        fresh, entries = [], []
+        for run in runs:
+            before = known.get(run.id)
+            if run.experiment not in names:
+                names[run.experiment] = experiments.enter(tx, run.experiment, self._clock)
+            run = evolve(run, experiment=names[run.experiment], started_by=self._book.actor)
+            if before is None:
+                fresh.append(run)
+            else:
+                self._replace(tx, before, run)
+            kind = "run.started" if run.status in OPEN else f"run.{run.status}"
+            facts = {"name": run.name, "kind": run.kind, "parent": run.parent}
+            entries.append((kind, f"run:{run.id}", facts if run.status in OPEN else _facts(run)))
+        RUNS.insert_new(tx, fresh)
+        self._finder.enter_new(tx, fresh)
+        LINKS.insert_new(tx, [link for run in fresh for link in _links(run)])
+        for run in fresh:
+            if run.metrics:
+                self._points.add(tx, run.id, _measured(run))
+        STEPS.insert_new(tx, memories)
+        tx.record_many(entries)
+        mine = {memory.step_key: memory for memory in memories}
+        return [kept for kept in STEPS.among(tx, "step_key", mine) if kept.run != mine[kept.step_key].run]
+
+    def leave(self, tx: Transaction, run_id: str) -> None:
+        """No process works on a run, which goes on some other time."""
+        RUNS.put(tx, evolve(RUNS.get(tx, run_id), process=None))
+
+    def reopen(self, tx: Transaction, run_id: str, process: str) -> None:
+        """A run goes on; what was under way inside it when its process ended is over."""
+        run = RUNS.get(tx, run_id)
+        again = evolve(run, status="running", ended_at=None, error="", process=process or None)
+        RUNS.put(tx, again)
+        self._finder.enter(tx, again)
+        for status in OPEN:
+            for child in RUNS.select(tx, parent=run_id, status=status):
+                why = "the engine ended before this step"
+                ended = evolve(child, status="interrupted", ended_at=self._clock.now(), error=why, process=None)
+                RUNS.put(tx, ended)
+                self._finder.enter(tx, ended, child)
+        tx.record("run.reopened", f"run:{run_id}", {"name": run.name, "kind": run.kind})
+
+    def replace_memory(self, tx: Transaction, memory: StepMemory) -> None:
+        """Let a result take the place of one whose bytes are gone."""
+        STEPS.put(tx, memory)
+
+    def _replace(self, tx: Transaction, before: Run, run: Run) -> None:
+        if before.status not in OPEN:
+            raise Conflict(f"run {run.id} has already ended as {before.status}", code="run-ended")
+        if (before.parent, before.step_key) != (run.parent, run.step_key):
+            raise Conflict(f"run {run.id} is another one", code="already-exists")
+        run = evolve(run, started_at=before.started_at, tags={**before.tags, **run.tags})
+        RUNS.put(tx, run)
+        self._finder.enter(tx, run, before)
+        self._points.add(tx, run.id, _measured(run))
+        LINKS.insert_new(tx, _links(run))
 
     def finish(
         self,
@@ -212,6 +287,11 @@ def _measured(run: Run) -> list[Point]:
 def _link(tx: Transaction, run: str, role: Literal["used", "made"], artifacts: Mapping[str, Digest]) -> None:
     for label, digest in artifacts.items():
         LINKS.put(tx, Link(digest=digest, role=role, run=run, label=label))
+
+
+def _links(run: Run) -> list[Link]:
+    used = [Link(digest=digest, role="used", run=run.id, label=label) for label, digest in run.inputs.items()]
+    return used + [Link(digest=digest, role="made", run=run.id, label=label) for label, digest in run.outputs.items()]
 
 
 def _facts(run: Run) -> dict[str, Any]:

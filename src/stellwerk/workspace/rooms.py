@@ -36,6 +36,7 @@ from stellwerk.models.adopting import Adoption as ModelAdoption
 from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
+from stellwerk.pipelines.executions import Executions, Waits
 from stellwerk.releases.ports import Progress
 from stellwerk.releases.service import Interlocking
 from stellwerk.reviews.service import Inbox
@@ -117,6 +118,8 @@ class Rooms:
         self.ring = KeyRing(self.book, layout.identity, self.verifier)
         finder, points = SqlFinder(), SqlPoints()
         self.runs = Runs(self.book, self.clock, finder, points)
+        self.executions = Executions(self.book, self.clock, self.runs)
+        self.waits = Waits(self.book)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
         self.collector = Collector(self.book, self.blobs, SqlCounts())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +19,10 @@ from stellwerk.core.errors import NotFound
 from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.loading import load
-from stellwerk.pipelines.model import Builtin, Encoded, Event, Plan, RunReport, StepResult, Stored
+from stellwerk.pipelines.model import Builtin, Encoded, Event, Plan, RunReport, StepResult, Stored, Verdict
+from stellwerk.pipelines.ports import Request
 from stellwerk.pipelines.service import execute
-from stellwerk.pipelines.values import STANDARD
+from stellwerk.pipelines.values import FILE_MEDIA, STANDARD
 from stellwerk.testing.fakes import MemoryBlobs
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -38,11 +39,43 @@ class Ticking:
 
 
 class Results(dict[Digest, StepResult]):
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+        self.asked: list[Request] = []
+
     def lookup(self, key: Digest) -> StepResult | None:
         return self.get(key)
 
-    def commit(self, key: Digest, result: StepResult) -> StepResult:
-        return self.setdefault(key, result)
+    def write(self, events: Sequence[Event]) -> dict[str, StepResult]:
+        first = {}
+        for event in events:
+            if event.kind == "node-finished" and event.result is not None:
+                kept = self.setdefault(Digest(event.key), event.result)
+                if kept.outputs != event.result.outputs:
+                    first[event.task] = kept
+        self.events += events
+        return first
+
+    def request(self) -> Request:
+        return self.asked.pop(0) if self.asked else ""
+
+
+class Answers(dict[str, Verdict]):
+    """Waits in memory: what is decided, by task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: dict[Digest, str] = {}
+
+    def open(self, key: Digest, task: str, params: Mapping[str, Any], about: Sequence[Stored]) -> str:
+        self.opened.setdefault(key, task)
+        return f"case of {task}"
+
+    def verdict(self, key: Digest, params: Mapping[str, Any]) -> Verdict | None:
+        return self.get(self.opened[key])
 
 
 @dataclass
@@ -51,6 +84,8 @@ class Desk:
 
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     memory: Results = field(default_factory=Results)
+    waits: Answers = field(default_factory=Answers)
+    files: dict[str, bytes] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     datasets: dict[str, Stored] = field(default_factory=dict)
@@ -58,8 +93,11 @@ class Desk:
     builtins: dict[str, Callable[..., Any]] = field(default_factory=dict)
     environment: Digest = field(default_factory=lambda: of_bytes(b"environment"))
 
-    def record(self, event: Event) -> None:
-        self.events.append(event)
+    def file(self, path: str) -> Stored:
+        if path not in self.files:
+            raise NotFound(f"no file {path!r}")
+        name = path.rpartition("/")[2]
+        return Stored(digest=self.blobs.put(self.files[path]), media=f"{FILE_MEDIA}; name={name}")
 
     def dataset(self, name: str, version: int | None, as_of: datetime | None) -> Stored:
         if name not in self.datasets:
@@ -76,15 +114,18 @@ class Desk:
     def execute(self, plan: Plan, **changes: Any) -> RunReport:
         ports: dict[str, Any] = {
             "blobs": self.blobs,
-            "memory": self.memory,
-            "recorder": self,
+            "journal": self.memory,
             "resolver": self,
+            "waits": self.waits,
             "executor": InProcess(builtins=self.builtins),
             "isolated": Subprocess(grace=0.2),
             "environment": self.environment,
             "clock": Ticking(),
             "builtins": [Builtin(name=name, version=1) for name in self.builtins],
-            "pause": self.pauses.append,
+            "watch": self.events.append,
+            "patience": 0.0,
+            "chance": lambda: 0.0,
+            "pause": lambda seconds: self.pauses.append(round(seconds)),
         }
         return execute(plan, **{**ports, **changes})
 

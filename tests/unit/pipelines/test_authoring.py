@@ -305,7 +305,7 @@ def test_a_plan_is_described_for_people() -> None:
         "  months            data      first=2, last=3",
         "  join              step      tables[0] <- contract:flights, tables[1] <- months",
         "  train             train     table <- join, depth=6, rate=0.1, name=None, seeds 5, retries 2, timeout 10m,"
-        " memory 2GB",
+        " memory 2GB, cpus 2",
         "  evaluate          evaluate  model <- train, table <- contract:flights",
         "  result = evaluate",
     ] == lines

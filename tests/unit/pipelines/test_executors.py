@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,9 +55,14 @@ def test_builtin_steps_are_given_by_the_composition_root() -> None:
     given = {"table": (STANDARD.encode([1]),)}
     empty = {"table": (STANDARD.encode([]),)}
 
-    kept = executor.run(Attempt(node="c", function="builtin:contract", inputs=given, params={"name": "flights"}))
-    broken = executor.run(Attempt(node="c", function="builtin:contract", inputs=empty, params={"name": "flights"}))
-    missing = executor.run(Attempt(node="e", function="builtin:evaluate"))
+    def run(attempt: Attempt) -> Any:
+        executor.start(attempt)
+        ended = executor.wait(None)
+        return ended and ended.outcome
+
+    kept = run(Attempt(node="c", function="builtin:contract", inputs=given, params={"name": "flights"}))
+    broken = run(Attempt(node="c", function="builtin:contract", inputs=empty, params={"name": "flights"}))
+    missing = run(Attempt(node="e", function="builtin:evaluate"))
 
     assert isinstance(kept, Outcome)
     assert ["flights", 1] == STANDARD.decode(kept.outputs["value"])

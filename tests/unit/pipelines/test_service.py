@@ -14,7 +14,8 @@ import pytest
 
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Invalid, NotFound, Unavailable
-from stellwerk.pipelines.model import Attempt, Builtin, Failure, Outcome, StepResult
+from stellwerk.pipelines.adapters.in_process import InProcess
+from stellwerk.pipelines.model import Attempt, Builtin, Ended, Outcome, StepResult
 from stellwerk.pipelines.values import STANDARD
 
 Write = Callable[..., ModuleType]
@@ -250,7 +251,7 @@ def test_a_failed_run_is_resumed(write: Write, desk: Any) -> None:
 
     assert ["node-finished shaky", "node-finished after"] == desk.said("node-finished")
     # `after-2` does with the same value what `after` did.
-    assert ["node-cached after-2", "node-cached aside", "node-cached after-3"] == desk.said("node-cached")
+    assert ["node-cached aside", "node-cached after-3", "node-cached after-2"] == desk.said("node-cached")
 
 
 def test_hopeless_failures_are_not_tried_again(write: Write, desk: Any) -> None:
@@ -270,12 +271,13 @@ def test_the_first_result_is_the_result(write: Write, desk: Any) -> None:
     class Late(type(desk.memory)):  # type: ignore[misc]
         """Another worker commits between our look-up and our commit."""
 
-        def commit(self, key: Any, result: StepResult) -> StepResult:
-            if not self:
-                super().commit(key, StepResult(outputs={"value": other}))
-            return super().commit(key, result)
+        def write(self, events: Any) -> Any:
+            for event in events:
+                if event.kind == "node-finished" and not self:
+                    self[event.key] = StepResult(outputs={"value": other})
+            return super().write(events)
 
-    report = desk.execute(module.delay(), memory=Late())
+    report = desk.execute(module.delay(), journal=Late())
 
     assert other == report.tasks[0].result.outputs["value"]
     assert [108] == desk.values(report)
@@ -285,13 +287,17 @@ def test_limited_steps_run_isolated(write: Write, desk: Any) -> None:
     """Those that declare a timeout or memory go to the executor that keeps limits, the others do not."""
     seen: list[tuple[str, str, Any, Any]] = []
 
-    class Noting:
+    class Noting(InProcess):
         def __init__(self, name: str) -> None:
-            self.name = name
+            super().__init__()
+            self.name, self.ended = name, []
 
-        def run(self, attempt: Attempt) -> Outcome | Failure:
+        def start(self, attempt: Attempt) -> None:
             seen.append((self.name, attempt.node, attempt.timeout, attempt.memory))
-            return Outcome(outputs={"value": STANDARD.encode(1)})
+            self.ended.append(Ended(attempt=attempt.id, outcome=Outcome(outputs={"value": STANDARD.encode(1)})))
+
+        def wait(self, timeout: float | None) -> Ended | None:
+            return self.ended.pop() if self.ended else None
 
     text = stateless(FLOW).replace('kind="data"', 'kind="data", timeout="10m"')
     text = text.replace('kind="evaluate"', 'kind="evaluate", resources=Resources(memory="1GB", cpus=2)')
@@ -389,7 +395,7 @@ def test_interrupting_leaves_no_half_state(write: Write, desk: Any) -> None:
     assert [2] == desk.values(report)
 
 
-@pytest.mark.parametrize("broken", ["put", "commit", "record"])
+@pytest.mark.parametrize("broken", ["put_many", "lookup", "write"])
 def test_a_broken_port_ends_the_execution(write: Write, desk: Any, broken: str) -> None:
     """Nothing happens unrecorded or unstored, and no result is named whose bytes are not there."""
     module = write(stateless(FLOW))
@@ -407,7 +413,7 @@ def test_a_broken_port_ends_the_execution(write: Write, desk: Any, broken: str) 
             return getattr(self._inner, name)
 
     with pytest.raises(Unavailable):
-        desk.execute(module.delay(), blobs=Full(desk.blobs), memory=Full(desk.memory), recorder=Full(desk))
+        desk.execute(module.delay(), blobs=Full(desk.blobs), journal=Full(desk.memory))
 
     assert all(desk.blobs.has(out.digest) for result in desk.memory.values() for out in result.outputs.values())
     assert [14] == desk.values(desk.execute(module.delay()))
@@ -425,13 +431,12 @@ from stellwerk.pipelines.service import execute
 root = pathlib.Path(sys.argv[2])
 
 class Disk:
-    def put(self, data):
-        digest = of_bytes(data)
-        self.write(root / digest[7:], data)
-        return digest
+    def put_many(self, items):
+        for data in items:
+            self.save(root / of_bytes(data)[7:], data)
     def get(self, digest):
         return (root / digest[7:]).read_bytes()
-    def write(self, path, data):
+    def save(self, path, data):
         path.with_suffix(".new").write_bytes(data)
         path.with_suffix(".new").replace(path)
     def lookup(self, key):
@@ -439,16 +444,19 @@ class Disk:
         if not path.exists():
             return None
         return StepResult(outputs={n: Stored(**s) for n, s in json.loads(path.read_text()).items()})
-    def commit(self, key, result):
-        body = {n: {"digest": s.digest, "media": s.media} for n, s in result.outputs.items()}
-        self.write(root / (key[7:] + ".json"), json.dumps(body).encode())
-        return result
-    def record(self, event):
-        if event.kind in {"node-finished", "node-cached"}:
-            print(event.kind, event.task, flush=True)
+    def write(self, events):
+        for event in events:
+            if event.kind == "node-finished":
+                body = {n: {"digest": s.digest, "media": s.media} for n, s in event.result.outputs.items()}
+                self.save(root / (event.key[7:] + ".json"), json.dumps(body).encode())
+            if event.kind in {"node-finished", "node-cached"}:
+                print(event.kind, event.task, flush=True)
+        return {}
+    def request(self):
+        return ""
 
 disk = Disk()
-report = execute(load(sys.argv[1]).delay(), blobs=disk, memory=disk, recorder=disk, resolver=disk,
+report = execute(load(sys.argv[1]).delay(), blobs=disk, journal=disk, resolver=disk, patience=0.0,
                  executor=InProcess(), isolated=InProcess(), environment=of_bytes(b""), clock=SystemClock())
 print(report.status, disk.get(report.results["result"][0].digest))
 """
@@ -510,11 +518,13 @@ def test_a_cached_plan_imports_nothing_heavy(tmp_path: Path) -> None:
         class Full:
             def lookup(self, key):
                 return StepResult(outputs={"value": Stored(digest=key, media="application/vnd.apache.parquet")})
-            def record(self, event):
-                pass
+            def write(self, events):
+                return {}
+            def request(self):
+                return ""
 
         full = Full()
-        report = execute(load(sys.argv[1]).flow(), blobs=full, memory=full, recorder=full, resolver=full,
+        report = execute(load(sys.argv[1]).flow(), blobs=full, journal=full, resolver=full,
                          executor=InProcess(), isolated=Subprocess(), environment=current().digest,
                          clock=SystemClock())
         print(report.count("cached"), sorted({"numpy", "polars", "scipy", "pydantic"} & set(sys.modules)))

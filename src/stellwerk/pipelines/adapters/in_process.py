@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +77,8 @@ class InProcess:
         self._waiting.clear()
         self._stopped.clear()
 
-    def run(self, attempt: Attempt) -> Outcome | Failure:
-        """Run one attempt to its end, alone."""
-        self.start(attempt)
-        self._waiting.remove(attempt)
-        return self._call(attempt)
-
     def _call(self, attempt: Attempt) -> Outcome | Failure:
-        printed, started = _Log(), monotonic()
+        printed, started, spent = _Log(), monotonic(), time.process_time()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), _Folder() as folder:
             try:
                 function = self._function(attempt)
@@ -89,7 +86,13 @@ class InProcess:
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a user's code raises anything
                 failed = invocation.failure(error, attempt)
                 return replace(failed, log=printed.text(), seconds=monotonic() - started)
-        return Outcome(outputs=outputs, log=printed.text(), seconds=monotonic() - started)
+        return Outcome(
+            outputs=outputs,
+            log=printed.text(),
+            seconds=monotonic() - started,
+            cpu_seconds=time.process_time() - spent,
+            peak_memory=_peak(),
+        )
 
     def _function(self, attempt: Attempt) -> Callable[..., Any]:
         if not attempt.function.startswith(BUILTIN):
@@ -98,6 +101,15 @@ class InProcess:
         if name not in self._builtins:
             raise NotFound(f"there is no built-in step {name!r} here", code="step-not-importable")
         return self._builtins[name]
+
+
+def _peak() -> int:
+    """The most memory that this process ever held, in bytes; 0 where the system does not say."""
+    try:
+        usage = import_module("resource").getrusage
+    except ImportError:  # Windows
+        return 0
+    return int(usage(0).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
 class _Folder:

@@ -41,11 +41,14 @@ def invoke(
     Args:
         fresh: Makes a private folder of this name, for a value that is a file; two files may have one name.
     """
+
+    def read(value: Encoded, name: str) -> Any:
+        if getattr(function, "raw_inputs", False):
+            return value
+        return codecs.decode(value, folder=fresh(name) if value.media.startswith(FILE_MEDIA) else None)
+
     decoded = {
-        name: [
-            codecs.decode(value, folder=fresh(f"{name}-{n}") if value.media.startswith(FILE_MEDIA) else None)
-            for n, value in enumerate(values)
-        ]
+        name: [read(value, f"{name}-{n}") for n, value in enumerate(values)]
         for name, values in attempt.inputs.items()
     }
     inputs = gather({name: many if name in attempt.listed else many[0] for name, many in decoded.items()})

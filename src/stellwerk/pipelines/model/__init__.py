@@ -11,7 +11,9 @@ from stellwerk.pipelines.model.attempt import (
     Outcome,
     StepResult,
     Stored,
+    Verdict,
 )
+from stellwerk.pipelines.model.execution import Execution, Standing, TaskState, Wait
 from stellwerk.pipelines.model.plan import (
     BUILTIN,
     DATASET,
@@ -36,7 +38,7 @@ from stellwerk.pipelines.model.plan import (
     parse,
     parse_size,
 )
-from stellwerk.pipelines.model.report import Event, EventKind, RunReport, TaskReport
+from stellwerk.pipelines.model.report import Event, EventKind, Outcomes, RunReport, TaskReport
 
 __all__ = [
     "BUILTIN",
@@ -57,21 +59,27 @@ __all__ = [
     "Environment",
     "Event",
     "EventKind",
+    "Execution",
     "Failure",
     "FailureCode",
     "Group",
     "Loop",
     "Node",
     "Outcome",
+    "Outcomes",
     "Plan",
     "Ref",
     "Resources",
     "RunReport",
+    "Standing",
     "Status",
     "StepResult",
     "Stored",
     "TaskReport",
+    "TaskState",
     "Test",
+    "Verdict",
+    "Wait",
     "document",
     "parse",
     "parse_size",

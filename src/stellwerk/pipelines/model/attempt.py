@@ -48,11 +48,15 @@ class StepResult:
         outputs: The stored outputs by name.
         seconds: How long the attempt took.
         log: The digest of what the step printed; empty if it printed nothing.
+        cpu_seconds: Processor time that it used, as far as its executor could tell.
+        peak_memory: The most memory that its process held, in bytes.
     """
 
     outputs: dict[str, Stored]
     seconds: float = 0.0
     log: str = ""
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +107,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A successful attempt: encoded outputs by name, what was printed, how long it took."""
+    """A successful attempt: encoded outputs by name, what was printed, what it took (seconds, and bytes of memory)."""
 
     outputs: dict[str, Encoded]
     log: str = ""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
 
 
 FailureCode = Literal[
@@ -116,6 +122,8 @@ FailureCode = Literal[
     "step-memory",
     "step-killed",
     "step-cancelled",
+    "not-approved",
+    "invalid-condition",
     "worker-lost",
     "step-not-importable",
     "source-changed",
@@ -124,7 +132,15 @@ FailureCode = Literal[
 ]
 
 _UNAVAILABLE = {"step-timeout", "step-memory", "step-killed", "step-cancelled", "worker-lost"}
-_FINAL = {"step-cancelled", "step-not-importable", "source-changed", "unsupported-value", "wrong-outputs"}
+_FINAL = {
+    "step-cancelled",
+    "not-approved",
+    "invalid-condition",
+    "step-not-importable",
+    "source-changed",
+    "unsupported-value",
+    "wrong-outputs",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,3 +183,16 @@ class Ended:
 
     attempt: str
     outcome: Outcome | Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a wait came out.
+
+    Args:
+        value: What the step gives: JSON.
+        refusal: Why it does not go on; empty if it does.
+    """
+
+    value: Any = None
+    refusal: str = ""

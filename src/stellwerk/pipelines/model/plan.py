@@ -37,7 +37,18 @@ ITEM = "item"
 """The output of a loop that stands for its present item."""
 
 Status = Literal[
-    "pending", "ready", "running", "waiting", "cached", "done", "failed", "skipped", "omitted", "cancelled"
+    "pending",
+    "ready",
+    "queued",
+    "delayed",
+    "running",
+    "waiting",
+    "cached",
+    "done",
+    "failed",
+    "skipped",
+    "omitted",
+    "cancelled",
 ]
 """How a task stands: `skipped` because of one that failed, `omitted` because its condition was not met."""
 
@@ -239,7 +250,7 @@ class Loop:
         within: The id of the group around it; empty for none.
         items: The list: the output of a step, or of the same step in an earlier loop.
         values: The items themselves, in JSON, where they are known; then `items` is None.
-        at_once: How many items may be under way at the same time; 0 for no limit.
+        at_once: How many of its tasks may run at the same time; 0 for no limit.
     """
 
     id: str

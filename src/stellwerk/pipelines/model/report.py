@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from stellwerk.core.digest import Digest
 from stellwerk.pipelines.model.attempt import Failure, StepResult, Stored
 from stellwerk.pipelines.model.plan import Status
+
+Outcomes = Literal["done", "failed", "waiting", "paused", "cancelled"]
 
 EventKind = Literal[
     "input-resolved",
@@ -23,6 +26,7 @@ EventKind = Literal[
     "node-decided",
     "loop-expanded",
     "progress",
+    "paused",
     "cancelled",
 ]
 
@@ -35,8 +39,12 @@ class Event:
         task: The node's id, with `#<seed>` if the node has seeds.
         attempt: Counts from 1.
         result: With `node-finished` and `node-cached`: what was committed or found.
+        value: With `node-finished`: the value, where it is a small JSON object.
+        inputs: With events of a task that has a key: what goes into it, one or several values by argument.
+        params: Likewise its parameters, with every name made definite.
         failure: With `node-failed` and `node-retried`: why.
         stored: With `input-resolved`: the dataset version's bytes.
+        because: With `node-skipped` and `node-omitted`: the task that is the reason; with `node-waiting`: the case.
         done: With `progress`: how many tasks of `total` are over.
     """
 
@@ -49,8 +57,12 @@ class Event:
     key: str = ""
     code: str = ""
     result: StepResult | None = None
+    value: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Stored | list[Stored]] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
     stored: Stored | None = None
+    because: str = ""
     done: int = 0
     total: int = 0
 
@@ -78,7 +90,8 @@ class RunReport:
     Args:
         inputs: The resolved dataset versions by node.
         tasks: In the order of the plan.
-        results: The stored results of the pipeline by name; one item, or one per seed. Missing if a step failed.
+        results: The stored results of the pipeline by name; one item, or one per seed and item of a loop. Missing if a
+            step failed, was omitted, or still waits.
     """
 
     plan: Digest
@@ -90,8 +103,16 @@ class RunReport:
     results: dict[str, tuple[Stored, ...]]
 
     @property
-    def status(self) -> Literal["done", "failed"]:
-        return "done" if all(task.status in {"done", "cached"} for task in self.tasks) else "failed"
+    def status(self) -> Outcomes:
+        """`waiting` if it goes on once a person, an event or a time has decided; `paused` if it is asked to."""
+        found = {task.status for task in self.tasks}
+        if found <= {"done", "cached", "omitted"}:
+            return "done"
+        if "cancelled" in found:
+            return "cancelled"
+        if "waiting" in found and not found & {"queued", "delayed", "running"}:
+            return "waiting"
+        return "paused" if found & {"ready", "queued", "delayed", "pending", "waiting"} else "failed"
 
     @property
     def failures(self) -> tuple[TaskReport, ...]:

@@ -86,6 +86,14 @@ class SqlFinder:
         changed = [(place, value) for place, value in wanted.items() if place not in known or known[place] != value]
         tx.write_many(_ENTER, [(*mine, *place, *_columns_of(value)) for place, value in changed])
 
+    def enter_new(self, tx: Transaction, runs: Sequence[Run]) -> None:
+        rows = [
+            (tx.workspace, plain(run.id), *place, *_columns_of(value))
+            for run in runs
+            for place, value in _sought(run, None).items()
+        ]
+        tx.write_many(_ENTER, rows)
+
     def leave(self, tx: Transaction, run: str) -> None:
         tx.execute(values.delete().where(values.c.workspace == tx.workspace, values.c.run == plain(run)))
 

@@ -22,6 +22,16 @@ from stellwerk.workspace.operations.data import (
     table_of_data,
     untrack_data,
 )
+from stellwerk.workspace.operations.executions import (
+    advance_execution,
+    ask_execution,
+    beat_execution,
+    begin_execution,
+    get_execution,
+    leave_execution,
+    list_executions,
+    take_execution,
+)
 from stellwerk.workspace.operations.foreign import find_foreign, name_foreign, remember_foreign
 from stellwerk.workspace.operations.ground import collect, fsck, scrub, verify
 from stellwerk.workspace.operations.ledger import (
@@ -87,14 +97,19 @@ from stellwerk.workspace.operations.runs import (
 from stellwerk.workspace.operations.sources import import_data, refer_data, verify_data
 from stellwerk.workspace.operations.subjects import erase_subject, find_subject
 from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
+from stellwerk.workspace.operations.waits import look_at_wait, open_wait
 from stellwerk.workspace.operations.webhooks import add_webhook, list_webhooks, remove_webhook, try_webhook
 
 __all__ = [
     "about_model",
     "add_data",
     "add_webhook",
+    "advance_execution",
     "alias_model",
+    "ask_execution",
     "assess",
+    "beat_execution",
+    "begin_execution",
     "begin_run",
     "blob_lengths",
     "board",
@@ -128,17 +143,20 @@ __all__ = [
     "get_artifact",
     "get_contract",
     "get_data",
+    "get_execution",
     "get_model",
     "get_run",
     "history_of_model",
     "import_data",
     "join_blobs",
     "lease_token",
+    "leave_execution",
     "list_aliases",
     "list_artifacts",
     "list_cases",
     "list_data",
     "list_endpoints",
+    "list_executions",
     "list_experiments",
     "list_keys",
     "list_models",
@@ -149,8 +167,10 @@ __all__ = [
     "log_of_data",
     "log_points",
     "log_run",
+    "look_at_wait",
     "name_foreign",
     "newest_checkpoint",
+    "open_wait",
     "overview_of_models",
     "page_of_model",
     "protect_alias",
@@ -180,6 +200,7 @@ __all__ = [
     "story",
     "table_of_data",
     "table_of_runs",
+    "take_execution",
     "trace",
     "try_webhook",
     "unalias_model",

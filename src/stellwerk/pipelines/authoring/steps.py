@@ -1,72 +1,29 @@
-"""How people write pipelines: `@step`, `@pipeline` and the steps that come with Stellwerk. Standard library only.
-
-Inside a pipeline, calling a step notes a node and gives a `Ref`; everywhere else it calls the function. Calling a
-pipeline gives a `Plan`. Arguments are checked in `parameters`, plans are executed by `service`.
-"""
+"""`@step` and `@pipeline`: functions that become nodes, and functions that connect them."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from stellwerk.core import names
-from stellwerk.core.clock import format_instant, parse_duration
+from stellwerk.core.clock import parse_duration
 from stellwerk.core.errors import Invalid
-from stellwerk.pipelines.model import BUILTIN, SINGLE, Node, Plan, Ref, Resources
-from stellwerk.pipelines.parameters import Outputs, bind, check_importable, check_signature, constants
+from stellwerk.pipelines.authoring.building import Builder, building, current
+from stellwerk.pipelines.model import SINGLE, Backoff, Environment, Node, Plan, Ref, Resources
+from stellwerk.pipelines.parameters import bind, check_importable, check_signature, constants
 from stellwerk.pipelines.parameters import split as sorted_arguments
 
 P = ParamSpec("P")
 R = TypeVar("R")
 MAX_SEEDS = 1000
 MAX_RETRIES = 100
+MAX_PRIORITY = 1000
 _NO_RESOURCES = Resources()
-
-
-class _Builder:
-    """The nodes of the pipeline that is being planned."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[str, Node] = {}
-
-    def add(self, draft: Node) -> Any:
-        """Give the node an id of its own; return what stands for its outputs."""
-        number, name = 1, draft.step
-        while name in self.nodes:
-            number += 1
-            name = f"{draft.step}-{number}"
-        for argument, ref in draft.inputs.items():
-            self.check(ref, f"argument {argument!r} of step {draft.step!r}")
-        self.nodes[name] = replace(draft, id=name)
-        refs = {output: Ref(node=name, output=output) for output in draft.outputs}
-        return refs[SINGLE] if draft.outputs == (SINGLE,) else Outputs(name, refs)
-
-    def check(self, ref: Ref, where: str) -> None:
-        if ref.node not in self.nodes:
-            raise Invalid(
-                f"{where} is the output of {ref.node!r}, which is not in this pipeline",
-                code="foreign-reference",
-                hint="call the step inside this pipeline",
-            )
-
-
-_BUILDER: ContextVar[_Builder | None] = ContextVar("stellwerk_pipeline", default=None)
-
-
-@contextmanager
-def _building(builder: _Builder) -> Iterator[None]:
-    token = _BUILDER.set(builder)
-    try:
-        yield
-    finally:
-        _BUILDER.reset(token)
+_BACKOFF = Backoff()
 
 
 def reference(function: Callable[..., Any]) -> tuple[str, str]:
@@ -98,6 +55,10 @@ class Options:
     timeout: str = ""
     resources: Resources = _NO_RESOURCES
     outputs: tuple[str, ...] = (SINGLE,)
+    cache: bool = True
+    priority: int = 0
+    backoff: Backoff = _BACKOFF
+    environment: Environment | None = None
 
 
 class Step(Generic[P, R]):
@@ -113,7 +74,7 @@ class Step(Generic[P, R]):
         check_signature(function, self.signature)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        builder = _BUILDER.get()
+        builder = current()
         if builder is None:
             return self.function(*args, **kwargs)
         return builder.add(self._node(args, kwargs))  # type: ignore[no-any-return]  # a Ref stands for the R
@@ -135,6 +96,10 @@ class Step(Generic[P, R]):
             timeout=self.options.timeout,
             resources=self.options.resources,
             outputs=self.options.outputs,
+            cache=self.options.cache,
+            priority=self.options.priority,
+            backoff=self.options.backoff,
+            environment=self.options.environment,
         )
 
     def __repr__(self) -> str:
@@ -152,18 +117,19 @@ class Pipeline:
         check_signature(function, self.signature)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.plan(*args, **kwargs) if _BUILDER.get() is None else self.function(*args, **kwargs)
+        return self.plan(*args, **kwargs) if current() is None else self.function(*args, **kwargs)
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """What would be executed with these parameters. Nothing runs."""
         params = constants(self.name, self.signature, bind(self.name, self.signature, args, kwargs))
-        builder = _Builder()
-        with _building(builder):
+        builder = Builder()
+        with building(builder):
             returned = self.function(**params)
         results = _results(returned)
         for name, ref in results.items():
             builder.check(ref, f"result {name!r}")
-        return Plan(name=self.name, params=params, nodes=tuple(builder.nodes.values()), results=results)
+        nodes, groups = tuple(builder.nodes.values()), tuple(builder.groups.values())
+        return Plan(name=self.name, params=params, nodes=nodes, results=results, groups=groups)
 
     def __repr__(self) -> str:
         return f"<pipeline {self.name}>"
@@ -203,6 +169,10 @@ def step(
     timeout: str = "",
     resources: Resources = ...,
     outputs: tuple[str, ...] = ...,
+    cache: bool = True,
+    priority: int = 0,
+    backoff: Backoff = ...,
+    environment: Environment | None = None,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
 
@@ -217,6 +187,10 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         timeout: Wall-clock limit of one attempt, such as `10m`; the step then runs in a process of its own.
         resources: What it needs; with `memory` the step runs in a process of its own.
         outputs: Names of several outputs, which the function returns as a dict.
+        cache: Whether a later execution may use the result; False for what must happen each time.
+        priority: Where several steps could start, the higher one does; from -1000 to 1000.
+        backoff: How long to wait before each retry.
+        environment: Where the step runs in another environment than the pipeline.
     """
     checked = _options(options)
     if function is not None:
@@ -228,8 +202,8 @@ def _options(options: Mapping[str, Any]) -> Options:
     known = inspect.signature(Options)
     given = bind("step", known, (), options)
     names.name(given.get("kind", "step"), what="kind of step")
-    _whole("seeds", given.get("seeds", 0), MAX_SEEDS)
-    _whole("retries", given.get("retries", 0), MAX_RETRIES)
+    whole("seeds", given.get("seeds", 0), MAX_SEEDS)
+    whole("retries", given.get("retries", 0), MAX_RETRIES)
     timeout = given.get("timeout", "")
     if not isinstance(timeout, str) or (timeout and not parse_duration(timeout)):
         raise Invalid(f"timeout is {timeout!r} (expected a duration such as '10m')", code="invalid-duration")
@@ -240,10 +214,26 @@ def _options(options: Mapping[str, Any]) -> Options:
         raise Invalid(f"outputs are {outputs!r} (expected names such as ('train', 'gate'))", code="invalid-outputs")
     if len(set(outputs)) != len(outputs):
         raise Invalid(f"outputs repeat a name: {outputs!r}", code="invalid-outputs")
+    _options_of_execution(given)
     return Options(**{**given, "outputs": tuple(outputs)})
 
 
-def _whole(what: str, value: object, limit: int) -> None:
+def _options_of_execution(given: Mapping[str, Any]) -> None:
+    if not isinstance(given.get("cache", True), bool):
+        raise Invalid(f"cache is {given['cache']!r} (expected True or False)", code="wrong-type")
+    priority = given.get("priority", 0)
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
+        raise Invalid(f"priority is {priority!r} (expected a whole number from -1000 to 1000)", code="wrong-type")
+    if not isinstance(given.get("backoff", _BACKOFF), Backoff):
+        raise Invalid(
+            "backoff must be given as Backoff(first=..., factor=..., most=..., jitter=...)", code="wrong-type"
+        )
+    if not isinstance(given.get("environment"), Environment | None):
+        raise Invalid("environment must be given as Environment(lock=..., python=..., ...)", code="wrong-type")
+
+
+def whole(what: str, value: object, limit: int) -> None:
+    """Refuse what is no whole number from 0 to a limit."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limit:
         raise Invalid(f"{what} is {value!r} (expected a whole number from 0 to {limit})", code="wrong-type")
 
@@ -263,79 +253,10 @@ def pipeline(function: Callable[..., Any] | None = None, /, *, name: str = "") -
     return lambda inner: Pipeline(inner, names.name(name or inner.__name__, what="pipeline name"))
 
 
-def dataset(name: str, *, version: int | None = None, as_of: datetime | None = None) -> Any:
-    """A version of a registered dataset: this one, or the newest at a time, or the newest at the time of execution."""
-    names.name(name, what="dataset name")
-    if version is not None:
-        _whole("version", version, 2**53 - 1)
-    if version is not None and as_of is not None:
-        raise Invalid("give a version or a time, not both", code="version-and-time")
-    at = {} if as_of is None else {"as_of": format_instant(as_of)}
-    return _builtin("dataset", f"dataset:{name}", "input", {"name": name, "version": version, **at}, {})
-
-
-def contract(name: str, **options: Any) -> Callable[[Any], Any]:
-    """A step that checks a table against the data contract of this name and passes on what fulfils it."""
-    names.name(name, what="contract name")
-    params = {"name": name, **options}
-    return lambda table: _builtin("contract", f"contract:{name}", "validate", params, {"table": table})
-
-
-def evaluate(model: Any, table: Any, *, baseline: Any = None) -> Any:
-    """A step that measures a model (one, or one per seed) on a selection table and chooses the best.
-
-    Args:
-        baseline: A simpler model, chosen where the others are not better.
-    """
-    inputs = {"model": model, "table": table} | ({} if baseline is None else {"baseline": baseline})
-    return _builtin("evaluate", "evaluate", "evaluate", {}, inputs)
-
-
-def split(table: Any, *, target: str, time: str = "", entity: Sequence[str] = (), exclude: Sequence[str] = ()) -> Any:
-    """A step that cuts a table into `train`, `select` and `gate` without leaks, and reports what it looked for.
-
-    With `time` the gate lies strictly after training; otherwise rows go by a hash of the entity, or of the whole row,
-    and never move when others come.
-
-    Args:
-        entity: Columns that name what a row is about; one entity is never on both sides.
-        exclude: Columns that are no inputs of a model and so cannot leak.
-    """
-    params = {"target": target, "time": time, "entity": list(entity), "exclude": list(exclude)}
-    return _builtin("split", "split", "split", params, {"table": table}, ("train", "select", "gate", "report"))
-
-
-def gate(table: Any, *, name: str, target: str, task: str = "") -> Any:
-    """A step that seals a table as the gate set of this name: the labels in `target` open only to a proof.
-
-    Args:
-        task: binary, multiclass or regression; found from the labels by default.
-    """
-    names.name(name, what="gate set name")
-    params = {"name": name, "target": target} | ({"task": task} if task else {})
-    return _builtin("gate", f"gate:{name}", "gate", params, {"table": table})
-
-
-def _builtin(
-    name: str,
-    step: str,
-    kind: str,
-    params: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-    outputs: tuple[str, ...] = (SINGLE,),
-) -> Any:
-    builder = _BUILDER.get()
-    if builder is None:
-        raise Invalid(
-            f"{step} is a step that comes with Stellwerk and only works inside a pipeline", code="outside-pipeline"
-        )
-    for argument, value in inputs.items():
-        if not isinstance(value, Ref):
-            raise Invalid(
-                f"argument {argument!r} of {step} is a {type(value).__name__} (expected the output of a step)",
-                code="wrong-type",
-            )
-    plain = constants(step, None, params)
-    return builder.add(
-        Node(id="", step=step, kind=kind, function=BUILTIN + name, params=plain, inputs=dict(inputs), outputs=outputs)
-    )
+def step_options(named: Mapping[str, Any], others: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide options into those of a step, checked, and the rest; those that say nothing are left out."""
+    known = set(inspect.signature(Options).parameters) - {"seeds", "outputs"}
+    mine = {**named, **{name: value for name, value in others.items() if name in known}}
+    checked = _options(mine)
+    rest = {name: value for name, value in others.items() if name not in known}
+    return {name: getattr(checked, name) for name in mine}, rest

@@ -1,0 +1,139 @@
+"""The plan in the making: its nodes and groups, and which group is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from stellwerk.core.errors import Invalid
+from stellwerk.pipelines.model import BUILTIN, SINGLE, Group, Loop, Node, Ref
+from stellwerk.pipelines.parameters import Outputs, constants
+
+G = TypeVar("G", bound=Group)
+
+
+@dataclass(slots=True)
+class Builder:
+    """The nodes and groups of the pipeline that is being planned."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+    open: list[str] = field(default_factory=list)
+    """The groups around what is called now, from the outermost on."""
+    after: list[str] = field(default_factory=list)
+
+    @property
+    def within(self) -> str:
+        return self.open[-1] if self.open else ""
+
+    def free(self, wanted: str) -> str:
+        """An id that nothing has yet: `train`, `train-2`, ..."""
+        number, name = 1, wanted
+        while name in self.nodes or name in self.groups:
+            number += 1
+            name = f"{wanted}-{number}"
+        return name
+
+    def add(self, draft: Node) -> Any:
+        """Give the node an id of its own; return what stands for its outputs."""
+        for argument, ref in draft.inputs.items():
+            self.check(ref, f"argument {argument!r} of step {draft.step!r}")
+        name = self.free(draft.step)
+        self.nodes[name] = replace(draft, id=name, within=self.within, after=(*draft.after, *self.after))
+        refs = {output: Ref(node=name, output=output) for output in draft.outputs}
+        return refs[SINGLE] if draft.outputs == (SINGLE,) else Outputs(name, refs)
+
+    def add_group(self, wanted: str, make: Callable[[str, str], G]) -> G:
+        """Make a group, given its id and the group around it."""
+        group = make(self.free(wanted), self.within)
+        self.groups[group.id] = group
+        return group
+
+    def check(self, ref: Ref, where: str) -> None:
+        if ref.node in self.groups:
+            if ref.node not in self.open:
+                raise Invalid(
+                    f"{where} is the item of {ref.node!r}, outside of that loop",
+                    code="foreign-reference",
+                    hint="use the output of a step inside the loop; outside it is the list of all of them",
+                )
+        elif ref.node not in self.nodes:
+            raise Invalid(
+                f"{where} is the output of {ref.node!r}, which is not in this pipeline",
+                code="foreign-reference",
+                hint="call the step inside this pipeline",
+            )
+
+    @contextmanager
+    def inside(self, group: Group) -> Iterator[None]:
+        """What is called now stands in this group."""
+        self.open.append(group.id)
+        try:
+            yield
+        finally:
+            self.open.pop()
+
+    def loops(self) -> list[str]:
+        """The loops that are open."""
+        return [name for name in self.open if isinstance(self.groups[name], Loop)]
+
+
+_BUILDER: ContextVar[Builder | None] = ContextVar("stellwerk_pipeline", default=None)
+
+
+def current() -> Builder | None:
+    """The plan that is being made, if one is."""
+    return _BUILDER.get()
+
+
+def needed(what: str) -> Builder:
+    """The plan that is being made. `Invalid` if none is."""
+    builder = _BUILDER.get()
+    if builder is None:
+        raise Invalid(f"{what} only works inside a pipeline", code="outside-pipeline")
+    return builder
+
+
+@contextmanager
+def building(builder: Builder) -> Iterator[None]:
+    """Steps that are called now become nodes of this plan."""
+    token = _BUILDER.set(builder)
+    try:
+        yield
+    finally:
+        _BUILDER.reset(token)
+
+
+def builtin(
+    name: str,
+    step: str,
+    kind: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    outputs: tuple[str, ...] = (SINGLE,),
+    **options: Any,
+) -> Any:
+    """A node for a step that comes with Stellwerk; what stands for its outputs."""
+    builder = needed(f"{step} is a step that comes with Stellwerk and")
+    for argument, value in inputs.items():
+        if not isinstance(value, Ref):
+            raise Invalid(
+                f"argument {argument!r} of {step} is a {type(value).__name__} (expected the output of a step)",
+                code="wrong-type",
+            )
+    plain = constants(step, None, params)
+    return builder.add(
+        Node(
+            id="",
+            step=step,
+            kind=kind,
+            function=BUILTIN + name,
+            params=plain,
+            inputs=dict(inputs),
+            outputs=outputs,
+            **options,
+        )
+    )

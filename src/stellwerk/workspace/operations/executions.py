@@ -1,0 +1,126 @@
+"""Executions of plans: begun, advanced by their engine, followed and steered by others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stellwerk.core.digest import Digest
+from stellwerk.core.errors import Refused
+from stellwerk.core.names import new_id
+from stellwerk.pipelines.model import Execution, Standing, TaskState
+from stellwerk.tracking.model import Run, StepMemory
+from stellwerk.workspace.calls import operation
+from stellwerk.workspace.layout import process_alive
+from stellwerk.workspace.operations.kept import must_be_kept
+from stellwerk.workspace.rooms import Rooms
+
+
+@operation("executions.begin", "runs:write", changes=True)
+def begin_execution(
+    rooms: Rooms,
+    pipeline: str,
+    plan: Digest,
+    code: Digest,
+    call: dict[str, Any],
+    owner: str,
+    params: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
+    environment: Digest | None = None,
+) -> tuple[Run, Execution]:
+    """Begin to execute a plan, as a run."""
+    must_be_kept(rooms, [plan])
+    now = rooms.clock.now()
+    run = Run(
+        id=new_id(now),
+        experiment=pipeline,
+        name=pipeline,
+        kind="pipeline",
+        status="running",
+        started_at=now,
+        started_by=rooms.actor,
+        params=params or {},
+        tags=tags or {},
+        environment=environment,
+        process=owner or None,
+    )
+    return rooms.executions.begin(run, plan=plan, code=code, call=call, owner=owner)
+
+
+@operation("executions.advance", "runs:write", changes=True)
+def advance_execution(
+    rooms: Rooms,
+    execution: str,
+    epoch: int,
+    runs: tuple[Run, ...] = (),
+    memories: tuple[StepMemory, ...] = (),
+    tasks: tuple[TaskState, ...] = (),
+) -> tuple[StepMemory, ...]:
+    """Write what steps of an execution did, in one transaction; the results that others had committed before."""
+    must_be_kept(
+        rooms,
+        {
+            *(digest for run in runs for digest in (*run.inputs.values(), *run.outputs.values())),
+            *(digest for memory in memories for digest in memory.outputs.values()),
+        },
+    )
+    made = {run.id: run for run in runs}
+    for memory in memories:
+        run = made.get(memory.run)
+        same = run is not None and run.step_key == memory.step_key and run.parent == execution
+        if not same or run is None or not set(memory.outputs.values()) <= set(run.outputs.values()):
+            raise Refused(
+                "a run may only be remembered under its own step key, by its own outputs", code="foreign-memory"
+            )
+    for state in tasks:
+        if state.execution != execution:
+            raise Refused("a task may only be written to its own execution", code="foreign-memory")
+    first = rooms.executions.advance(execution, epoch, runs=runs, memories=memories, tasks=tasks)
+    gone = {memory.step_key for memory in first if not _there(rooms, memory)}
+    if gone:
+        rooms.executions.replace(execution, epoch, [memory for memory in memories if memory.step_key in gone])
+    return tuple(memory for memory in first if memory.step_key not in gone)
+
+
+def _there(rooms: Rooms, memory: StepMemory) -> bool:
+    return all(rooms.blobs.has(digest) for digest in memory.outputs.values())
+
+
+@operation("executions.beat", "runs:write", changes=True)
+def beat_execution(rooms: Rooms, execution: str, epoch: int) -> str:
+    """Say that the engine of an execution is alive; what somebody wants of it: pause, cancel, or nothing."""
+    return rooms.executions.beat(execution, epoch)
+
+
+@operation("executions.leave", "runs:write", changes=True)
+def leave_execution(rooms: Rooms, execution: str, epoch: int, status: Standing) -> Execution:
+    """The engine of an execution ends: it is over, or goes on some other time."""
+    return rooms.executions.leave(execution, epoch, status)
+
+
+@operation("executions.take", "runs:write", changes=True)
+def take_execution(
+    rooms: Rooms, execution: str, owner: str, code: Digest | None = None
+) -> tuple[Execution, tuple[TaskState, ...]]:
+    """Take an execution over whose engine has ended, to go on with it."""
+    taken, states = rooms.executions.take(execution, code=code, owner=owner, alive=process_alive)
+    return taken, tuple(states)
+
+
+@operation("executions.ask", "runs:write", changes=True)
+def ask_execution(rooms: Rooms, execution: str, request: str) -> Execution:
+    """Ask for an execution to pause, to cancel, or (with an empty request) to go on."""
+    return rooms.executions.ask(execution, request)
+
+
+@operation("executions.get", "runs:read")
+def get_execution(rooms: Rooms, execution: str) -> tuple[Execution, tuple[TaskState, ...]]:
+    """One execution, and its tasks that have not simply been done."""
+    return rooms.executions.get(execution), tuple(rooms.executions.tasks(execution))
+
+
+@operation("executions.list", "runs:read")
+def list_executions(
+    rooms: Rooms, status: str | None = None, pipeline: str | None = None, limit: int = 100
+) -> tuple[Execution, ...]:
+    """Executions of plans."""
+    return tuple(rooms.executions.all(status=status, pipeline=pipeline, limit=limit))
