@@ -540,9 +540,10 @@ class ExecutorContract:
         if not self.keeps_limits:
             return
         mark = _pipe(tmp_path)
-        for _ in range(int(executor.capacity().cpus) + 1):
-            executor.start(self.attempt(file, "clings", params={"mark": str(mark)}))
-        process = int(mark.read_text().split()[0])
+        executor.start(self.attempt(file, "clings", params={"mark": str(mark)}))
+        for number in range(int(executor.capacity().cpus)):
+            executor.start(self.attempt(file, "hangs", params={"mark": str(tmp_path / f"other-{number}")}))
+        process = int(mark.read_text())
 
         executor.close()
 

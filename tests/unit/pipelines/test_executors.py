@@ -15,6 +15,7 @@ import pytest
 
 from stellwerk.core.errors import Refused
 from stellwerk.pipelines.adapters.in_process import InProcess
+from stellwerk.pipelines.adapters.pool import Pool, forks
 from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.model import Attempt, Failure, Outcome, Resources
 from stellwerk.pipelines.ports import Executor
@@ -41,6 +42,21 @@ class TestSubprocess(ExecutorContract):
     @pytest.fixture
     def executor(self) -> Iterator[Executor]:
         yield from opened(Subprocess(grace=0.3, capacity=Resources(cpus=2)))
+
+
+@pytest.mark.skipif(not forks(), reason="this system has no fork server")
+class TestPool(ExecutorContract):
+    source = "from stellwerk.pipelines.adapters.pool import Pool; executor = Pool()"
+
+    @pytest.fixture
+    def executor(self) -> Iterator[Executor]:
+        yield from opened(Pool(workers=3, grace=0.3))
+
+    def lose(self, executor: Executor) -> bool:
+        assert isinstance(executor, Pool)
+        assert executor.server is not None
+        os.kill(executor.server, signal.SIGKILL)
+        return True
 
 
 def test_builtin_steps_are_given_by_the_composition_root() -> None:

@@ -238,7 +238,7 @@ class Processes:
 
     def _close(self, over: threading.Event) -> None:
         self._turns.clear()
-        for job in self._jobs.values():
+        for job in list(self._jobs.values()):
             self._kill(job)
         self._closing(over)
 

@@ -13,10 +13,12 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from stellwerk.core.clock import monotonic
 from stellwerk.pipelines.adapters.processes import GRACE_SECONDS, Job, Process, Processes
 from stellwerk.pipelines.adapters.turns import here
 from stellwerk.pipelines.model import Resources
 
+_GONE_SECONDS = 2.0
 _COMMAND = ("-P", "-m", "stellwerk.pipelines.adapters.child")
 
 
@@ -82,7 +84,19 @@ class Child:
         with self._lock:
             status = self._process.wait()
             self._there = False
+        _await_group(self._process.pid)
         self._ended(status)
+
+
+def _await_group(group: int) -> None:
+    """Wait until the rest of a killed group is gone, which the system does in its own time."""
+    until, turn = monotonic() + _GONE_SECONDS, threading.Event()
+    while monotonic() < until:
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        turn.wait(0.002)
 
 
 def environment() -> dict[str, str]:
