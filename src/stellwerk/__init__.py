@@ -83,6 +83,8 @@ _EXPORTS = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "load_ipython_extension":  # what `%load_ext stellwerk` looks for
+        return importlib.import_module("stellwerk.cli.magics").load_ipython_extension
     if name not in _EXPORTS:
         raise AttributeError(f"module 'stellwerk' has no attribute {name!r}")
     module, _, attribute = _EXPORTS[name].partition(":")

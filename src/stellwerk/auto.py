@@ -14,6 +14,15 @@ from types import TracebackType
 from stellwerk.workspace.recording import starting
 
 RECORDING = None if __name__ == "__main__" else starting.begin()
+if RECORDING is not None and RECORDING.shell is not None:
+    # The commands are heavy, and are loaded when the first is given.
+    RECORDING.shell.register_magic_function(lambda line, cell=None: _magic(line, cell), "line_cell", "stellwerk")
+
+
+def _magic(line: str, cell: str | None) -> None:
+    from stellwerk.cli import magics
+
+    magics.magic(RECORDING.shell if RECORDING is not None else None, line, cell)
 
 
 def run() -> str:

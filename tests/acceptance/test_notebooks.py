@@ -78,3 +78,47 @@ def test_a_notebook_is_recorded(rooms: Rooms, tmp_path: Path) -> None:
     assert "# %% [1]\nimport stellwerk.auto\n\n# %% [2]\ndepth = 2\nopen('a.csv').read()\n" in history
     assert "# %% [4] failed: ZeroDivisionError: division by zero\n1 / 0\n" in history
     assert first.id == second.tags["stellwerk.after"]
+
+
+def printed(made: Any, place: int) -> str:
+    """What a cell of an executed notebook printed."""
+    return "".join(one.get("text", "") for one in made.cells[place].outputs)
+
+
+def test_cells_are_given_the_commands_and_become_steps(rooms: Rooms, tmp_path: Path) -> None:
+    """`%stellwerk` is the command line; a promoted cell is a step of a file, with the same result in a pipeline."""
+    notebook = write(
+        tmp_path / "try.ipynb",
+        "%load_ext stellwerk",
+        "import polars as pl\nfactor = 3",
+        "def scale(column):\n    return column * factor_of(1)\n\ndef factor_of(n):\n    return n * 2",
+        "table = pl.DataFrame({'x': [1, 2, 3]})",
+        "%%stellwerk step scaled --kind features\n# twice as much\n"
+        "bigger = table.with_columns(scale(pl.col('x')) * factor)",
+        "%%stellwerk step total\nsaid = int(bigger['x'].sum())",
+        "%%stellwerk step bad\n!ls\nx = 1",
+        "open('pipeline.py', 'w').write('''import stellwerk as sw\nfrom steps import scaled, total\n"
+        "import polars as pl\n@sw.step\ndef made() -> pl.DataFrame:\n    return pl.DataFrame({'x': [1, 2, 3]})\n"
+        "@sw.pipeline\ndef sums(factor: int = 3):\n    return total(scaled(made(), factor))\n''')\nprint(said)",
+        "%stellwerk run -p factor=3",
+        "%stellwerk runs --experiment sums",
+        "%stellwerk compare 1 2",
+        "%stellwerk up",
+    )
+
+    made = execute(notebook)
+
+    assert [] == [one.ename for cell in made.cells for one in cell.outputs if one.output_type == "error"]
+    assert (
+        '# steps.py\n@sw.step(kind="features")\ndef scaled(table, factor: int = 3):\n    # twice as much\n'
+        in printed(made, 4)
+    )
+    assert "line 1 is for IPython and not Python: '!ls'" in printed(made, 6)
+    assert "36\n" == printed(made, 7)
+    assert "finished" in printed(made, 9)
+    assert "error" in printed(made, 10)
+    assert "goes on until it is stopped" in printed(made, 11)
+    (run,) = rooms.runs.search(where="parent IS NULL", limit=10)
+    assert b"36" == rooms.blobs.get(run.outputs["result"])
+    kinds = {one.name: one.kind for one in rooms.runs.search(parent=run.id, limit=10)}
+    assert {"made": "step", "scaled": "features", "total": "step"} == kinds

@@ -1,4 +1,4 @@
-"""What of a file is shown to people: text, a table, or a picture, told by its bytes; everything else is only kept.
+"""What of a file is shown to people: text, a table, a notebook, or a picture; everything else is only kept.
 
 A preview is a value made of text. No byte of a file becomes markup, and nothing in it is followed or executed.
 """
@@ -16,14 +16,17 @@ from typing import Any, Literal
 
 from stellwerk.core.digest import Digest
 from stellwerk.store.ports import Blobs
-from stellwerk.tracking import pictures
+from stellwerk.tracking import notebooks, pictures
+from stellwerk.tracking.notebooks import Cell
 from stellwerk.tracking.pictures import Picture
 
-Shown = Literal["text", "table", "picture", "bytes"]
+Shown = Literal["text", "table", "picture", "notebook", "bytes"]
 MAX_TEXT = 1 << 18
 """Bytes of a text that are read; of a log its last ones."""
 MAX_TABLE = 1 << 20
 """Bytes of a table that are read."""
+MAX_NOTEBOOK = 8 << 20
+"""Bytes of a notebook that is read."""
 MAX_PICTURE = 20 << 20
 """Bytes of a picture that is shown."""
 MAX_ROWS, MAX_COLUMNS, MAX_CELL = 200, 100, 300
@@ -49,6 +52,8 @@ class Preview:
     rows: tuple[tuple[str, ...], ...] = ()
     more_rows: bool = False
     more_columns: int = 0
+    cells: tuple[Cell, ...] = ()
+    """Of a notebook."""
     media: str = ""
     """Of a picture."""
     width: int = 0
@@ -63,6 +68,10 @@ def preview(blobs: Blobs, digest: Digest, name: str, *, most: int | None = None)
     found = picture(blobs, digest)
     if found is not None:
         return Preview(shows="picture", size=size, media=found.media, width=found.width, height=found.height)
+    if ending == "ipynb" and most is None and size <= MAX_NOTEBOOK:
+        cells = notebooks.read(b"".join(blobs.stream(digest)).decode("utf-8", "replace"))
+        if cells is not None:
+            return Preview(shows="notebook", size=size, cells=cells)
     most = most or (MAX_TABLE if ending in (*_SEPARATORS, "json") else MAX_TEXT)
     skipped = max(size - most, 0) if is_log(name) else 0
     data = part(blobs, digest, start=skipped, most=most)

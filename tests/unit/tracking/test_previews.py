@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 import zlib
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from stellwerk.store.ports import Blobs
 from stellwerk.testing.fakes import MemoryBlobs
-from stellwerk.tracking import pictures, previews
+from stellwerk.tracking import notebooks, pictures, previews
 from stellwerk.tracking.previews import Preview, preview
 
 
@@ -201,3 +202,75 @@ def test_a_huge_file_is_read_in_part() -> None:
     assert previews.MAX_TEXT == len(found.text)
     assert 24_000_000 - previews.MAX_TEXT == found.left
     assert Counting.read <= 2 * previews.MAX_TEXT
+
+
+def notebook(*cells: dict[str, object], version: int = 4) -> bytes:
+    """A notebook file of these cells."""
+    return json.dumps({"nbformat": version, "nbformat_minor": 5, "metadata": {}, "cells": list(cells)}).encode()
+
+
+def code(*outputs: dict[str, object], source: object = "a") -> dict[str, object]:
+    return {"cell_type": "code", "source": source, "execution_count": 3, "metadata": {}, "outputs": list(outputs)}
+
+
+def test_a_notebook_shows_code_texts_and_pictures() -> None:
+    """Colours are left out, prints in a row are one text, pictures are those that the bytes say."""
+    picture = base64.b64encode(png(4, 2)).decode()
+
+    found = look(
+        notebook(
+            {"cell_type": "markdown", "source": ["# A\n", "b"], "metadata": {}},
+            code(
+                {"output_type": "stream", "name": "stdout", "text": ["1\n"]},
+                {
+                    "output_type": "execute_result",
+                    "data": {"text/plain": "\x1b[31m2\x1b[0m", "text/html": "<b>2</b>"},
+                },
+                {"output_type": "display_data", "data": {"image/png": picture, "text/plain": "<Figure>"}},
+                {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["\x1b[0;31mE\x1b[0m: v"]},
+            ),
+        ),
+        "run.ipynb",
+    )
+
+    first, second = found.cells
+    assert ("notebook", "text", "# A\nb", ()) == (found.shows, first.kind, first.text, first.outputs)
+    shown = [(one.shows, one.text, one.picture, one.width) for one in second.outputs]
+    address = f"data:image/png;base64,{picture}"
+    assert [("text", "1\n2", "", 0), ("picture", "", address, 4), ("error", "E: v", "", 0)] == shown
+    assert 3 == second.number
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({"image/png": base64.b64encode(b"<svg onload=alert(1)>").decode()}, "image/png"),
+        ({"image/png": "https://evil.example/x.png"}, "image/png"),
+        ({"image/svg+xml": "<svg/>", "application/javascript": "alert(1)"}, "image/svg+xml, application/javascript"),
+        ({"text/html": "<script>1</script>"}, "text/html"),
+    ],
+)
+def test_what_a_notebook_must_not_show_is_named(data: dict[str, str], why: str) -> None:
+    """Markup, scripts, and pictures that are none."""
+    found = look(notebook(code({"output_type": "display_data", "data": data})), "run.ipynb")
+
+    assert [("nothing", why, "")] == [(one.shows, one.text, one.picture) for one in found.cells[0].outputs]
+
+
+@pytest.mark.parametrize(
+    "data", [notebook(version=3), b'{"nbformat": 4}', b"[" * 100_000, b'{"nbformat": 4, "cells": [1]}', b"no"]
+)
+def test_what_is_no_notebook_is_text(data: bytes) -> None:
+    """Whatever its name ends with."""
+    assert "text" == look(data, "run.ipynb").shows
+
+
+def test_a_long_notebook_is_cut() -> None:
+    """Its cells, and each of them."""
+    cells = [code({"output_type": "stream", "text": "y" * 30_000}, source="x" * 60_000)] * 600
+
+    found = notebooks.read(notebook(*cells).decode())
+
+    assert found is not None
+    assert notebooks.MAX_CELLS == len(found)
+    assert "… 10,000 more characters" == found[0].text.splitlines()[-1] == found[0].outputs[0].text.splitlines()[-1]

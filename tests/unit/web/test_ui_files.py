@@ -30,6 +30,12 @@ HOSTILE = {
     "report.md": b"<img src=x onerror=\"document.title='owned'\">\n[a](javascript:alert(1))\n![](http://evil.example/x)",
     "table.csv": b"a,b\n=cmd(),<script>document.title='owned'</script>\n",
     "eval.json": b'{"columns":["<script>1</script>"],"data":[["<script>1</script>"]]}',
+    "run.ipynb": b"""{"nbformat": 4, "cells": [
+      {"cell_type": "markdown", "source": "<script>document.title='owned'</script>"},
+      {"cell_type": "code", "source": "</pre><script>document.title='owned'</script>", "outputs": [
+        {"output_type": "display_data", "data": {"text/html": "<script>document.title='owned'</script>"}},
+        {"output_type": "display_data", "data": {"image/png": "\\"><script>document.title='owned'</script>"}},
+        {"output_type": "stream", "text": "<img src=x onerror=\\"document.title='owned'\\">"}]}]}""",
     "paper.pdf": b"%PDF-1.7 /OpenAction /JavaScript (app.alert(1))",
     "MLmodel": b"!!python/object/apply:os.system ['touch /tmp/owned']",
     "polyglot.png": PIXEL + b"<!DOCTYPE html>" + SCRIPT,

@@ -82,6 +82,11 @@ def _simple(value: object) -> bool:
     return value is None or isinstance(value, (bool, int, float))
 
 
+def words(text: str) -> list[str]:
+    """Everything in a text that could be a name."""
+    return re.findall(r"[^\W\d]\w*", text)
+
+
 def history(cells: Iterable[Cell]) -> str:
     """Executed cells in their order, as a Python file whose parts editors know as cells."""
     parts = []

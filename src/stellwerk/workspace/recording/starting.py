@@ -9,7 +9,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +38,7 @@ class Recording:
     def __init__(self, place: str, root: Path, found: origin.Origin, settings: Settings) -> None:
         self._place, self._box = place, root / OUTBOX
         self._offline, self._kernel = settings.offline, found.shell is not None
+        self.shell = found.shell
         self._courier: subprocess.Popen[bytes] | None = None
         self._pen = Pen(self._box, self._wrote)
         self.session = Session(self._pen, found, environment.current().document, user=_user(), within=settings.within)
@@ -130,6 +132,27 @@ class Recording:
         self.end("interrupted" if stopped else "failed")
 
 
+_RECORDINGS: list[Recording] = []
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """What is done meanwhile is ours, and not the notebook's."""
+    running = [one.session for one in _RECORDINGS if one.session.on]
+    for session in running:
+        session.on = False
+    try:
+        yield
+    finally:
+        for session in running:
+            session.on = True
+
+
+def environment_of_front_end() -> Mapping[str, str]:
+    """What may say which notebook this is."""
+    return os.environ
+
+
 def begin(script: Path | None = None) -> Recording | None:
     """Record this process from here on. Says in one line why, where that is not possible; never raises.
 
@@ -144,7 +167,9 @@ def begin(script: Path | None = None) -> Recording | None:
             return None
         found = origin.Origin(path=script) if script is not None else origin.find(settings.notebook)
         place, root = _place(settings, found)
-        return Recording(place, root, found, settings)
+        recording = Recording(place, root, found, settings)
+        _RECORDINGS.append(recording)
+        return recording
     except NotFound as problem:
         print(f"stellwerk: nothing is recorded: {problem.message}; {problem.hint}", file=sys.stderr)
     except StellwerkError as problem:
