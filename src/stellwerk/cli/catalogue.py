@@ -56,6 +56,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     "From proof to signal": {
         "prove": Entry("stellwerk.cli.releasing:prove", "compute whether a model may run: clear, stop or unproven"),
         "release": Entry("stellwerk.cli.releasing:release", "let what is proven answer callers, for a limited time"),
+        "promote": Entry(
+            "stellwerk.cli.promoting:promote", "promote a model by a commit to an environment repository"
+        ),
         "serve": Entry("stellwerk.cli.serving:serve", "answer callers of one endpoint, without the control plane"),
         "renew": Entry("stellwerk.cli.releasing:renew", "extend a lease if labels prove fitness"),
         "stop": Entry("stellwerk.cli.releasing:stop", "end an endpoint's release now"),

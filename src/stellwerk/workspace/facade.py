@@ -36,6 +36,7 @@ from stellwerk.workspace.watching import Renewal
 
 if TYPE_CHECKING:
     from stellwerk.pipelines.model import Plan
+    from stellwerk.workspace.promotion import Order, Promoted
     from stellwerk.workspace.running import Ran, Watch
 
 
@@ -145,6 +146,23 @@ class Workspace:
     def release(self, endpoint: str) -> Release:
         """Release what the newest verdict permits. Raises `Refused` unless it is clear."""
         return call(self._caller, ops.release, endpoint=endpoint)
+
+    def promote(self, order: Order) -> Promoted:
+        """Write which model belongs to an endpoint into an environment repository, by a commit, unless it says so.
+
+        Raises:
+            Refused: `not-promotable`: the environment demands more than is proven; `push-refused`.
+            Conflict: `promotion-conflict`: somebody promoted there meanwhile.
+        """
+        from stellwerk.workspace.promotion import promote
+
+        return promote(self._caller, order)
+
+    def close_preview(self, repository: str, *, preview: int, branch: str = "") -> Promoted:
+        """Take the preview of a merge request away from an environment repository, by a commit."""
+        from stellwerk.workspace.promotion import close
+
+        return close(self._caller, repository=repository, preview=preview, branch=branch)
 
     def renew(self, endpoint: str) -> Renewal:
         """Extend the lease if labels prove fitness."""

@@ -8,7 +8,14 @@ from stellwerk.workspace.operations.artifacts import (
     show_files,
 )
 from stellwerk.workspace.operations.blobs import blob_lengths, join_blobs
-from stellwerk.workspace.operations.changes import change
+from stellwerk.workspace.operations.changes import (
+    begin_preview,
+    begin_promotion,
+    change,
+    close_preview,
+    end_promotion,
+    propose_promotion,
+)
 from stellwerk.workspace.operations.data import (
     add_data,
     confirm_contract,
@@ -110,10 +117,13 @@ __all__ = [
     "assess",
     "beat_execution",
     "begin_execution",
+    "begin_preview",
+    "begin_promotion",
     "begin_run",
     "blob_lengths",
     "board",
     "change",
+    "close_preview",
     "close_runs",
     "collect",
     "columns_of_runs",
@@ -131,6 +141,7 @@ __all__ = [
     "dossier",
     "duel",
     "empty_bin",
+    "end_promotion",
     "end_run",
     "entry_text",
     "entry_texts",
@@ -173,6 +184,7 @@ __all__ = [
     "open_wait",
     "overview_of_models",
     "page_of_model",
+    "propose_promotion",
     "protect_alias",
     "prove",
     "prove_consistency",
