@@ -27,6 +27,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--out", type=FILE, help="Write the report into this file instead of stdout (Markdown).")
 @click.option("--junit", type=FILE, help="Steps and checks as JUnit XML.")
 @click.option("--sarif", type=FILE, help="What went wrong as SARIF 2.1.0, for code scanning.")
+@click.option("--codequality", type=FILE, help="The same for the Code Quality widget of GitLab.")
 @click.option("--metrics", type=FILE, help="Metrics as OpenMetrics text, for GitLab's metrics report.")
 @click.option(
     "--images", type=click.Path(file_okay=False, path_type=Path), help="Draw pictures into this folder (SVG)."
@@ -45,6 +46,7 @@ def report(
     out: Path | None,
     junit: Path | None,
     sarif: Path | None,
+    codequality: Path | None,
     metrics: Path | None,
     images: Path | None,
     image_url: str,
@@ -75,7 +77,7 @@ def report(
     text = markdown.render(change, images=beside, build=here.url)
     if out:
         _write(out, text)
-    _write_others(session, change, junit, sarif, metrics)
+    _write_others(session, change, junit, sarif, codequality, metrics)
     session.screen.show(change, *(_summary(change) if out else text.rstrip("\n").split("\n")))
     if post:
         seen = {title: f"{image_url.rstrip('/')}/{file.name}" for title, file in drawn.items()} if image_url else {}
@@ -85,19 +87,29 @@ def report(
 
 
 def _write_others(
-    session: Session, change: Change, junit: Path | None, sarif: Path | None, metrics: Path | None
+    session: Session,
+    change: Change,
+    junit: Path | None,
+    sarif: Path | None,
+    codequality: Path | None,
+    metrics: Path | None,
 ) -> None:
     if junit:
         from stellwerk.governance.change import junit as as_junit
 
         _write(junit, as_junit.render(change))
-    if sarif:
+    if sarif or codequality:
+        from stellwerk.governance.change import codequality as as_codequality
         from stellwerk.governance.change import sarif as as_sarif
         from stellwerk.workspace import definitions
 
         home = session.home()
         places = definitions.places(home, (step.function for step in change.steps))
-        _write(sarif, as_sarif.render(change, places=places, otherwise=definitions.otherwise(home, PROJECT)))
+        text = as_sarif.render(change, places=places, otherwise=definitions.otherwise(home, PROJECT))
+        if sarif:
+            _write(sarif, text)
+        if codequality:
+            _write(codequality, as_codequality.render(text))
     if metrics:
         from stellwerk.governance.change import openmetrics
 

@@ -40,7 +40,8 @@ default:
 
 def _prove(order: Order) -> str:
     script = [*lines.begin(order), lines.run(order), *map(lines.prove, order.endpoints)]
-    after = [lines.ACTIVATE, *lines.report(f"${{CI_MERGE_REQUEST_TARGET_BRANCH_NAME:-{order.branch}}}")]
+    base = f"${{CI_MERGE_REQUEST_TARGET_BRANCH_NAME:-{order.branch}}}"
+    after = [lines.ACTIVATE, *lines.report(base, further=f"--codequality {REPORTS}/codequality.json ")]
     return f"""\
 prove:
   stage: prove
@@ -57,6 +58,7 @@ prove:
     paths: [{REPORTS}/]
     reports:
       junit: {REPORTS}/junit.xml
+      codequality: {REPORTS}/codequality.json
       metrics: {REPORTS}/metrics.txt
 """
 

@@ -39,17 +39,18 @@ def release(endpoint: str) -> str:
     return f"stellwerk release {endpoint}"
 
 
-def report(base: str, *, post: str = "--post") -> list[str]:
+def report(base: str, *, post: str = "--post", further: str = "") -> list[str]:
     """What changed against the target branch, as files for the system and as text for the merge request.
 
     Args:
         base: The target branch, as the shell reads it.
         post: What makes it a comment; a variable where that is decided by the system.
+        further: Options for files that this system alone reads.
     """
     files = f"--junit {REPORTS}/junit.xml --sarif {REPORTS}/stellwerk.sarif --metrics {REPORTS}/metrics.txt"
     # The proof has decided before; whether it could decide is no business of the report.
     return [
-        f'stellwerk ci report --base "{base}" --out {REPORTS}/report.md --images {REPORTS}/images {files} '
+        f'stellwerk ci report --base "{base}" --out {REPORTS}/report.md --images {REPORTS}/images {files} {further}'
         f"--fail-on stop {post}".rstrip()
     ]
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from stellwerk.governance.change import figures, junit, markdown, openmetrics, pictures, sarif
+from stellwerk.governance.change import codequality, figures, junit, markdown, openmetrics, pictures, sarif
 from stellwerk.governance.change.model import (
     Change,
     Changed,
@@ -277,6 +277,21 @@ def test_sarif_leads_to_the_code() -> None:
     assert {"stellwerk.toml"} == {one["artifactLocation"]["uri"] for one in where[1:]}
     for result in run["results"]:
         assert result["ruleId"] == run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"]
+
+
+def test_code_quality_says_what_sarif_says() -> None:
+    """The same findings at the same places, each with a fingerprint of its own, in the form that GitLab reads."""
+    places = {"pipeline:train": Place(path="src/pipe line.py", line=12)}
+    text = sarif.render(change(), places=places, otherwise=Place(path="stellwerk.toml"))
+
+    found = json.loads(codequality.render(text))
+
+    assert [one["message"]["text"] for one in json.loads(text)["runs"][0]["results"]] == [
+        one["description"] for one in found
+    ]
+    assert {"path": "src/pipe line.py", "lines": {"begin": 12}} == found[0]["location"]
+    assert ["critical", "critical", "major", "info"] == [one["severity"] for one in found]
+    assert 4 == len({one["fingerprint"] for one in found})
 
 
 def test_sarif_knows_a_result_again() -> None:
