@@ -36,6 +36,10 @@ if TYPE_CHECKING:
         when,
     )
     from stellwerk.pipelines.model import Backoff, Environment, Resources
+    from stellwerk.pipelines.tuning import space
+    from stellwerk.pipelines.tuning.authoring import tune
+    from stellwerk.pipelines.tuning.model import Budget, Pruning
+    from stellwerk.pipelines.tuning.reporting import report
     from stellwerk.workspace.facade import Workspace, connect
     from stellwerk.workspace.fitting import fit
     from stellwerk.workspace.telling import ActiveRun, log, run
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "ActiveRun": "stellwerk.workspace.telling:ActiveRun",
     "Backoff": "stellwerk.pipelines.model:Backoff",
+    "Budget": "stellwerk.pipelines.tuning.model:Budget",
     "Bug": "stellwerk.core.errors:Bug",
     "Conflict": "stellwerk.core.errors:Conflict",
     "Corrupt": "stellwerk.core.errors:Corrupt",
@@ -51,6 +56,7 @@ _EXPORTS = {
     "Model": "stellwerk.models.tabular:TabularModel",
     "NotFound": "stellwerk.core.errors:NotFound",
     "Outcome": "stellwerk.monitoring.model:Outcome",
+    "Pruning": "stellwerk.pipelines.tuning.model:Pruning",
     "Refused": "stellwerk.core.errors:Refused",
     "Resources": "stellwerk.pipelines.model:Resources",
     "StellwerkError": "stellwerk.core.errors:StellwerkError",
@@ -72,13 +78,16 @@ _EXPORTS = {
     "log": "stellwerk.workspace.telling:log",
     "otherwise": "stellwerk.pipelines.authoring:otherwise",
     "pipeline": "stellwerk.pipelines.authoring:pipeline",
+    "report": "stellwerk.pipelines.tuning.reporting:report",
     "run": "stellwerk.workspace.telling:run",
+    "space": "stellwerk.pipelines.tuning.space",
     "split": "stellwerk.pipelines.authoring:split",
     "step": "stellwerk.pipelines.authoring:step",
     "wait_for_event": "stellwerk.pipelines.authoring:wait_for_event",
     "wait_for_person": "stellwerk.pipelines.authoring:wait_for_person",
     "wait_until": "stellwerk.pipelines.authoring:wait_until",
     "when": "stellwerk.pipelines.authoring:when",
+    "tune": "stellwerk.pipelines.tuning.authoring:tune",
 }
 
 
@@ -101,6 +110,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "ActiveRun",
     "Backoff",
+    "Budget",
     "Bug",
     "Conflict",
     "Corrupt",
@@ -109,6 +119,7 @@ __all__ = [
     "Model",
     "NotFound",
     "Outcome",
+    "Pruning",
     "Refused",
     "Resources",
     "StellwerkError",
@@ -131,9 +142,12 @@ __all__ = [
     "log",
     "otherwise",
     "pipeline",
+    "report",
     "run",
+    "space",
     "split",
     "step",
+    "tune",
     "wait_for_event",
     "wait_for_person",
     "wait_until",

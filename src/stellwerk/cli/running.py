@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import parameters, words
+from stellwerk.cli import parameters, trials, words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Table, dim, state, strong
 from stellwerk.cli.progress import Steps
@@ -250,7 +250,9 @@ def _page(page: RunPage) -> list[Block]:
     for label, digest in (("code", page.code), ("environment", page.environment), ("step key", page.step_key)):
         facts += [(dim(label), dim(digest))] if digest else []
     blocks: list[Block] = [Table(rows=tuple(facts))]
-    if page.children:
+    if page.study is not None:
+        blocks += ["", *trials.blocks(page.study)]
+    elif page.children:
         blocks += ["", _children(page.children)]
     if page.error:
         blocks += ["", (strong("error"),), page.error]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
+from stellwerk.pipelines.tuning.model import Trial
 from stellwerk.releases.model import Signal
 from stellwerk.tracking.previews import Preview
 from stellwerk.tracking.tables import Standing
@@ -267,6 +268,20 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StudyView:
+    """A search for parameters: what was sought, and every trial."""
+
+    setup: dict[str, Any]
+    """What `pipelines.tuning` reads as a setup."""
+    trials: tuple[Trial, ...]
+    by: str
+    """By which measure the parameters matter."""
+    shares: dict[str, float]
+    more: int = 0
+    """Trials that are not among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """One run with everything that is known of it."""
 
@@ -309,6 +324,8 @@ class RunPage:
     logged: tuple[LoggedLine, ...] = ()
     models: tuple[RunModel, ...] = ()
     """Versions that were registered as its own, or whose bytes it or a run that is part of it wrote."""
+    study: StudyView | None = None
+    """Of a run whose parts are trials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -164,3 +164,55 @@ class Link:
     run: str
     label: str
     """The argument or output name."""
+
+
+TRIAL = "trial"
+"""Kind of a run that is a trial of a study."""
+STUDY = "study"
+"""Kind of the run whose parts are the trials of a study."""
+REPORTED = "reported"
+"""The metric that holds what a trial reported on its way, by step."""
+PRUNED_TAG = "trial.pruned"
+"""The tag of a trial that was ended early; its value is the last step that it reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One question of tuning: what is tuned, on what, how it is searched. Whoever asks it again goes on with it."""
+
+    id: Digest
+    """The digest of everything that the answer depends on, but the budget."""
+    experiment: str
+    name: str
+    runs: tuple[str, ...]
+    """The runs that hold its trials: a further one whenever a larger budget was given after the end."""
+    setup: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Who has a trial."""
+
+    study: Digest
+    number: int
+    epoch: int
+    """Counts how often it was begun. Only the newest can be ended."""
+    run: str
+    holder: str
+    """`machine:process id`, and who in it."""
+    until: datetime
+    """When it is anybody's, unless its holder says again that it is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLine:
+    """A trial as it stands."""
+
+    number: int
+    epoch: int
+    run: Run
+    held: bool
+    """Whether its holder may be at work on it."""
+    reports: tuple[tuple[int, float], ...] = ()
+    """What it reported on its way, by step."""

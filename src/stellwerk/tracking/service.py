@@ -53,6 +53,7 @@ class Runs:
 
     def enter(self, tx: Transaction, run: Run) -> Run:
         """Begin a run within a transaction; it is returned with the id of its experiment."""
+        """Begin a run as part of a larger change."""
         run = self._keep(tx, run)
         _link(tx, run.id, "used", run.inputs)
         tx.record("run.started", f"run:{run.id}", {"name": run.name, "kind": run.kind, "parent": run.parent})
@@ -144,27 +145,37 @@ class Runs:
         """End a run once; with `memory`, remember its result under the step key in the same transaction."""
         with self._book.write() as tx:
             run = RUNS.get(tx, run_id)
-            if run.status not in OPEN:
-                raise Conflict(f"run {run_id} has already ended as {run.status}", code="run-ended")
-            ended = evolve(
-                run,
-                status=status,
-                ended_at=self._clock.now(),
-                outputs={**run.outputs, **(outputs or {})},
-                metrics={**run.metrics, **(metrics or {})},
-                cost=cost or run.cost,
-                error=error,
-                log=log,
-                process=None,
-            )
-            RUNS.put(tx, ended)
-            self._finder.enter(tx, ended, run)
-            self._points.add(tx, ended.id, _measured(ended))
-            if run.kind != PIPELINE:
-                _link(tx, run_id, "made", ended.outputs)
-            if memory is not None and STEPS.find(tx, memory.step_key) is None:
-                STEPS.insert(tx, memory)
-            tx.record(f"run.{status}", f"run:{run_id}", _facts(ended))
+            changes: dict[str, Any] = {
+                "status": status,
+                "outputs": {**run.outputs, **(outputs or {})},
+                "metrics": {**run.metrics, **(metrics or {})},
+                "cost": cost or run.cost,
+                "error": error,
+                "log": log,
+            }
+            return self.end(tx, run, memory=memory, **changes)
+
+    def end(
+        self,
+        tx: Transaction,
+        run: Run,
+        *,
+        points: Sequence[Point] = (),
+        memory: StepMemory | None = None,
+        **changes: Any,
+    ) -> Run:
+        """End a run, once, as part of a larger change. Raises `Conflict` (`run-ended`)."""
+        if run.status not in OPEN:
+            raise Conflict(f"run {run.id} has already ended as {run.status}", code="run-ended")
+        ended = evolve(run, ended_at=self._clock.now(), process=None, **changes)
+        RUNS.put(tx, ended)
+        self._finder.enter(tx, ended, run)
+        self._points.add(tx, ended.id, [*points, *_measured(ended)])
+        if run.kind != PIPELINE:
+            _link(tx, run.id, "made", ended.outputs)
+        if memory is not None and STEPS.find(tx, memory.step_key) is None:
+            STEPS.insert(tx, memory)
+        tx.record(f"run.{ended.status}", f"run:{run.id}", _facts(ended))
         return ended
 
     def record(self, *, experiment: str, name: str, kind: str, started_at: datetime, **facts: Any) -> Run:

@@ -22,6 +22,7 @@ BUILTINS = (
     Builtin(name="evaluate", version=1),
     Builtin(name="gate", version=1),
     Builtin(name="split", version=1),
+    Builtin(name="tune", version=1),
 )
 
 

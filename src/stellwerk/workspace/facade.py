@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -36,8 +36,11 @@ from stellwerk.workspace.watching import Renewal
 
 if TYPE_CHECKING:
     from stellwerk.pipelines.model import Plan
+    from stellwerk.pipelines.tuning.authoring import Question
+    from stellwerk.pipelines.tuning.model import Trial
     from stellwerk.workspace.promotion import Order, Promoted
     from stellwerk.workspace.running import Ran, Watch
+    from stellwerk.workspace.searching import Tuned
 
 
 class Workspace:
@@ -63,6 +66,12 @@ class Workspace:
         from stellwerk.workspace.running import run
 
         return run(self._caller, plan, watch)
+
+    def tune(self, order: Question, *, watch: Callable[[Trial], None] | None = None) -> Tuned:
+        """Search for parameters of a step: what `sw.tune(..., workspace=...)` calls. `watch` hears of every trial."""
+        from stellwerk.workspace.searching import ask
+
+        return ask(self._caller, order, watch=watch)
 
     def runs(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from stellwerk.core.errors import NotFound
 from stellwerk.pipelines.model import Stored
 from stellwerk.pipelines.values import STANDARD
-from stellwerk.workspace import builtins
+from stellwerk.workspace import builtins, searching
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.tables import PARQUET
@@ -23,10 +23,12 @@ class Names:
 
     Args:
         project: The folder that the paths of files are relative to.
+        tuned: Where the functions were loaded from that nodes tune.
     """
 
     caller: Caller
     project: Path
+    tuned: Mapping[str, str] = field(default_factory=dict)
 
     def dataset(self, name: str, version: int | None, as_of: datetime | None) -> Stored:
         blob = self.caller.call(ops.table_of_data, {"name": name, "version": version, "as_of": as_of})
@@ -45,6 +47,8 @@ class Names:
         return Stored(digest=self.caller.blobs.put(encoded.data), media=encoded.media)
 
     def pin(self, builtin: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        if builtin == "tune":
+            return searching.pinned(params, self.tuned)
         if builtin != "contract":
             return dict(params)
         changes = {name: dict(rule) for name, rule in (params.get("changes") or {}).items()}

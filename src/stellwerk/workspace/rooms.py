@@ -65,6 +65,7 @@ from stellwerk.tracking.service import Runs
 from stellwerk.tracking.tables import Tables
 from stellwerk.tracking.traced import Trace
 from stellwerk.tracking.traces import Traces
+from stellwerk.tracking.trials import Trials
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
@@ -120,6 +121,7 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.executions = Executions(self.book, self.clock, self.runs)
         self.waits = Waits(self.book)
+        self.trials = Trials(self.book, self.clock, self.runs, points, folders.process_alive)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)
         self.collector = Collector(self.book, self.blobs, SqlCounts())

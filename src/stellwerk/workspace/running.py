@@ -28,15 +28,15 @@ from stellwerk.pipelines.model import (
     Standing,
     document,
 )
-from stellwerk.pipelines.values import STANDARD
 from stellwerk.store import service as trees
 from stellwerk.tracking.model import Run
-from stellwerk.workspace import builtins, codecs, revision
+from stellwerk.workspace import builtins, codecs, revision, searching
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.journal import StepJournal
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.resolving import Names
+from stellwerk.workspace.searching import Nodes, WithTuning
 from stellwerk.workspace.waiting import Watched
 
 Watch = Callable[[Event], None]
@@ -172,9 +172,10 @@ class _Desk:
             raise
 
     def _report(self, journal: StepJournal, how: How, history: Mapping[str, tuple[int, int]]) -> RunReport:
-        names = Names(self.caller, _project(self.caller, self.plan))
+        names = Names(self.caller, _project(self.caller, self.plan), searching.files(self.plan))
         steps = builtins.table(names.contract, names.seal)
-        here = InProcess(builtins=steps, codecs=STANDARD.with_first(codecs.MODEL))
+        nodes = Nodes(self.caller, experiment=self.plan.name, parent=self.execution.id, environment=self.environment)
+        here = WithTuning(nodes, builtins=steps)
         with closing(Subprocess(codecs=(codecs.REFERENCE,))) as isolated, closing(_executor(how.on, here)) as main:
             return engine.execute(
                 self.plan,

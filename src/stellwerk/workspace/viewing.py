@@ -13,11 +13,11 @@ from stellwerk.governance.trace import Tracer
 from stellwerk.releases import signals
 from stellwerk.releases.model import SignalState
 from stellwerk.tracking import previews, surroundings
-from stellwerk.tracking.model import CONTEXT_TAG, Run
+from stellwerk.tracking.model import CONTEXT_TAG, STUDY, Run
 from stellwerk.tracking.rules import artifacts_of, spelled
 from stellwerk.tracking.service import PIPELINE
 from stellwerk.tracking.tables import standing
-from stellwerk.workspace import lineage
+from stellwerk.workspace import lineage, studies
 from stellwerk.workspace.filing import HERE
 from stellwerk.workspace.rooms import Rooms
 
@@ -132,9 +132,12 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         graph=(
             lineage.steps(children)
             if run.kind == PIPELINE
-            else lineage.around(run, parent=parent, children=children, logged=logged, made=models)
+            else lineage.around(
+                run, parent=parent, children=() if run.kind == STUDY else children, logged=logged, made=models
+            )
         ),
         models=models,
+        study=studies.view(rooms, run) if run.kind == STUDY else None,
     )
 
 

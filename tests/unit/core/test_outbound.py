@@ -292,6 +292,7 @@ KNOWN = {
     "core/outbound.py": "the way out itself",
     "workspace/adapters/line.py": "the caller's own server, which the caller names",
     "workspace/adapters/forges.py": "the forge that the CI names, with the token that the CI gives for it",
+    "pipelines/tuning/trial.py": "a socket of the file system, on which a trial reports to its own search",
     "cli/listening.py": "listens; connects to nobody",
     "workspace/adapters/frameworks/lightgbm.py": "asks which of the caller's own machines this is; connects to nobody",
 }

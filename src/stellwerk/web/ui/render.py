@@ -21,7 +21,10 @@ from stellwerk.core.clock import format_instant
 from stellwerk.core.digest import short
 from stellwerk.core.errors import Invalid
 from stellwerk.delivery.model import WebhookLine
-from stellwerk.governance.model import Board, EndpointCard, FilePage, Graph, Node, RunPage, Trace
+from stellwerk.governance.model import Board, EndpointCard, FilePage, Graph, Node, RunPage, StudyView, Trace
+from stellwerk.pipelines.tuning import rules
+from stellwerk.pipelines.tuning.model import Setup
+from stellwerk.pipelines.tuning.plots import pictures
 from stellwerk.tracking.previews import is_log
 from stellwerk.tracking.tables import MAX_COMPARED, ExperimentLine, RunTable
 from stellwerk.web.ui import charts, drawing, gauges, shelving, words
@@ -62,6 +65,7 @@ def render_run(page: RunPage, *, panel: Panel | None = None, simulated: datetime
     log, left_out = words.tail(page.log)
     return _page(
         "run.html",
+        **_study(page.study),
         page=page,
         run=page.run,
         panel=panel,
@@ -71,6 +75,19 @@ def render_run(page: RunPage, *, panel: Panel | None = None, simulated: datetime
         kept_tags=[tag for tag in page.tags if tag[0].startswith("mlflow.")],
         simulated=simulated,
     )
+
+
+def _study(study: StudyView | None) -> dict[str, Any]:
+    """What the pictures and the table of a search need."""
+    if study is None:
+        return {"pictures": (), "objectives": (), "best": None}
+    setup = Setup.read(study.setup)
+    best = rules.best(study.trials, setup.objectives[0])
+    return {
+        "pictures": pictures(setup, study.trials, study.shares, study.by),
+        "objectives": [one.metric for one in setup.objectives],
+        "best": None if best is None else best.number,
+    }
 
 
 def render_experiments(

@@ -103,6 +103,16 @@ from stellwerk.workspace.operations.runs import (
 )
 from stellwerk.workspace.operations.sources import import_data, refer_data, verify_data
 from stellwerk.workspace.operations.subjects import erase_subject, find_subject
+from stellwerk.workspace.operations.tuning import (
+    claim_trial,
+    find_study,
+    finish_trial,
+    list_trials,
+    open_study,
+    release_trials,
+    renew_trials,
+    retake_trial,
+)
 from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
 from stellwerk.workspace.operations.waits import look_at_wait, open_wait
 from stellwerk.workspace.operations.webhooks import add_webhook, list_webhooks, remove_webhook, try_webhook
@@ -123,6 +133,7 @@ __all__ = [
     "blob_lengths",
     "board",
     "change",
+    "claim_trial",
     "close_preview",
     "close_runs",
     "collect",
@@ -147,8 +158,10 @@ __all__ = [
     "entry_texts",
     "erase_subject",
     "find_foreign",
+    "find_study",
     "find_subject",
     "finish_run",
+    "finish_trial",
     "forget_data",
     "fsck",
     "get_artifact",
@@ -173,6 +186,7 @@ __all__ = [
     "list_models",
     "list_protected",
     "list_releases",
+    "list_trials",
     "list_webhooks",
     "log_artifact",
     "log_of_data",
@@ -181,6 +195,7 @@ __all__ = [
     "look_at_wait",
     "name_foreign",
     "newest_checkpoint",
+    "open_study",
     "open_wait",
     "overview_of_models",
     "page_of_model",
@@ -195,10 +210,13 @@ __all__ = [
     "refer_data",
     "register_model",
     "release",
+    "release_trials",
     "remember_foreign",
     "remembered_step",
     "remove_webhook",
     "renew",
+    "renew_trials",
+    "retake_trial",
     "rotate_key",
     "run_page",
     "scrub",
