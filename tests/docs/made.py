@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import re
 import sys
+import textwrap
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -24,6 +25,7 @@ from stellwerk.cli.catalogue import SECTIONS
 from stellwerk.cli.main import SETTINGS as CLI_SETTINGS
 from stellwerk.cli.main import root
 from stellwerk.evidence.metrics import METRICS, PROPER
+from stellwerk.pipelines.machine import VARIABLES
 from stellwerk.releases.policies import POLICIES
 from stellwerk.serving.model import LIMITS, Limits
 from stellwerk.web.doors import mlflow
@@ -311,6 +313,11 @@ def mlflow_calls() -> str:
     )
 
 
+def variables() -> str:
+    """Variables of the environment that a run keeps."""
+    return textwrap.fill(", ".join(f"`{name}`" for name in VARIABLES), 118) + "\n"
+
+
 MAKERS: dict[str, Callable[[], str]] = {
     "cli": cli,
     "facade": facade_reference,
@@ -320,6 +327,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "operations": operations,
     "policies": policies,
     "settings": settings_table,
+    "variables": variables,
 }
 
 

@@ -49,6 +49,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "stellwerk.cli.webhooks:webhooks", "addresses elsewhere that are told what happens to models"
         ),
         "ci": Entry("stellwerk.cli.ci:ci", "work with GitHub, GitLab, CircleCI and Jenkins"),
+        "rebuild": Entry(
+            "stellwerk.cli.rebuilding:rebuild", "make a model again from the ledger, and say how much came out again"
+        ),
         "compare": Entry(
             "stellwerk.cli.comparing:compare", "show where runs or two model versions differ, and what they share"
         ),

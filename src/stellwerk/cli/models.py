@@ -17,6 +17,7 @@ from stellwerk.core.digest import short
 from stellwerk.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
+    from stellwerk.evidence.model import Evidence
     from stellwerk.models.model import Alias, AliasMove, ModelVersion
 
 
@@ -49,7 +50,8 @@ def models(session: Session, model: str, as_of: datetime | None, protect: str, u
     with session.workspace() as workspace:
         if model and ("@" in model or ":" in model or as_of is not None):
             found = workspace.models.get(model, as_of=as_of)
-            session.screen.show(found, _one(found))
+            drills = workspace.models.rebuilds(f"{found.name}@{found.version}") if found.digest else ()
+            session.screen.show(found, _one(found, drills))
             return
         aliases = workspace.models.aliases(model or None)
         versions = tuple(one for one in workspace.models.list() if model in ("", one.name))
@@ -125,7 +127,7 @@ def _moves(found: Sequence[AliasMove]) -> Table:
     )
 
 
-def _one(model: ModelVersion) -> Table:
+def _one(model: ModelVersion, drills: Sequence[Evidence]) -> Table:
     signature = model.signature
     facts = {
         "model": f"{model.name}@{model.version}",
@@ -136,11 +138,20 @@ def _one(model: ModelVersion) -> Table:
         "run": model.run_id,
         "source": model.source,
         "digest": model.digest or "its files are not in the store",
+        "rebuilt": _rebuilt(drills),
         "stage": "" if model.stage == "None" else model.stage,
         "about": model.description,
         "tags": ", ".join(f"{key} = {value}" for key, value in sorted(model.tags.items())),
     }
     return Table(rows=tuple((dim(what), value) for what, value in facts.items() if value))
+
+
+def _rebuilt(drills: Sequence[Evidence]) -> str:
+    if not drills:
+        return ""
+    newest = drills[-1]
+    times = f", {len(drills)} times in all" if len(drills) > 1 else ""
+    return f"level {newest.facts['level']}, {words.moment(newest.observed_at)}{times}"
 
 
 @click.command(cls=Command)

@@ -312,10 +312,11 @@ class Datasets:
             raise _not_a_table(version.name)
         return frame_of_tree(self._blobs, version.digest)
 
-    def contract(self, name: str) -> Contract | None:
-        """The newest contract of a dataset, if any."""
+    def contract(self, name: str, version: int | None = None) -> Contract | None:
+        """The newest contract of a dataset, or one of its versions, if any."""
+        asked = {} if version is None else {"version": version}
         with self._book.read() as reader:
-            found = CONTRACTS.select(reader, name=name, order="-version", limit=1)
+            found = CONTRACTS.select(reader, name=name, **asked, order="-version", limit=1)
         return found[0] if found else None
 
     def infer(self, name: str, frame: pl.DataFrame) -> Contract:

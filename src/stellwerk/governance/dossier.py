@@ -62,7 +62,7 @@ def dossier(book: Book, runs: Runs, release_id: str, now: datetime) -> Dossier:
             _gate(reader, verdict, evidence),
             _data(reader, behind),
             _training(reader, release, behind),
-            _reproduction(behind),
+            _reproduction(behind, _drills(reader, release)),
             _since(reader, release),
             _signatures(release, verdict, evidence),
         )
@@ -221,10 +221,20 @@ def _training(reader: Reader, release: Release, behind: Origin) -> Section:
     )
 
 
-def _reproduction(behind: Origin) -> Section:
+def _drills(reader: Reader, release: Release) -> str:
+    """What came of rebuilding the model, the newest first."""
+    found = EVIDENCE.select(reader, subject=release.model, kind="rebuild")
+    if not found:
+        return "Nobody has rebuilt the model yet."
+    newest = max(found, key=lambda item: (item.observed_at, item.id))
+    said = "; ".join(result.text for result in newest.results)
+    return f"Rebuilt {len(found)} times, last on {_when(newest.observed_at)}: {said}."
+
+
+def _reproduction(behind: Origin, drills: str) -> Section:
     return Section(
         title="Reproduction",
-        text="Code and environment of each step by digest; equal digests give equal step keys on any machine.",
+        text=f"Code and environment of each step by digest; equal digests give equal step keys on any machine. {drills}",
         header=("step", "code", "environment"),
         rows=tuple((run.name, short(run.code or "–"), short(run.environment or "–")) for run in _ordered(behind)),
     )

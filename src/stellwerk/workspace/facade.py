@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from stellwerk.pipelines.tuning.authoring import Question
     from stellwerk.pipelines.tuning.model import Trial
     from stellwerk.workspace.promotion import Order, Promoted
+    from stellwerk.workspace.rebuilding.model import Rebuilt
     from stellwerk.workspace.running import Ran, Watch
     from stellwerk.workspace.searching import Tuned
 
@@ -72,6 +73,37 @@ class Workspace:
         from stellwerk.workspace.searching import ask
 
         return ask(self._caller, order, watch=watch)
+    def rebuild(
+        self,
+        model: str,
+        *,
+        here: bool = False,
+        offline: bool = False,
+        metric: str = "",
+        margin: float | None = None,
+        say: Callable[[str], None] = lambda text: None,
+        heard: Callable[[str, str], None] = lambda kind, task: None,
+    ) -> Rebuilt:
+        """Repeat the run that made a model version, from what the ledger kept, and record how much came out again.
+
+        Args:
+            model: A name, `name@3`, `name@alias` or a digest.
+            here: In the environment of this process, instead of a fresh one made of the run's lock.
+            offline: Packages come from the installer's cache.
+            metric: What the seeds are compared by; the loss that the model was chosen by, unless said.
+            margin: By how much the means of seeds may differ; the margin that the endpoint declares, unless said.
+            say: Told what takes long.
+            heard: Told of every task that starts (`node-started`) and ends (`node-finished`, `node-failed`).
+
+        Raises:
+            Refused: `not-rebuildable`: no pipeline made it, or its run kept too little.
+            Unavailable: `packages-unreachable`, `no-python`: no fresh environment can be made.
+        """
+        from stellwerk.workspace.rebuilding.service import rebuild
+
+        return rebuild(
+            self._caller, model, here=here, offline=offline, metric=metric, margin=margin, say=say, heard=heard
+        )
 
     def runs(
         self,

@@ -35,6 +35,7 @@ from stellwerk.workspace import operations as ops
 from stellwerk.workspace.journal import StepJournal
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.ports import Caller
+from stellwerk.workspace.rebuilding import keeping
 from stellwerk.workspace.resolving import Names
 from stellwerk.workspace.searching import Nodes, WithTuning
 from stellwerk.workspace.waiting import Watched
@@ -98,7 +99,12 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None, how: How | None 
             "call": dict(how.call),
             "owner": this_process(),
             "params": plan.params,
-            "tags": {"plan": document_digest, **_sources(caller, plan), **revision.tags(caller.home)},
+            "tags": {
+                "plan": document_digest,
+                **_sources(caller, plan),
+                **revision.tags(caller.home),
+                **keeping.before(caller, plan, closures.values()),
+            },
             "environment": environment,
         },
     )
@@ -156,6 +162,7 @@ class _Desk:
         )
         try:
             report = self._report(journal, how, history)
+            keeping.after(self.caller, parent.id)
             return self._finish(parent, journal, report)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)

@@ -33,7 +33,7 @@ def take() -> Machine:
         accelerators=accelerators(),
         variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
         flags=_flags(),
-        local=_local(),
+        local=local(),
     )
 
 
@@ -111,7 +111,9 @@ def _blas() -> Iterator[dict[str, Any]]:
     if find_spec("threadpoolctl") is not None:
         import threadpoolctl
 
-        for one in sorted(threadpoolctl.threadpool_info(), key=lambda found: str(found.get("prefix"))):
+        for one in sorted(
+            threadpoolctl.threadpool_info(), key=lambda found: (str(found["user_api"]), str(found["version"]))
+        ):
             kept = {
                 "library": one.get("internal_api"),
                 "version": one.get("version"),
@@ -168,7 +170,8 @@ def _jax(jax: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def _local() -> tuple[str, ...]:
+def local() -> tuple[str, ...]:
+    """Distributions here that were installed from a folder or file, and so are in no index."""
     return tuple(sorted(set(_local_in(dict.fromkeys(sys.path)))))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from stellwerk.evidence.model import Evidence
 from stellwerk.governance.comparing import Comparison
 from stellwerk.models.model import Alias, AliasMove, ModelVersion, ProtectedAlias, RegisteredModel
 from stellwerk.workspace import operations as ops
@@ -85,6 +86,10 @@ class Models:
     def protected(self) -> tuple[ProtectedAlias, ...]:
         """Aliases that move only to what is released."""
         return call(self._caller, ops.list_protected)
+
+    def rebuilds(self, model: str) -> tuple[Evidence, ...]:
+        """How often a version was rebuilt, and at which level (`facts["level"]`), oldest first."""
+        return call(self._caller, ops.list_rebuilds, model=model)
 
     def compare(self, first: str, second: str) -> Comparison:
         """What two versions share and where they differ."""

@@ -79,6 +79,7 @@ from stellwerk.workspace.operations.pages import (
     table_of_runs,
 )
 from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
+from stellwerk.workspace.operations.rebuilds import list_rebuilds, record_rebuild
 from stellwerk.workspace.operations.recording import describe_run
 from stellwerk.workspace.operations.releases import (
     declare_endpoint,
@@ -185,6 +186,7 @@ __all__ = [
     "list_keys",
     "list_models",
     "list_protected",
+    "list_rebuilds",
     "list_releases",
     "list_trials",
     "list_webhooks",
@@ -206,6 +208,7 @@ __all__ = [
     "prove_inclusion",
     "record_data",
     "record_outcomes",
+    "record_rebuild",
     "record_run",
     "refer_data",
     "register_model",

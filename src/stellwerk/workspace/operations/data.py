@@ -85,9 +85,9 @@ def table_of_data(
 
 
 @operation("contracts.get", "data:read")
-def get_contract(rooms: Rooms, name: str) -> Contract | None:
-    """The newest contract of a dataset, if any."""
-    return rooms.datasets.contract(name)
+def get_contract(rooms: Rooms, name: str, version: int | None = None) -> Contract | None:
+    """The newest contract of a dataset, or one of its versions, if any."""
+    return rooms.datasets.contract(name, version)
 
 
 @operation("contracts.confirm", "data:write", changes=True)

@@ -28,7 +28,8 @@ def before(caller: Caller, plan: Plan, closures: Iterable[Closure] = ()) -> dict
     """Keep the code of a plan before it runs; the tags for its run."""
     found = {name: Path(file).read_bytes() for name, file in sources.files(plan, closures).items()}
     home = _home(caller, plan)
-    locks = {name: data for name in LOCK_FILES if (data := _small(home / name)) is not None}
+    named = {node.environment.lock for node in plan.nodes if node.environment is not None and node.environment.lock}
+    locks = {name: data for name in {*LOCK_FILES, *named} if (data := _small(home / name)) is not None}
     tags: dict[str, str] = {}
     for tag, files in ((SOURCES, found), (LOCKS, locks)):
         if files:
