@@ -73,6 +73,7 @@ class Workspace:
         from stellwerk.workspace.searching import ask
 
         return ask(self._caller, order, watch=watch)
+
     def rebuild(
         self,
         model: str,
