@@ -57,6 +57,7 @@ OTHER_SWEEPS = {
     "s3.": "faults/test_s3_large.py",
     "migrate.": "unit/ledger/test_migrations.py",
     "outbox.": "faults/test_logging_kills.py",
+    "trigger.": "faults/test_trigger_kills.py",
 }
 """Failpoints of what no chain does by itself, and the tests that pass them."""
 FRAMEWORKS = "stellwerk.workspace.adapters.frameworks."

@@ -35,6 +35,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "remote": Entry("stellwerk.cli.remotes:remote", "names for other places that keep blobs"),
         "run": Entry("stellwerk.cli.running:run", "execute a pipeline"),
         "runs": Entry("stellwerk.cli.running:runs", "list what was executed, newest first, or show one run"),
+        "triggers": Entry(
+            "stellwerk.cli.triggers:triggers", "what begins runs by itself: clocks, data, events, webhooks"
+        ),
         "experiments": Entry("stellwerk.cli.running:experiments", "list experiments, the latest first"),
         "models": Entry("stellwerk.cli.models:models", "list registered model versions, or show one model"),
         "alias": Entry("stellwerk.cli.models:alias", "point an alias at a model version, or take it away"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import parameters, trials, words
+from stellwerk.cli import backfilling, parameters, trials, words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Table, dim, state, strong
 from stellwerk.cli.progress import Steps
@@ -36,8 +36,16 @@ MEASURED = 3
     "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
 )
 @click.option("--file", type=click.Path(path_type=Path), help="The pipeline file, instead of the project's.")
+@click.option(
+    "--backfill", metavar="NAME=RANGE", help="A run for each value: month=2024-01..2024-12, n=1..8, x=a,b,c."
+)
+@click.option("--newest-first", is_flag=True, help="With --backfill: the last value comes first.")
+@click.option("--at-once", type=click.IntRange(1, 64), default=2, show_default=True, help="With --backfill: runs.")
+@click.option("--again", is_flag=True, help="With --backfill: also what was done before.")
 @click.pass_obj
-def run(session: Session, pipeline: str, param: tuple[str, ...], file: Path | None) -> None:
+def run(
+    session: Session, /, pipeline: str, param: tuple[str, ...], file: Path | None, backfill: str | None, **how: Any
+) -> int | None:
     """Execute a pipeline.
 
     PIPELINE is needed where the file defines several. Steps whose code, parameters and inputs are known are not
@@ -47,10 +55,14 @@ def run(session: Session, pipeline: str, param: tuple[str, ...], file: Path | No
     Example:
       stellwerk run
       stellwerk run delay -p train_until=2013-04-01 -p depth=8
+      stellwerk run delay --backfill train_until=2013-04-01..2013-04-30 --at-once 4
     """
     project = session.project()
     file = file or session.home() / (project.pipeline if project else "pipeline.py")
-    plan = parameters.plan(parameters.find(file, pipeline), param)
+    found = parameters.find(file, pipeline)
+    if backfill is not None:
+        return backfilling.backfill(session, found, file, param, backfill, **how)
+    plan = parameters.plan(found, param)
     with session.workspace() as workspace:
         ran = execute(workspace, plan, session.screen)
     tasks = ran.report.tasks
@@ -68,6 +80,7 @@ def run(session: Session, pipeline: str, param: tuple[str, ...], file: Path | No
         session.screen.say(dim("nothing had to be executed: every step was known"))
     if ran.model is not None and project is not None and ran.model.name in project.endpoints:
         session.screen.suggest(f"stellwerk prove {ran.model.name}")
+    return None
 
 
 def execute(workspace: Workspace, plan: Plan, screen: Screen) -> Ran:

@@ -38,12 +38,15 @@ _HOST_HELP = "Address of this machine to listen on; others are refused."
 @click.option("--port", type=_PORTS, default=PORT, show_default=True, help="Port; 0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help=_HOST_HELP)
 @click.option("--open", "browse", is_flag=True, help="Show the board in the browser.")
+@click.option(
+    "--triggers", "runs_triggers", is_flag=True, help="Also run what triggers fire, in a process beside it."
+)
 @click.pass_obj
-def up(session: Session, port: int, host: str, browse: bool) -> int:
+def up(session: Session, port: int, host: str, browse: bool, runs_triggers: bool) -> int:
     """Serve the board, the API and all endpoints.
 
-    While it runs, logs are sealed, production is judged and leases are renewed by themselves, unless the workspace
-    runs on simulated time. The address is written to .stellwerk/server.json.
+    While it runs, logs are sealed, production is judged, leases are renewed and what fires triggers is noted by
+    themselves, unless the workspace runs on simulated time. The address is written to .stellwerk/server.json.
 
     \b
     Example:
@@ -61,7 +64,7 @@ def up(session: Session, port: int, host: str, browse: bool) -> int:
     layout = session.layout()
     with _known(layout, server_lock), bound(name, port) as (listener, url), session.rooms() as rooms:
         served = application(rooms, Servers(rooms), hosts=tuple({*LOOPBACK, _host(url)}))
-        with _announced(layout, url), _sealing(rooms, ""), _caretaker(rooms):
+        with _announced(layout, url), _sealing(rooms, ""), _caretaker(rooms), _runner(layout, wanted=runs_triggers):
             listen(served, listener, lambda: _ready(session, url, layout, browse=browse))
         _ended(session)
     return leave(exits.DONE)
@@ -170,22 +173,36 @@ def _announced(layout: Layout, url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _caretaker(rooms: Rooms) -> Iterator[None]:
-    """Look after the endpoints and tell the webhooks, unless time is simulated: then whoever moves the clock does it."""
+    """Look after endpoints, webhooks and triggers, unless time is simulated: then whoever moves the clock does it."""
     from stellwerk.cli.listening import within
     from stellwerk.workspace.caretaking import Caretaker
     from stellwerk.workspace.delivering import Deliveries
+    from stellwerk.workspace.looking import Looking
 
     if rooms.layout.clock == "replay":
         yield
         return
-    caretaker, deliveries = Caretaker(rooms), Deliveries(rooms)
-    caretaker.start()
-    deliveries.start()
+    caretaker, deliveries, looking = Caretaker(rooms), Deliveries(rooms), Looking(rooms)
+    for one in (caretaker, deliveries, looking):
+        one.start()
     try:
         yield
     finally:
+        within(STOP_SECONDS, looking.stop)
         within(STOP_SECONDS, deliveries.stop)
         within(STOP_SECONDS, caretaker.stop)
+
+
+@contextlib.contextmanager
+def _runner(layout: Layout, *, wanted: bool) -> Iterator[None]:
+    """Run what triggers fire in a process beside the server, which never executes anybody's code itself."""
+    from stellwerk.workspace.triggering import beside
+
+    if not wanted:
+        yield
+        return
+    with beside(layout):
+        yield
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ from stellwerk.store import service as trees
 from stellwerk.store.ports import Blobs
 from stellwerk.tracking.model import Run
 from stellwerk.tracking.service import Runs
+from stellwerk.triggers.queue import firing_of
+from stellwerk.triggers.shelves import FIRINGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +293,34 @@ class Tracer:
         for label, used in run.inputs.items():
             self._artifact(walk, used)
             _edge(walk, used, node, label)
+        self._fired(walk, run, node)
+
+    def _fired(self, walk: _Walk, run: Run, node: str) -> None:
+        """Why there is a run: the firing of a trigger, which began it or the pipeline that it is a step of."""
+        try:
+            whole = self._runs.get(run.parent) if run.parent else run
+        except NotFound:
+            return  # the pipeline's own run lies elsewhere
+        named = firing_of(whole.tags)
+        with self._book.read() as reader:
+            firing = FIRINGS.find(reader, named) if named else None
+            subject = firing.cause.subject.removeprefix("dataset:") if firing is not None else ""
+            name, _, version = subject.rpartition("@")
+            data = DATASETS.find(reader, name, int(version)) if name and version.isdecimal() else None
+        if firing is None:
+            return
+        began = f"firing:{firing.id}"
+        more = f", and {firing.others} more" if firing.others else ""
+        known = began in walk.nodes
+        walk.nodes[began] = Node(
+            id=began, kind="trigger", title=firing.name, detail=firing.cause.text + more, link="/triggers"
+        )
+        _edge(walk, began, node, "fired")
+        if not known:
+            walk.facts.append(("caused by", f"trigger {firing.name}: {firing.cause.text}{more}"))
+            if data is not None and data.digest == firing.cause.digest:
+                self._artifact(walk, data.digest)
+                _edge(walk, data.digest, began, "new version")
 
     def _followers(self, walk: _Walk, digest: Digest) -> list[Digest]:
         made: list[Digest] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -41,6 +42,8 @@ Item = tuple[str, str, Mapping[str, Any] | None]
 """Kind, subject and body of an entry to record."""
 
 _CHUNK = 8192
+CAUSE = "caused_by"
+"""The key of a body that names the firing of a trigger for which somebody worked who wrote the entry."""
 
 
 class Database:
@@ -134,14 +137,17 @@ class Database:
         self.dialect.close()
 
     @contextmanager
-    def write(self, workspace: str, actor: str) -> Iterator[Writing]:
+    def write(self, workspace: str, actor: str, cause: str = "") -> Iterator[Writing]:
         """One change; durable when the block is left without an exception.
 
         Changes of many threads share a commit, one after another, each whole or not at all. Inside the block nothing
         may wait for another thread's change.
+
+        Args:
+            cause: What its entries name as their cause, if anything.
         """
         with self._change() as change:
-            writing = Writing(change, workspace, actor, self._clock)
+            writing = Writing(change, workspace, actor, self._clock, cause)
             yield writing
             writing.check()
 
@@ -269,8 +275,8 @@ class Reading:
 class Writing:
     """A change under way."""
 
-    def __init__(self, change: Change, workspace: str, actor: str, clock: Clock) -> None:
-        self._change = change
+    def __init__(self, change: Change, workspace: str, actor: str, clock: Clock, cause: str = "") -> None:
+        self._change, self._cause = change, cause
         self.workspace = workspace
         self.actor = actor
         self._clock = clock
@@ -321,6 +327,8 @@ class Writing:
         workspace, at, actor = spelling.workspace, spelling.at, spelling.actor
         rows, bodies = [], []
         for sequence, (kind, subject, body) in enumerate(items, change.size):
+            if self._cause:
+                body = {**(body or {}), CAUSE: self._cause}
             data, inner = spelling.entry(sequence, kind, subject, body)
             rows.append((sequence, workspace, at, actor, kind, subject, data))
             bodies.append(inner)
@@ -330,16 +338,30 @@ class Writing:
         return bodies
 
 
+_WORKING_FOR: ContextVar[str] = ContextVar("stellwerk-cause", default="")
+
+
+@contextmanager
+def working_for(cause: str) -> Iterator[None]:
+    """What this thread writes meanwhile names a cause: that of a caller from elsewhere."""
+    before = _WORKING_FOR.set(cause)
+    try:
+        yield
+    finally:
+        _WORKING_FOR.reset(before)
+
+
 class WorkspaceBook:
     """A database as one workspace and one actor see it: the `Book` port."""
 
-    def __init__(self, database: Database, workspace: str, actor: str) -> None:
+    def __init__(self, database: Database, workspace: str, actor: str, cause: str = "") -> None:
         self._database = database
         self.workspace = workspace
         self.actor = actor
+        self._cause = cause
 
     def write(self) -> Any:
-        return self._database.write(self.workspace, self.actor)
+        return self._database.write(self.workspace, self.actor, _WORKING_FOR.get() or self._cause)
 
     def read(self) -> Any:
         return self._database.read(self.workspace)

@@ -33,15 +33,29 @@ class Executions:
         self._book, self._clock, self._runs = book, clock, runs
 
     def begin(
-        self, run: Run, *, plan: Digest, code: Digest, call: dict[str, Any], owner: str
+        self,
+        run: Run,
+        *,
+        plan: Digest,
+        code: Digest,
+        call: dict[str, Any],
+        owner: str,
+        also: Callable[[Transaction, Run], None] | None = None,
     ) -> tuple[Run, Execution]:
-        """Begin an execution and its run together."""
-        now = self._clock.now()
+        """Begin an execution and its run together.
+
+        Args:
+            run: Of an experiment that is called as its pipeline.
+            also: Writes what belongs to its beginning, in the same transaction; what it raises undoes all.
+        """
+        now, pipeline = self._clock.now(), run.experiment
         with self._book.write() as tx:
             run = self._runs.enter(tx, run)
+            if also is not None:
+                also(tx, run)
             execution = Execution(
                 id=run.id,
-                pipeline=run.name,
+                pipeline=pipeline,
                 plan=plan,
                 code=code,
                 call=call,

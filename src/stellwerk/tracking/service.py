@@ -30,11 +30,21 @@ class Runs:
     def __init__(self, book: Book, clock: Clock, finder: Finder, points: Points) -> None:
         self._book, self._clock, self._finder, self._points = book, clock, finder, points
 
-    def start(self, *, experiment: str, name: str, kind: str, process: str | None = None, **facts: Any) -> Run:
+    def start(
+        self,
+        *,
+        experiment: str,
+        name: str,
+        kind: str,
+        process: str | None = None,
+        also: Callable[[Transaction, Run], None] | None = None,
+        **facts: Any,
+    ) -> Run:
         """Begin a run; it is in the ledger before anything is executed.
 
         Args:
             experiment: Its name; one that is not there yet is made.
+            also: Writes what belongs to its beginning, in the same transaction; what it raises undoes both.
         """
         now = self._clock.now()
         run = Run(
@@ -49,7 +59,10 @@ class Runs:
             **facts,
         )
         with self._book.write() as tx:
-            return self.enter(tx, run)
+            run = self.enter(tx, run)
+            if also is not None:
+                also(tx, run)
+        return run
 
     def enter(self, tx: Transaction, run: Run) -> Run:
         """Begin a run within a transaction; it is returned with the id of its experiment."""

@@ -18,19 +18,22 @@ from stellwerk.core import canonical
 from stellwerk.core.clock import format_instant
 from stellwerk.core.errors import NotFound
 from stellwerk.governance.dossier import Dossier
+from stellwerk.ledger.database import working_for
 from stellwerk.serving.service import EndpointServer
-from stellwerk.web import blobs, errors, inference, openapi
+from stellwerk.web import blobs, errors, hooks, inference, openapi
 from stellwerk.web.bodies import read_json
 from stellwerk.web.doors import mlflow
 from stellwerk.web.file_pages import FilePages
 from stellwerk.web.model_pages import ModelPages
 from stellwerk.web.pages import RunPages, page
 from stellwerk.web.routing import OPEN, GuardedRoute, arranged, route
+from stellwerk.web.trigger_pages import TriggerPages
 from stellwerk.web.ui import render
 from stellwerk.web.wall import LOOPBACK, Wall
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.calls import OPERATIONS, Operation
 from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.settings import CAUSE_HEADER, named_cause
 
 API = "/api/v1"
 MAX_ARGUMENTS = 64 << 20
@@ -43,6 +46,7 @@ def application(rooms: Rooms, servers: Mapping[str, EndpointServer], hosts: tupl
         *inference.build(servers, guard=desk.guard),
         *desk.operations(),
         *blobs.routes(rooms, API, desk.guard),
+        *hooks.routes(rooms, API),
         *mlflow.routes(rooms, desk.guard),
         *desk.pages(),
     ]
@@ -77,10 +81,12 @@ class _Desk:
     def _operation(self, operation: Operation[..., Any]) -> Any:
         async def perform(request: Request) -> Response:
             body = await read_json(request, MAX_ARGUMENTS)
+            cause = named_cause(request.headers.get(CAUSE_HEADER, ""))
 
             def work() -> Response:
                 arguments = operation.read(canonical.loads(body) if body else {})
-                return _json(operation.write(operation.perform(self._rooms, arguments)))
+                with working_for(cause):
+                    return _json(operation.write(operation.perform(self._rooms, arguments)))
 
             return await run_in_threadpool(work)
 
@@ -114,7 +120,7 @@ class _Desk:
         ]
         pages = [route(path, page(draw), ["GET"], permission=need, guard=self.guard) for path, draw, need in made]
         pages += [*RunPages(self._rooms).routes(self.guard), *ModelPages(self._rooms).routes(self.guard)]
-        pages += FilePages(self._rooms).routes(self.guard)
+        pages += [*FilePages(self._rooms).routes(self.guard), *TriggerPages(self._rooms).routes(self.guard)]
         return [*pages, route("/static/{name}", self._static, ["GET"], permission=OPEN)]
 
     def _board(self, _request: Request) -> str:

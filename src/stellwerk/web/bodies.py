@@ -17,6 +17,11 @@ async def read_json(request: Request, limit: int = LIMITS.body_bytes) -> bytes:
             code="unsupported-media-type",
             hint="send the header Content-Type: application/json",
         )
+    return await read_body(request, limit)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body of a request, whatever it is. Raises `Invalid` before reading what will not be taken."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise Invalid(f"the content encoding {encoding[:20]!r} is not understood", code="unsupported-media-type")

@@ -17,6 +17,9 @@ from stellwerk.web import errors
 
 OPEN = "none"
 """The permission of routes that everybody may ask, such as health."""
+SIGNATURE = "signature"
+"""The permission of routes whose endpoints take nothing but bodies that are signed, and check that themselves."""
+_OF_NOBODY = (OPEN, SIGNATURE)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Guard = Callable[[Request, str], Awaitable[None]]
@@ -85,19 +88,19 @@ def route(
     """Make a route whose guard is asked before its endpoint, and whose errors become answers.
 
     Args:
-        permission: One of the workspace's permissions, or `none`.
-        guard: Required for every permission but `none`.
+        permission: One of the workspace's permissions, `none`, or `signature`.
+        guard: Required for every permission of the workspace.
         respond: How errors are spelled: doors of other protocols have their own way.
         about: What it takes and answers.
     """
-    if permission != OPEN and permission not in PERMISSIONS:
+    if permission not in _OF_NOBODY and permission not in PERMISSIONS:
         raise Bug(f"route {path} requires {permission!r}, which is no permission", code="unguarded-route")
-    if permission != OPEN and guard is None:
+    if permission not in _OF_NOBODY and guard is None:
         raise Bug(f"route {path} requires {permission!r}, but nothing checks it", code="unguarded-route")
 
     async def guarded(request: Request) -> Response:
         try:
-            if permission != OPEN and guard is not None:
+            if permission not in _OF_NOBODY and guard is not None:
                 await guard(request, permission)
             return await endpoint(request)
         except Exception as error:  # noqa: BLE001 - the rim: every error becomes an answer here
@@ -120,7 +123,7 @@ def matrix(routes: Iterable[BaseRoute]) -> list[tuple[str, tuple[str, ...], str]
         if required is None and isinstance(item, Mount) and item.routes:
             rows += [(path + inner, methods, permission) for inner, methods, permission in matrix(item.routes)]
             continue
-        if required != OPEN and required not in PERMISSIONS:
+        if required not in _OF_NOBODY and required not in PERMISSIONS:
             raise Bug(f"route {path} declares no permission", code="unguarded-route")
         rows.append((path, tuple(sorted(getattr(item, "methods", None) or ())), str(required)))
     return rows

@@ -30,6 +30,7 @@ from stellwerk.workspace.nouns.asking import call
 from stellwerk.workspace.nouns.data import Data
 from stellwerk.workspace.nouns.ledger import Ledger
 from stellwerk.workspace.nouns.models import Models
+from stellwerk.workspace.nouns.triggers import Triggers
 from stellwerk.workspace.nouns.webhooks import Webhooks
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.watching import Renewal
@@ -52,6 +53,7 @@ class Workspace:
         self.data = Data(caller)
         self.models = Models(caller)
         self.ledger = Ledger(caller)
+        self.triggers = Triggers(caller)
         self.webhooks = Webhooks(caller)
 
     def now(self) -> datetime:
@@ -344,7 +346,7 @@ def connect(place: str | Path = ".", *, actor: str = "") -> Workspace:
             )
         from stellwerk.workspace.adapters.http import HttpCaller
 
-        caller = HttpCaller(place)
+        caller = HttpCaller(place, read().cause)
         caller.clock.now()  # said now, and not at the first use
         try:
             _recognise(caller, place.rstrip("/"), read().state)

@@ -66,6 +66,7 @@ from stellwerk.tracking.tables import Tables
 from stellwerk.tracking.traced import Trace
 from stellwerk.tracking.traces import Traces
 from stellwerk.tracking.trials import Trials
+from stellwerk.triggers import shelves as trigger_shelves
 from stellwerk.workspace import layout as folders
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
@@ -80,6 +81,11 @@ if TYPE_CHECKING:
     from stellwerk.delivery.service import Webhooks
     from stellwerk.monitoring.service import Monitoring
     from stellwerk.releases.proving import Prover
+    from stellwerk.triggers.hooks import Hooks
+    from stellwerk.triggers.lookout import Lookout
+    from stellwerk.triggers.ports import Calendar
+    from stellwerk.triggers.queue import Queue
+    from stellwerk.triggers.service import Triggers
     from stellwerk.workspace.examining import SandboxExaminer
     from stellwerk.workspace.predictions import Predictions
 
@@ -87,7 +93,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("stellwerk.workspace")
 MAX_TRACE_FILE = 64 << 20
 """Bytes of a file of a trace that is shown as a whole."""
-LATE_SHELVES = (delivery_shelves, monitoring_shelves, serving_shelves)
+LATE_SHELVES = (delivery_shelves, monitoring_shelves, serving_shelves, trigger_shelves)
 """Rooms that are built on first use still need their tables from the start."""
 
 
@@ -111,7 +117,7 @@ class Rooms:
                 hint="restore both from the same backup",
             )
         self.actor = checked_name(settings.actor, what="actor")
-        self.book = WorkspaceBook(self.database, layout.workspace, self.actor)
+        self.book = WorkspaceBook(self.database, layout.workspace, self.actor, settings.cause)
         self.blobs = open_store(layout, settings)
         if isinstance(self.blobs, LocalFolder):
             self.blobs.sweep()
@@ -251,6 +257,36 @@ class Rooms:
         from stellwerk.delivery.courier import Courier
 
         return Courier(self.book, self.clock, self.webhooks, self.sender, RegistryNow(self.book))
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        from stellwerk.triggers.adapters.cron import CronCalendar
+
+        return CronCalendar()
+
+    @cached_property
+    def triggers(self) -> Triggers:
+        from stellwerk.triggers.service import Triggers
+
+        return Triggers(self.book, self.clock, self.calendar, FileSealer(self.layout.sealing_key))
+
+    @cached_property
+    def lookout(self) -> Lookout:
+        from stellwerk.triggers.lookout import Lookout
+
+        return Lookout(self.book, self.clock, self.calendar)
+
+    @cached_property
+    def queue(self) -> Queue:
+        from stellwerk.triggers.queue import Queue
+
+        return Queue(self.book, self.clock, self.settings.trigger_budget)
+
+    @cached_property
+    def hooks(self) -> Hooks:
+        from stellwerk.triggers.hooks import Hooks
+
+        return Hooks(self.book, self.clock, self.calendar, self.triggers)
 
     def token_keys(self) -> tuple[bytes, ...]:
         """The public keys whose lease tokens count at this moment."""

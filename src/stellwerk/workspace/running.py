@@ -30,7 +30,7 @@ from stellwerk.pipelines.model import (
 )
 from stellwerk.store import service as trees
 from stellwerk.tracking.model import Run
-from stellwerk.workspace import builtins, codecs, revision, searching
+from stellwerk.workspace import builtins, causing, codecs, revision, searching
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.journal import StepJournal
 from stellwerk.workspace.layout import this_process
@@ -94,6 +94,7 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None, how: How | None 
         ops.begin_execution,
         {
             "pipeline": plan.name,
+            **causing.place(plan.name),
             "plan": document_digest,
             "code": _code(closures),
             "call": dict(how.call),
@@ -104,6 +105,7 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None, how: How | None 
                 **_sources(caller, plan),
                 **revision.tags(caller.home),
                 **keeping.before(caller, plan, closures.values()),
+                **causing.tags(),
             },
             "environment": environment,
         },

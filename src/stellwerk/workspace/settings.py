@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from stellwerk.core.errors import Invalid
 
 CACHE_BYTES = 10 << 30
+TRIGGER_BUDGET = 60
+CAUSE_HEADER = "Stellwerk-Cause"
+"""The twin of `STELLWERK_CAUSE` in requests to a server."""
 LEAST_SECONDS = 0.1
 """Between looks at the machine."""
 PROFILES = "~/.aws/credentials"
@@ -80,6 +83,11 @@ class Settings:
     source_buckets: tuple[str, ...] = ()
     """Buckets, or `bucket/prefix`, separated by commas, whose objects callers from elsewhere may refer to. Whoever sits
     at the machine may refer to whatever its credentials allow."""
+    trigger_budget: int = TRIGGER_BUDGET
+    """How many runs triggers may begin within an hour, all of them together. What is due beyond waits."""
+    cause: str = ""
+    """The firing of a trigger that this process works for; every entry that it writes names it, so that loops are
+    noticed. `stellwerk triggers run` sets it."""
     sql: Mapping[str, str] = field(default_factory=dict, repr=False)
     """`STELLWERK_SQL_WAREHOUSE` is the database URL that sources call `sql:warehouse`, and so for each other name."""
     forge_token: str = field(default="", repr=False)
@@ -129,6 +137,8 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         source_buckets=_listed(source.get("STELLWERK_SOURCE_BUCKETS", ""), ","),
         forge_token=said("FORGE_TOKEN"),
         git_author=said("GIT_AUTHOR"),
+        trigger_budget=_budget(source.get("STELLWERK_TRIGGER_BUDGET", "")),
+        cause=named_cause(source.get("STELLWERK_CAUSE", "")),
         sql=_named(source, "STELLWERK_SQL_"),
         iceberg=_named(source, "STELLWERK_ICEBERG_"),
     )
@@ -156,6 +166,24 @@ def _bytes(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 18):
         raise Invalid(f"STELLWERK_CACHE_BYTES is {text[:20]!r} (expected a number of bytes)", code="invalid-setting")
     return int(text)
+
+
+def _budget(text: str) -> int:
+    if not text:
+        return TRIGGER_BUDGET
+    if not (text.isascii() and text.isdigit() and len(text) < 7):
+        raise Invalid(
+            f"STELLWERK_TRIGGER_BUDGET is {text[:20]!r} (expected how many runs an hour may see)",
+            code="invalid-setting",
+        )
+    return int(text)
+
+
+def named_cause(text: str) -> str:
+    """The id of a firing as somebody says it. Raises `Invalid`."""
+    if not re.fullmatch(r"[0-9a-z]{0,64}", text):
+        raise Invalid(f"STELLWERK_CAUSE is {text[:20]!r} (expected the id of a firing)", code="invalid-setting")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -17,7 +17,7 @@ from stellwerk.tracking.model import CONTEXT_TAG, STUDY, Run
 from stellwerk.tracking.rules import artifacts_of, spelled
 from stellwerk.tracking.service import PIPELINE
 from stellwerk.tracking.tables import standing
-from stellwerk.workspace import lineage, studies
+from stellwerk.workspace import causing, lineage, studies
 from stellwerk.workspace.filing import HERE
 from stellwerk.workspace.rooms import Rooms
 
@@ -111,7 +111,10 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         logs=tuple(_logs(rooms, files)),
         logged=lineage.lines(run, logged),
         note=run.tags.get(NOTE_TAG, ""),
-        origin=tuple((name, said) for name, said in surroundings.code(run).items() if name != "code"),
+        origin=(
+            *causing.told(rooms, run),
+            *((name, said) for name, said in surroundings.code(run).items() if name != "code"),
+        ),
         elsewhere="" if artifacts_of(run).startswith(HERE) else artifacts_of(run),
         deleted=found.deleted,
         started_by=run.started_by,

@@ -27,6 +27,7 @@ from stellwerk.pipelines.tuning.model import Setup
 from stellwerk.pipelines.tuning.plots import pictures
 from stellwerk.tracking.previews import is_log
 from stellwerk.tracking.tables import MAX_COMPARED, ExperimentLine, RunTable
+from stellwerk.triggers.model import TriggerLine
 from stellwerk.web.ui import charts, drawing, gauges, shelving, words
 from stellwerk.web.ui.drawing import Comparison, Panel
 from stellwerk.web.ui.graph import HEIGHT, WIDTH, lay_out
@@ -40,7 +41,7 @@ _HERE = Path(__file__).parent
 _MEDIA = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _FAMILIES = {
     "data": ("dataset", "file", "artifact", "segment"),
-    "work": ("run", "step", "code", "environment"),
+    "work": ("run", "step", "code", "environment", "trigger"),
     "model": ("model",),
     "proof": ("plan", "gate", "evidence", "verdict"),
     "permit": ("release",),
@@ -155,6 +156,11 @@ def render_model(
 def render_webhooks(hooks: Sequence[WebhookLine], *, simulated: datetime | None = None) -> str:
     """Who elsewhere is told what happens to models."""
     return _page("webhooks.html", hooks=hooks, simulated=simulated)
+
+
+def render_triggers(triggers: Sequence[TriggerLine], address: str, *, simulated: datetime | None = None) -> str:
+    """What begins runs by itself; `address` is that of this server, for whoever sends webhooks."""
+    return _page("triggers.html", triggers=triggers, server=address, simulated=simulated)
 
 
 def render_trace(trace: Trace, *, simulated: datetime | None = None) -> str:

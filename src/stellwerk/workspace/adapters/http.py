@@ -11,6 +11,7 @@ from stellwerk.core.clock import parse_instant
 from stellwerk.ledger import documents
 from stellwerk.workspace.adapters.http_blobs import API, JSON, HttpBlobs
 from stellwerk.workspace.adapters.line import Line
+from stellwerk.workspace.settings import CAUSE_HEADER
 
 
 class HttpCaller:
@@ -18,8 +19,9 @@ class HttpCaller:
 
     local = False
 
-    def __init__(self, url: str) -> None:
-        self._url, self._line = url.rstrip("/"), Line(url)
+    def __init__(self, url: str, cause: str = "") -> None:
+        """Take the address, and the firing of a trigger that this process works for, if any."""
+        self._url, self._line = url.rstrip("/"), Line(url, headers={CAUSE_HEADER: cause} if cause else None)
         self.blobs = HttpBlobs(self._line)
         self.clock = HttpClock(self._line)
 

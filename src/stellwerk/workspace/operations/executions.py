@@ -9,6 +9,7 @@ from stellwerk.core.errors import Refused
 from stellwerk.core.names import new_id
 from stellwerk.pipelines.model import Execution, Standing, TaskState
 from stellwerk.tracking.model import Run, StepMemory
+from stellwerk.triggers.queue import TAG
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive
 from stellwerk.workspace.operations.kept import must_be_kept
@@ -26,14 +27,19 @@ def begin_execution(
     params: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
     environment: Digest | None = None,
+    name: str = "",
+    parent: str | None = None,
 ) -> tuple[Run, Execution]:
-    """Begin to execute a plan, as a run."""
+    """Begin to execute a plan, as a run. One that a trigger fired begins once: `stellwerk.firing` names its claim."""
     must_be_kept(rooms, [plan])
+    claim = (tags or {}).get(TAG)
+    also = None if claim is None else rooms.queue.beginning(claim)
     now = rooms.clock.now()
     run = Run(
         id=new_id(now),
         experiment=pipeline,
-        name=pipeline,
+        name=name or pipeline,
+        parent=parent,
         kind="pipeline",
         status="running",
         started_at=now,
@@ -43,7 +49,7 @@ def begin_execution(
         environment=environment,
         process=owner or None,
     )
-    return rooms.executions.begin(run, plan=plan, code=code, call=call, owner=owner)
+    return rooms.executions.begin(run, plan=plan, code=code, call=call, owner=owner, also=also)
 
 
 @operation("executions.advance", "runs:write", changes=True)

@@ -7,6 +7,7 @@ from typing import Any
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused
 from stellwerk.tracking.model import Cost, Run, Status, StepMemory
+from stellwerk.triggers.queue import TAG
 from stellwerk.workspace import emptying
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive
@@ -29,8 +30,9 @@ def start_run(
     step_key: Digest | None = None,
     process: str | None = None,
 ) -> Run:
-    """Begin a run."""
+    """Begin a run. One that a trigger fired begins once: the tag `stellwerk.firing` names its claim."""
     must_be_kept(rooms, (inputs or {}).values())
+    claim = (tags or {}).get(TAG)
     return rooms.runs.start(
         experiment=experiment,
         name=name,
@@ -43,6 +45,7 @@ def start_run(
         environment=environment,
         step_key=step_key,
         process=process,
+        also=None if claim is None else rooms.queue.beginning(claim),
     )
 
 

@@ -1,0 +1,92 @@
+"""`stellwerk run --backfill`: a run for each partition, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stellwerk.cli.main import main
+
+PIPELINE = """\
+import stellwerk as sw
+from pathlib import Path
+
+
+@sw.step(kind="data")
+def rows(month: str, scale: int) -> int:
+    if Path(f"broken-{month}").exists():
+        raise ValueError(f"no data for {month}")
+    return int(month[-2:]) * scale
+
+
+@sw.pipeline
+def monthly(month: str = "2024-01", scale: int = 1):
+    return rows(month, scale)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("STELLWERK_ACTOR", "anna")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    assert 0 == main(["init"])
+    capsys.readouterr()
+
+
+def backfill(capsys: pytest.CaptureFixture[str], *more: str, code: int = 0) -> Any:
+    """The answer of a backfill over three months, as JSON."""
+    words = ["run", "monthly", "--backfill", "month=2024-01..2024-03", "--at-once", "3", *more, "--json"]
+    assert code == main(words)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_backfill_goes_on_where_it_failed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What failed keeps no other from its turn; the same command again does only what is left, under its own record."""
+    (tmp_path / "broken-2024-02").touch()
+    first = backfill(capsys, code=1)
+    assert ["finished", "failed", "finished"] == [one["status"] for one in first["partitions"]]
+    assert "no data for 2024-02" in first["partitions"][1]["problem"]
+    assert ("failed", "backfill") == (first["run"]["status"], first["run"]["kind"])
+    (tmp_path / "broken-2024-02").unlink()
+
+    second = backfill(capsys)
+
+    assert ["skipped", "finished", "skipped"] == [one["status"] for one in second["partitions"]]
+    assert first["partitions"][0]["run"] == second["partitions"][0]["run"]
+    assert 0 == main(["runs", second["run"]["id"], "--json"])
+    page = json.loads(capsys.readouterr().out)
+    assert ["monthly month=2024-02"] == [child["name"] for child in page["children"]]
+    assert 0 == main(["runs", "--json"])
+    listed = json.loads(capsys.readouterr().out)
+    assert ["monthly month=2024-01..2024-03"] * 2 == [run["name"] for run in listed]
+    third = backfill(capsys, "--newest-first")
+    assert {"skipped"} == {one["status"] for one in third["partitions"]}
+    assert "2024-03" == third["partitions"][0]["value"]
+    assert 0 == main(["run", "monthly", "--backfill", "month=2024-01..2024-03", "-p", "scale=1"])
+    shown = capsys.readouterr().out
+    assert "3 skipped" in shown
+    assert 3 == shown.count("done before")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (2, ["--backfill", "month=2024-03..2024-01"]),
+        (2, ["--backfill", "moth=2024-01..2024-03"]),
+        (2, ["--backfill", "scale=a,b"]),
+        (2, ["--backfill", "month=2024-01..2024-03", "-p", "month=2024-01"]),
+        (2, ["--backfill", "month=2024-01..2024-03", "--at-once", "0"]),
+    ],
+)
+def test_every_mistake_is_found_before_anything_runs(
+    code: int, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a message for people, no trace, and no run."""
+    assert code == main(["run", "monthly", *words])
+    assert "Traceback" not in capsys.readouterr().err
+    assert 0 == main(["runs", "--json"])
+    assert [] == json.loads(capsys.readouterr().out)
