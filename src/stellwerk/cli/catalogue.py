@@ -33,7 +33,17 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
         "sync": Entry("stellwerk.cli.remotes:sync", "copy the bytes that a place lacks"),
         "remote": Entry("stellwerk.cli.remotes:remote", "names for other places that keep blobs"),
-        "run": Entry("stellwerk.cli.running:run", "execute a pipeline"),
+        "run": Entry("stellwerk.cli.executing:run", "execute a pipeline"),
+        "resume": Entry(
+            "stellwerk.cli.executing:resume",
+            "go on with an execution that waited, was paused, failed, or lost its engine",
+        ),
+        "pause": Entry(
+            "stellwerk.cli.executing:pause", "let an execution start no further step; what runs is finished"
+        ),
+        "cancel": Entry(
+            "stellwerk.cli.executing:cancel", "end an execution: what runs is stopped, what waits is given up"
+        ),
         "runs": Entry("stellwerk.cli.running:runs", "list what was executed, newest first, or show one run"),
         "triggers": Entry(
             "stellwerk.cli.triggers:triggers", "what begins runs by itself: clocks, data, events, webhooks"

@@ -3,110 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import backfilling, parameters, trials, words
+from stellwerk.cli import trials, words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Table, dim, state, strong
-from stellwerk.cli.progress import Steps
-from stellwerk.cli.screen import Screen
 from stellwerk.cli.session import Session
-from stellwerk.core.digest import short
 
 if TYPE_CHECKING:
     from stellwerk.governance.model import RunLine, RunPage
-    from stellwerk.pipelines.model import Plan
     from stellwerk.tracking.model import Run
     from stellwerk.tracking.tables import ExperimentLine, Standing
-    from stellwerk.workspace.facade import Workspace
-    from stellwerk.workspace.running import Ran
 
 LOG_LINES = 12
 """Of the end of a log among the files of a run."""
 MEASURED = 3
 """Metrics of a run in a list."""
-
-
-@click.command(cls=Command)
-@click.argument("pipeline", required=False, default="")
-@click.option(
-    "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
-)
-@click.option("--file", type=click.Path(path_type=Path), help="The pipeline file, instead of the project's.")
-@click.option(
-    "--backfill", metavar="NAME=RANGE", help="A run for each value: month=2024-01..2024-12, n=1..8, x=a,b,c."
-)
-@click.option("--newest-first", is_flag=True, help="With --backfill: the last value comes first.")
-@click.option("--at-once", type=click.IntRange(1, 64), default=2, show_default=True, help="With --backfill: runs.")
-@click.option("--again", is_flag=True, help="With --backfill: also what was done before.")
-@click.pass_obj
-def run(
-    session: Session, /, pipeline: str, param: tuple[str, ...], file: Path | None, backfill: str | None, **how: Any
-) -> int | None:
-    """Execute a pipeline.
-
-    PIPELINE is needed where the file defines several. Steps whose code, parameters and inputs are known are not
-    executed again. The model that the pipeline evaluates is registered under the pipeline's name.
-
-    \b
-    Example:
-      stellwerk run
-      stellwerk run delay -p train_until=2013-04-01 -p depth=8
-      stellwerk run delay --backfill train_until=2013-04-01..2013-04-30 --at-once 4
-    """
-    project = session.project()
-    file = file or session.home() / (project.pipeline if project else "pipeline.py")
-    found = parameters.find(file, pipeline)
-    if backfill is not None:
-        return backfilling.backfill(session, found, file, param, backfill, **how)
-    plan = parameters.plan(found, param)
-    with session.workspace() as workspace:
-        ran = execute(workspace, plan, session.screen)
-    tasks = ran.report.tasks
-    session.screen.show(
-        {
-            "run": ran.run,
-            "cached": ran.cached,
-            "model": ran.model,
-            "evaluation": ran.evaluation,
-            "report": ran.report,
-        },
-        _summary(ran),
-    )
-    if ran.cached and tasks:
-        session.screen.say(dim("nothing had to be executed: every step was known"))
-    if ran.model is not None and project is not None and ran.model.name in project.endpoints:
-        session.screen.suggest(f"stellwerk prove {ran.model.name}")
-    return None
-
-
-def execute(workspace: Workspace, plan: Plan, screen: Screen) -> Ran:
-    """Execute a plan with its steps as lines of progress; the tracebacks of failed steps are shown."""
-    steps: Steps | None = None
-    try:
-        with screen.progress() as lines, Steps(plan, lines) as steps:
-            return workspace.run(plan, watch=steps)
-    finally:
-        for text in steps.tracebacks if steps else ():
-            screen.say(dim(text))
-
-
-def _summary(ran: Ran) -> Table:
-    cached = ran.report.count("cached")
-    took = (ran.report.ended - ran.report.started).total_seconds()
-    rows: list[tuple[Any, ...]] = [
-        (dim("run"), (ran.run.id, "  ", state(ran.run.status), dim(f"  {words.took(took)}, {cached} of "
-         f"{words.count(len(ran.report.tasks), 'task')} cached"))),
-    ]  # fmt: skip
-    if ran.model is not None:
-        rows.append(
-            (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.bytes()))))
-        )
-    rows += [(dim(name), words.figure(number)) for name, number in sorted(ran.run.metrics.items())]
-    return Table(rows=tuple(rows))
 
 
 @click.command(cls=Command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, RunPage, Trace
 from stellwerk.governance.story import StoryLine
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
+from stellwerk.pipelines.model import Execution
 from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
 from stellwerk.reviews.model import Case
 from stellwerk.store.collecting import Collection
@@ -39,9 +41,10 @@ if TYPE_CHECKING:
     from stellwerk.pipelines.model import Plan
     from stellwerk.pipelines.tuning.authoring import Question
     from stellwerk.pipelines.tuning.model import Trial
+    from stellwerk.workspace.explaining import Reason
     from stellwerk.workspace.promotion import Order, Promoted
     from stellwerk.workspace.rebuilding.model import Rebuilt
-    from stellwerk.workspace.running import Ran, Watch
+    from stellwerk.workspace.running import How, Ran, Watch
     from stellwerk.workspace.searching import Tuned
 
 
@@ -60,15 +63,53 @@ class Workspace:
         """The time of the workspace, simulated in a rehearsal."""
         return self._caller.clock.now()
 
-    def run(self, plan: Plan, *, watch: Watch | None = None) -> Ran:
+    def run(self, plan: Plan, *, watch: Watch | None = None, on: str = "", how: How | None = None) -> Ran:
         """Execute a plan; steps whose key is known are not executed again. The model is registered under its name.
+
+        Args:
+            on: Where steps run: `in-process` by default, `pool`, `pool:4`, `ray`, ...
+            how: Further wishes; see `How`.
 
         Raises:
             StellwerkError: of the first step that failed, with the user's own traceback in the run's log.
         """
-        from stellwerk.workspace.running import run
+        from stellwerk.workspace.running import How, run
 
-        return run(self._caller, plan, watch)
+        how = how or How()
+        return run(self._caller, plan, watch, replace(how, on=on) if on else how)
+
+    def resume(self, execution: str, plan: Plan, *, watch: Watch | None = None, how: How | None = None) -> Ran:
+        """Go on with an execution that waited, was paused, failed, or lost its engine, under the same code and plan.
+
+        Raises:
+            Conflict: `execution-running` or `execution-over`.
+            Refused: `code-changed`.
+        """
+        from stellwerk.workspace.running import resume
+
+        return resume(self._caller, execution, plan, watch, how)
+
+    def explain(self, plan: Plan, *, step: str = "") -> tuple[Reason, ...]:
+        """Why each step of a plan, or one of them, is known or would be executed. Nothing is executed."""
+        from stellwerk.workspace.explaining import explain
+        from stellwerk.workspace.running import project_of
+
+        return explain(self._caller, plan, project_of(self._caller, plan), step)
+
+    def execution(self, execution: str) -> Execution:
+        """How an execution of a plan stands; its id is that of its run. Raises `NotFound`."""
+        found: Execution = call(self._caller, ops.get_execution, execution=execution)[0]
+        return found
+
+    def executions(
+        self, *, status: str | None = None, pipeline: str | None = None, limit: int = 100
+    ) -> tuple[Execution, ...]:
+        """Executions of plans, the latest first."""
+        return call(self._caller, ops.list_executions, status=status, pipeline=pipeline, limit=limit)
+
+    def steer(self, execution: str, request: str) -> Execution:
+        """Ask an execution to `pause`, to `cancel`, or with "" to go on with what it was asked to leave."""
+        return call(self._caller, ops.ask_execution, execution=execution, request=request)
 
     def tune(self, order: Question, *, watch: Callable[[Trial], None] | None = None) -> Tuned:
         """Search for parameters of a step: what `sw.tune(..., workspace=...)` calls. `watch` hears of every trial."""
@@ -335,7 +376,6 @@ def connect(place: str | Path = ".", *, actor: str = "") -> Workspace:
         Corrupt: `ledger-forked`: the ledger is not the one that this machine saw there before, grown.
         Unavailable: the server does not answer.
     """
-    from dataclasses import replace
 
     from stellwerk.workspace.settings import read
 

@@ -152,7 +152,7 @@ class StepJournal:
             started_by="",
             parent=self.execution,
             params={**event.params, "seed": event.seed} if event.seed is not None else dict(event.params),
-            inputs=_named(event.inputs),
+            inputs=named(event.inputs),
             code=self.codes.get(node.function),
             environment=self.environment,
             step_key=Digest(event.key) if event.key else None,
@@ -205,7 +205,7 @@ def _result(memory: StepMemory) -> StepResult:
     return StepResult(outputs=outputs)
 
 
-def _named(inputs: Mapping[str, Stored | list[Stored]]) -> dict[str, Digest]:
+def named(inputs: Mapping[str, Stored | list[Stored]]) -> dict[str, Digest]:
     """The inputs of a run: one by its argument, several as `models#0`, `models#1`, ..."""
     named: dict[str, Digest] = {}
     for argument, given in inputs.items():

@@ -181,7 +181,7 @@ class _Desk:
             raise
 
     def _report(self, journal: StepJournal, how: How, history: Mapping[str, tuple[int, int]]) -> RunReport:
-        names = Names(self.caller, _project(self.caller, self.plan), searching.files(self.plan))
+        names = Names(self.caller, project_of(self.caller, self.plan), searching.files(self.plan))
         steps = builtins.table(names.contract, names.seal)
         nodes = Nodes(self.caller, experiment=self.plan.name, parent=self.execution.id, environment=self.environment)
         here = WithTuning(nodes, builtins=steps)
@@ -302,7 +302,7 @@ def _executor(on: str, here: InProcess) -> Any:
     return here
 
 
-def _project(caller: Caller, plan: Plan) -> Path:
+def project_of(caller: Caller, plan: Plan) -> Path:
     """The folder that the files of a plan are relative to: that of its first step with a file, or the workspace's."""
     files = [node.file for node in plan.nodes if node.file]
     return Path(files[0]).parent if files else caller.home

@@ -1,0 +1,225 @@
+"""`run` and what steers it: executing pipelines, going on with them, pausing and cancelling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stellwerk.cli import parameters, words
+from stellwerk.cli.command import Command
+from stellwerk.cli.output import Block, Table, dim, state, strong
+from stellwerk.cli.progress import Steps
+from stellwerk.cli.screen import Screen
+from stellwerk.cli.session import Session
+from stellwerk.core.digest import short
+from stellwerk.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from stellwerk.pipelines.model import Plan
+    from stellwerk.workspace.explaining import Reason
+    from stellwerk.workspace.facade import Workspace
+    from stellwerk.workspace.running import How, Ran
+
+PAUSED = "goes on with `stellwerk resume {}`"
+
+
+@click.command(cls=Command)
+@click.argument("pipeline", required=False, default="")
+@click.option(
+    "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
+)
+@click.option("--file", type=click.Path(path_type=Path), help="The pipeline file, instead of the project's.")
+@click.option(
+    "--on",
+    default="in-process",
+    show_default=True,
+    metavar="EXECUTOR",
+    help="Where steps run: in-process, pool, ray.",
+)
+@click.option("--again", multiple=True, metavar="STEP", help="Execute this step anew, known or not; may be repeated.")
+@click.option("--stay", is_flag=True, help="Wait here for persons, events and times, instead of ending.")
+@click.option("--plan", "plans", is_flag=True, help="Only show what would be executed.")
+@click.option("--explain", metavar="STEP", help="Only say why a step is known or not; `all` for every step.")
+@click.pass_obj
+def run(
+    session: Session,
+    pipeline: str,
+    param: tuple[str, ...],
+    file: Path | None,
+    on: str,
+    again: tuple[str, ...],
+    stay: bool,
+    plans: bool,
+    explain: str | None,
+) -> None:
+    """Execute a pipeline.
+
+    PIPELINE is needed where the file defines several. Steps whose code, parameters and inputs are known are not
+    executed again. The model that the pipeline evaluates is registered under the pipeline's name. Where only a person,
+    an event or a time can make it go on, the command ends, and `stellwerk resume` goes on later.
+
+    \b
+    Example:
+      stellwerk run
+      stellwerk run delay -p train_until=2013-04-01 -p depth=8
+      stellwerk run delay --on pool:4
+      stellwerk run delay --explain train
+    """
+    from stellwerk.workspace.running import How
+
+    project = session.project()
+    place = file or session.home() / (project.pipeline if project else "pipeline.py")
+    plan = parameters.plan(parameters.find(place, pipeline), param)
+    if plans:
+        from stellwerk.pipelines.model import document
+        from stellwerk.pipelines.rules import describe
+
+        session.screen.show(document(plan), *describe(plan))
+        return
+    if explain is not None:
+        with session.workspace() as workspace:
+            reasons = workspace.explain(plan, step="" if explain == "all" else explain)
+        session.screen.show(reasons, *_reasons(reasons))
+        return
+    call = {"pipeline": plan.name, "params": list(param), "file": _relative(place, session.home())}
+    how = How(on=on, again=again, stay=10**9 if stay else 0.0, call=call)
+    with session.workspace() as workspace:
+        ran = execute(workspace, plan, session.screen, how)
+    _told(session, ran)
+    if ran.model is not None and project is not None and ran.model.name in project.endpoints:
+        session.screen.suggest(f"stellwerk prove {ran.model.name}")
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.option("--file", type=click.Path(path_type=Path), help="The pipeline file, where it is not where it was.")
+@click.option("--on", default="in-process", show_default=True, metavar="EXECUTOR", help="Where steps run.")
+@click.option("--stay", is_flag=True, help="Wait here for persons, events and times, instead of ending.")
+@click.pass_obj
+def resume(session: Session, run_id: str, file: Path | None, on: str, stay: bool) -> None:
+    """Go on with an execution that waited, was paused, failed, or lost its engine.
+
+    It goes on only under the code with which it began. What is done is not done again.
+
+    \b
+    Example:
+      stellwerk resume 01kc4v3n0w5x8y2z6q7r9s1t3v
+    """
+    from stellwerk.workspace.running import How
+
+    with session.workspace() as workspace:
+        known = workspace.execution(run_id)
+        call = known.call
+        place = file or session.home() / str(call.get("file") or "pipeline.py")
+        if not call.get("pipeline") and file is None:
+            raise Invalid(
+                f"execution {run_id} was begun by a script, which has to go on with it",
+                code="needs-pipeline-file",
+                hint="--file FILE, if a pipeline file holds it",
+            )
+        plan = parameters.plan(parameters.find(place, known.pipeline), call.get("params") or ())
+        ran = execute(workspace, plan, session.screen, How(on=on, stay=10**9 if stay else 0.0), execution=run_id)
+    _told(session, ran)
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def pause(session: Session, run_id: str) -> None:
+    """Let an execution start no further step; what runs is finished.
+
+    \b
+    Example:
+      stellwerk pause 01kc4v3n0w5x8y2z6q7r9s1t3v
+    """
+    _ask(session, run_id, "pause", f"pauses soon, and {PAUSED.format(run_id)}")
+
+
+@click.command(cls=Command)
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def cancel(session: Session, run_id: str) -> None:
+    """End an execution: what runs is stopped, what waits is given up.
+
+    \b
+    Example:
+      stellwerk cancel 01kc4v3n0w5x8y2z6q7r9s1t3v
+    """
+    _ask(session, run_id, "cancel", "is cancelled")
+
+
+def _ask(session: Session, run_id: str, request: str, said: str) -> None:
+    with session.workspace() as workspace:
+        asked = workspace.steer(run_id, request)
+    session.screen.show(asked, (strong(asked.pipeline), f"  {asked.id}  {said}"))
+
+
+def execute(workspace: Workspace, plan: Plan, screen: Screen, how: How | None = None, *, execution: str = "") -> Ran:
+    """Execute a plan with its steps as lines of progress; the tracebacks of failed steps are shown."""
+    steps: Steps | None = None
+    try:
+        with screen.progress() as lines, Steps(plan, lines) as steps:
+            if execution:
+                return workspace.resume(execution, plan, watch=steps, how=how)
+            return workspace.run(plan, watch=steps, how=how)
+    finally:
+        for text in steps.tracebacks if steps else ():
+            screen.say(dim(text))
+
+
+def _told(session: Session, ran: Ran) -> None:
+    tasks = ran.report.tasks
+    session.screen.show(
+        {
+            "run": ran.run,
+            "status": ran.status,
+            "cached": ran.cached,
+            "model": ran.model,
+            "evaluation": ran.evaluation,
+            "report": ran.report,
+        },
+        _summary(ran),
+    )
+    if ran.cached and tasks:
+        session.screen.say(dim("nothing had to be executed: every step was known"))
+    if ran.status == "waiting":
+        session.screen.suggest("stellwerk inbox")
+    if ran.status in ("waiting", "paused"):
+        session.screen.say(dim(f"it {PAUSED.format(ran.run.id)}"))
+
+
+def _summary(ran: Ran) -> Table:
+    cached = ran.report.count("cached")
+    took = (ran.report.ended - ran.report.started).total_seconds()
+    status = ran.status if ran.status in ("waiting", "paused", "cancelled") else ran.run.status
+    rows: list[tuple[Any, ...]] = [
+        (dim("run"), (ran.run.id, "  ", state(status), dim(f"  {words.took(took)}, {cached} of "
+         f"{words.count(len(ran.report.tasks), 'task')} cached"))),
+    ]  # fmt: skip
+    rows += [(dim("waits for"), task.task) for task in ran.report.tasks if task.status == "waiting"]
+    if ran.model is not None:
+        rows.append(
+            (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.bytes()))))
+        )
+    rows += [(dim(name), words.figure(number)) for name, number in sorted(ran.run.metrics.items())]
+    return Table(rows=tuple(rows))
+
+
+def _reasons(reasons: tuple[Reason, ...]) -> list[Block]:
+    blocks: list[Block] = []
+    for reason in reasons:
+        blocks.append(
+            (strong(reason.task), "  ", state(reason.status), dim(f"  {short(reason.key)}" if reason.key else ""))
+        )
+        blocks += [f"  {line}" for line in reason.because]
+    return blocks
+
+
+def _relative(place: Path, home: Path) -> str:
+    """The pipeline file as seen from the project; no path of this machine is kept."""
+    try:
+        return place.absolute().relative_to(home.absolute()).as_posix()
+    except ValueError:
+        return place.name
