@@ -210,9 +210,8 @@ def _summary(ran: Ran) -> Table:
 def _reasons(reasons: tuple[Reason, ...]) -> list[Block]:
     blocks: list[Block] = []
     for reason in reasons:
-        blocks.append(
-            (strong(reason.task), "  ", state(reason.status), dim(f"  {short(reason.key)}" if reason.key else ""))
-        )
+        key = dim(f"  {short(reason.key)}" if reason.key else "")
+        blocks.append((strong(reason.task), "  ", state(reason.status), key))
         blocks += [f"  {line}" for line in reason.because]
     return blocks
 

@@ -13,10 +13,10 @@ from stellwerk.core.clock import monotonic
 if TYPE_CHECKING:
     from stellwerk.pipelines.model import Event, Plan
 
-State = Literal["waiting", "running", "done", "cached", "failed", "skipped"]
+State = Literal["waiting", "running", "done", "cached", "failed", "skipped", "omitted"]
 BRIEF = 0.05
 """Seconds below which nobody wants to know how long it took."""
-ENDED = ("done", "cached", "failed", "skipped")
+ENDED = ("done", "cached", "failed", "skipped", "omitted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,9 @@ class Phases:
 @dataclass(slots=True)
 class _Step:
     tasks: int
+    """How many tasks it has, as far as is known: in a loop they appear one by one."""
+    looped: bool = False
+    under_way: set[str] = field(default_factory=set)
     ended: list[State] = field(default_factory=list)
     seconds: float = 0.0
     since: float | None = None
@@ -102,7 +105,12 @@ class Steps:
 
     def __init__(self, plan: Plan, lines: Lines) -> None:
         self._lines = lines
-        self._steps = {node.id: _Step(tasks=max(1, node.seeds)) for node in plan.nodes}
+        loops = {group.id for group in plan.groups if hasattr(group, "items")}
+        around = {group.id: group.within for group in plan.groups}
+        self._steps = {
+            node.id: _Step(tasks=max(1, node.seeds), looped=_inside(node.within, around, loops))
+            for node in plan.nodes
+        }
         self.tracebacks: list[str] = []
         for name in self._steps:
             lines.put(Progress(name=name))
@@ -122,14 +130,19 @@ class Steps:
         if step is None:
             return
         if event.kind == "node-started":
-            step.since = monotonic()
+            step.since = monotonic() if step.since is None else step.since
+            step.under_way.add(event.task)
+        elif event.kind == "node-waiting":
+            step.note = f"waits for case {event.because}" if event.because else "waits"
         elif event.kind == "node-retried" and event.failure is not None:
             step.note = f"trying again: {event.failure.message}"
         elif event.kind in _ENDS:
             step.ended.append(_ENDS[event.kind])
-            if step.since is not None and event.kind != "node-cached":
+            step.under_way.discard(event.task)
+            if step.since is not None and event.kind != "node-cached" and not step.under_way:
                 step.seconds += monotonic() - step.since
-            step.since, step.note = None, ""
+                step.since = None
+            step.note = ""
             # Without frames of the user's own code it would only repeat the error.
             if event.failure is not None and event.failure.traceback.startswith("Traceback"):
                 self.tracebacks.append(event.failure.traceback)
@@ -149,14 +162,26 @@ _ENDS: dict[str, State] = {
     "node-cached": "cached",
     "node-failed": "failed",
     "node-skipped": "skipped",
+    "node-omitted": "omitted",
 }
+
+
+def _inside(group: str, around: dict[str, str], loops: set[str]) -> bool:
+    """Whether a group is a loop, or stands in one."""
+    while group:
+        if group in loops:
+            return True
+        group = around[group]
+    return False
 
 
 def _line(name: str, step: _Step) -> Progress:
     state: State = "running"
-    if len(step.ended) == step.tasks:
-        state = next(one for one in ("failed", "skipped", "done", "cached") if one in step.ended)
+    if len(step.ended) >= step.tasks and not step.under_way:
+        state = next(one for one in ("failed", "skipped", "done", "cached", "omitted") if one in step.ended)
     note = step.note
-    if not note and step.tasks > 1 and state != "skipped":
+    if not note and step.looped and len(step.ended) > 1:
+        note = f"{len(step.ended)} times"
+    elif not note and step.tasks > 1 and state not in ("skipped", "omitted"):
         note = f"{step.tasks} seeds" if state != "running" else f"{len(step.ended)} of {step.tasks} seeds"
     return Progress(name=name, state=state, note=note, seconds=step.seconds, since=step.since)

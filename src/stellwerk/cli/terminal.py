@@ -27,6 +27,7 @@ MARKS: dict[str, tuple[str, str]] = {
     "cached": ("✓", "cyan"),
     "failed": ("✗", "red"),
     "skipped": ("–", "dim"),
+    "omitted": ("–", "dim"),
 }
 SPINNER, REFRESHES = "dots", 10
 GAP, WRAPPED = 2, 16
@@ -129,7 +130,7 @@ class _Live:
         mark, style = MARKS[line.state]
         time = words.took(line.seconds) if line.seconds >= BRIEF else ""
         note = "  ".join(part for part in (line.state if line.state != "done" else "", visible(line.note)) if part)
-        quiet = "dim" if line.state in ("waiting", "skipped") else ""
+        quiet = "dim" if line.state in ("waiting", "skipped", "omitted") else ""
         return (
             Text(mark, style),
             Text(name, quiet),

@@ -32,6 +32,7 @@ from stellwerk.store import service as trees
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import builtins, causing, codecs, revision, searching
 from stellwerk.workspace import operations as ops
+from stellwerk.workspace.executing import executor
 from stellwerk.workspace.journal import StepJournal
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.ports import Caller
@@ -185,7 +186,7 @@ class _Desk:
         steps = builtins.table(names.contract, names.seal)
         nodes = Nodes(self.caller, experiment=self.plan.name, parent=self.execution.id, environment=self.environment)
         here = WithTuning(nodes, builtins=steps)
-        with closing(Subprocess(codecs=(codecs.REFERENCE,))) as isolated, closing(_executor(how.on, here)) as main:
+        with closing(Subprocess(codecs=(codecs.REFERENCE,))) as isolated, closing(executor(how.on, here)) as main:
             return engine.execute(
                 self.plan,
                 blobs=self.caller.blobs,
@@ -293,13 +294,6 @@ def _made(report: RunReport, ref: Ref) -> list[Digest]:
         return [report.inputs[ref.node].digest]
     tasks = [task for task in report.tasks if task.node == ref.node and task.result is not None]
     return [task.result.outputs[ref.output].digest for task in tasks if task.result is not None]
-
-
-def _executor(on: str, here: InProcess) -> Any:
-    """The executor of a name; the one in this process is shared with the built-in steps."""
-    if on != "in-process":
-        raise Invalid(f"there is no executor {on!r} (expected in-process)", code="unknown-executor")
-    return here
 
 
 def project_of(caller: Caller, plan: Plan) -> Path:
