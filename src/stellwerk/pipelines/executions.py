@@ -181,6 +181,7 @@ class Executions:
             asked = evolve(known, request=request)
             if request == "cancel" and not known.owner:
                 asked = evolve(known, status="cancelled", request="", epoch=known.epoch + 1)
+                self._runs.give_up(tx, execution, "cancelled")
                 TASKS.remove_all(tx, execution=execution)
             EXECUTIONS.put(tx, asked)
             tx.record(f"execution.{request or 'resume'}-asked", f"run:{execution}", {"epoch": known.epoch})

@@ -114,6 +114,14 @@ class Runs:
         """No process works on a run, which goes on some other time."""
         RUNS.put(tx, evolve(RUNS.get(tx, run_id), process=None))
 
+    def give_up(self, tx: Transaction, run_id: str, why: str) -> None:
+        """End a run that no process works on any more, as interrupted."""
+        run = RUNS.get(tx, run_id)
+        ended = evolve(run, status="interrupted", ended_at=self._clock.now(), error=why, process=None)
+        RUNS.put(tx, ended)
+        self._finder.enter(tx, ended, run)
+        tx.record("run.interrupted", f"run:{run_id}", _facts(ended))
+
     def reopen(self, tx: Transaction, run_id: str, process: str) -> None:
         """A run goes on; what was under way inside it when its process ended is over."""
         run = RUNS.get(tx, run_id)
