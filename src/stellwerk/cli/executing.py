@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import parameters, words
+from stellwerk.cli import backfilling, parameters, words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Table, dim, state, strong
 from stellwerk.cli.progress import Steps
@@ -38,22 +38,31 @@ PAUSED = "goes on with `stellwerk resume {}`"
     metavar="EXECUTOR",
     help="Where steps run: in-process, pool, ray.",
 )
-@click.option("--again", multiple=True, metavar="STEP", help="Execute this step anew, known or not; may be repeated.")
+@click.option("--rerun", multiple=True, metavar="STEP", help="Execute this step anew, known or not; may be repeated.")
 @click.option("--stay", is_flag=True, help="Wait here for persons, events and times, instead of ending.")
 @click.option("--plan", "plans", is_flag=True, help="Only show what would be executed.")
 @click.option("--explain", metavar="STEP", help="Only say why a step is known or not; `all` for every step.")
+@click.option(
+    "--backfill", metavar="NAME=RANGE", help="A run for each value: month=2024-01..2024-12, n=1..8, x=a,b,c."
+)
+@click.option("--newest-first", is_flag=True, help="With --backfill: the last value comes first.")
+@click.option("--at-once", type=click.IntRange(1, 64), default=2, show_default=True, help="With --backfill: runs.")
+@click.option("--again", is_flag=True, help="With --backfill: also what was done before.")
 @click.pass_obj
 def run(
     session: Session,
+    /,
     pipeline: str,
     param: tuple[str, ...],
     file: Path | None,
     on: str,
-    again: tuple[str, ...],
+    rerun: tuple[str, ...],
     stay: bool,
     plans: bool,
     explain: str | None,
-) -> None:
+    backfill: str | None,
+    **many: Any,
+) -> int | None:
     """Execute a pipeline.
 
     PIPELINE is needed where the file defines several. Steps whose code, parameters and inputs are known are not
@@ -66,30 +75,35 @@ def run(
       stellwerk run delay -p train_until=2013-04-01 -p depth=8
       stellwerk run delay --on pool:4
       stellwerk run delay --explain train
+      stellwerk run delay --backfill train_until=2013-04-01..2013-04-30 --at-once 4
     """
     from stellwerk.workspace.running import How
 
     project = session.project()
     place = file or session.home() / (project.pipeline if project else "pipeline.py")
-    plan = parameters.plan(parameters.find(place, pipeline), param)
+    found = parameters.find(place, pipeline)
+    if backfill is not None:
+        return backfilling.backfill(session, found, place, param, backfill, **many)
+    plan = parameters.plan(found, param)
     if plans:
         from stellwerk.pipelines.model import document
         from stellwerk.pipelines.rules import describe
 
         session.screen.show(document(plan), *describe(plan))
-        return
+        return None
     if explain is not None:
         with session.workspace() as workspace:
             reasons = workspace.explain(plan, step="" if explain == "all" else explain)
         session.screen.show(reasons, *_reasons(reasons))
-        return
+        return None
     call = {"pipeline": plan.name, "params": list(param), "file": _relative(place, session.home())}
-    how = How(on=on, again=again, stay=10**9 if stay else 0.0, call=call)
+    how = How(on=on, again=rerun, stay=10**9 if stay else 0.0, call=call)
     with session.workspace() as workspace:
         ran = execute(workspace, plan, session.screen, how)
     _told(session, ran)
     if ran.model is not None and project is not None and ran.model.name in project.endpoints:
         session.screen.suggest(f"stellwerk prove {ran.model.name}")
+    return None
 
 
 @click.command(cls=Command)

@@ -14,7 +14,6 @@ from stellwerk.core.errors import Invalid, StellwerkError
 from stellwerk.ledger import documents
 from stellwerk.models.model import ModelVersion, Signature
 from stellwerk.pipelines import service as engine
-from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.environment import current
 from stellwerk.pipelines.model import (
