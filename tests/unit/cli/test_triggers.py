@@ -86,7 +86,7 @@ def test_a_dropped_file_starts_the_run(capsys: pytest.CaptureFixture[str], tmp_p
         assert () == workspace.verify().findings
     assert ["added", "fired", "claimed", "started", "ended"] == [kind.removeprefix("trigger.") for kind in kinds]
     assert {firing["id"]} == {
-        entry.body.get("caused_by") for entry in caused if entry.body["name"] in ("count", "rows")
+        entry.body.get("caused_by") for entry in caused if entry.body.get("name") in ("count", "rows")
     }
 
 

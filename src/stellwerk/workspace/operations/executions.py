@@ -30,7 +30,7 @@ def begin_execution(
     name: str = "",
     parent: str | None = None,
 ) -> tuple[Run, Execution]:
-    """Begin to execute a plan, as a run. One that a trigger fired begins once: `stellwerk.firing` names its claim."""
+    """Begin to execute a plan, as a run. One that a trigger fired begins once, under the claim that its tag names."""
     must_be_kept(rooms, [plan])
     claim = (tags or {}).get(TAG)
     also = None if claim is None else rooms.queue.beginning(claim)

@@ -30,7 +30,7 @@ def start_run(
     step_key: Digest | None = None,
     process: str | None = None,
 ) -> Run:
-    """Begin a run. One that a trigger fired begins once: the tag `stellwerk.firing` names its claim."""
+    """Begin a run. One that a trigger fired begins once, under the claim that its tag names."""
     must_be_kept(rooms, (inputs or {}).values())
     claim = (tags or {}).get(TAG)
     return rooms.runs.start(
