@@ -45,6 +45,7 @@ def test_gitlab_runs_the_file(
     commit("a pipeline")
 
     green = pipeline_of_gitlab(node_modules, project, environment)
+    left = (project / "reports" / "workspace.tar").exists()
     pipeline = project / "pipeline.py"
     pipeline.write_text(pipeline.read_text("utf-8").replace("of: int = 5", "of: int = 0"), "utf-8")
     commit("a slip")
@@ -53,9 +54,12 @@ def test_gitlab_runs_the_file(
     assert 0 == green.returncode, green.stdout
     assert "PASS" in green.stdout
     assert "0 of 2 tasks cached" in green.stdout
+    assert not left
     assert 0 != red.returncode
     assert re.search(r"numbers: (cached|done)", red.stdout)
     assert "ZeroDivisionError" in red.stdout
+    assert "stellwerk step fetch sha256:" in red.stdout
+    assert (project / "reports" / "workspace.tar").is_file()
     assert re.search(r"FAIL\W+2\b", re.sub(r"\x1b\[[0-9;]*m", "", red.stdout)), red.stdout
 
 
@@ -86,6 +90,8 @@ def test_github_runs_the_scripts(project: Path, environment: dict[str, str], tmp
     assert 0 == codes["Install from the lock"][0], codes
     assert 0 == codes["Run the pipeline"][0], codes
     assert 4 == codes["Prove shares"][0], codes
+    assert 0 == codes["Report"][0], codes
+    assert "shares" in (tmp_path / "summary").read_text("utf-8")
     listed = json.loads(stellwerk(project, environment, "runs", "--json").stdout)
     assert ["finished"] == [run["status"] for run in listed]
 

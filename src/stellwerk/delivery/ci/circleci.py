@@ -40,6 +40,8 @@ def _prove(order: Order) -> str:
     steps.append(_step("Run the pipeline", [*lines.begin(order), lines.run(order)]))
     steps += [_step(f"Prove {name}", [lines.prove(name)]) for name in order.endpoints]
     steps.append(_step("Report", lines.report(order.branch), when="always"))
+    if order.keeps_red:
+        steps.append(_step("Keep what a red run saw", [lines.keep()], when="on_fail"))
     if not order.workspace:
         steps.append(_saved())
     steps.append(f"      - store_test_results:\n          path: {REPORTS}\n")

@@ -53,6 +53,10 @@ def _prove(order: Order) -> str:
     steps.append(_report(order))
     if not order.workspace:
         steps.append(_saved(_KEY, _RAN))
+    if order.keeps_red:
+        steps.append(
+            _step("Keep what a red run saw", lines.keep(), when="${{ failure() && steps.run.outcome != 'skipped' }}")
+        )
     steps.append(_uploaded())
     return f"""\
   prove:
@@ -161,7 +165,7 @@ def _saved(key: str, condition: str) -> str:
 
 
 def _report(order: Order) -> str:
-    commands = [*lines.report(f"${{GITHUB_BASE_REF:-{order.branch}}}", post="$POST"), _SUMMARY]
+    commands = lines.report(f"${{GITHUB_BASE_REF:-{order.branch}}}", post="$POST")
     return f"""\
       - name: Report
         if: {_RAN}
@@ -170,17 +174,21 @@ def _report(order: Order) -> str:
           POST: ${{{{ {_SAME_REPOSITORY} && '--post' || '' }}}}
         run: |
 {lines.block(commands, 10)}
-"""
+{_step("Show the report", _SUMMARY, when=_there("report.md"))}"""
 
 
 _SUMMARY = f'cat {REPORTS}/report.md >> "$GITHUB_STEP_SUMMARY"'
 
 
+def _there(name: str) -> str:
+    """The condition of a step that is about a file: the report leaves one also where it ends with 1."""
+    return f"${{{{ !cancelled() && hashFiles('{REPORTS}/{name}') != '' }}}}"
+
+
 def _uploaded() -> str:
-    there = f"${{{{ !cancelled() && hashFiles('{REPORTS}/stellwerk.sarif') != '' }}}}"
     return f"""\
       - uses: {SARIF}
-        if: {there}
+        if: {_there("stellwerk.sarif")}
         with:
           sarif_file: {REPORTS}/stellwerk.sarif
           category: stellwerk
@@ -192,8 +200,10 @@ def _uploaded() -> str:
 """
 
 
-def _step(name: str, command: str, *, first: list[str] | None = None, id_: str = "") -> str:
-    head = f"      - name: {name}\n" + (f"        id: {id_}\n" if id_ else "")
+def _step(name: str, command: str, *, first: list[str] | None = None, id_: str = "", when: str = "") -> str:
+    head = f"      - name: {name}\n"
+    head += f"        id: {id_}\n" if id_ else ""
+    head += f"        if: {when}\n" if when else ""
     if not first:
         return f"{head}        run: {command}\n"
     return f"{head}        run: |\n{lines.block([*first, command], 10)}\n"

@@ -26,13 +26,14 @@ pipeline {{
     }}
     post {{
         always {{
-            sh '''
+            // The build has failed already where the report ends with 1.
+            sh returnStatus: true, script: '''
 {lines.block(_report(order), 16)}
             '''
             junit testResults: '{REPORTS}/junit.xml', allowEmptyResults: true
             archiveArtifacts artifacts: '{REPORTS}/**', allowEmptyArchive: true, fingerprint: true
         }}
-    }}
+{_kept(order)}    }}
 }}
 """
 
@@ -83,6 +84,17 @@ def _stage(name: str, commands: list[str], *, before: str = "") -> str:
 {lines.block([f"sh '{command}'" for command in commands], 16)}
             }}
         }}"""
+
+
+def _kept(order: Order) -> str:
+    if not order.keeps_red:
+        return ""
+    return f"""\
+        failure {{
+            sh '{lines.ACTIVATE} && {lines.keep()}'
+            archiveArtifacts artifacts: '{REPORTS}/workspace.tar', allowEmptyArchive: true
+        }}
+"""
 
 
 def _active(commands: list[str]) -> list[str]:

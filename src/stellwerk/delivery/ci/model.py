@@ -74,3 +74,11 @@ class Order:
                 code="invalid-ci-option",
                 hint="add [endpoint.NAME] to stellwerk.toml",
             )
+
+    @property
+    def keeps_red(self) -> bool:
+        """Whether a job that fails leaves its workspace among its files, so that a step can be fetched from it.
+
+        A shared workspace has it anyhow; what came by a role may be meant for fewer people than the files of a job.
+        """
+        return not self.workspace and not self.role

@@ -70,6 +70,16 @@ def test_a_token_is_asked_for_only_where_it_is_used(system: str) -> None:
     assert ROLE in text
 
 
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_what_a_red_run_saw_is_kept(system: str) -> None:
+    """Among the files of the job, unless it is in a shared workspace, or came by a role."""
+    keep = "stellwerk backup reports/workspace.tar"
+
+    assert keep in SYSTEMS[system].render(ORDER)
+    assert keep not in SYSTEMS[system].render(replace(ORDER, role=ROLE))
+    assert keep not in SYSTEMS[system].render(replace(ORDER, workspace="http://127.0.0.1:7700"))
+
+
 def test_no_action_moves_and_no_permission_is_idle() -> None:
     """Every action of GitHub is named by its commit; nothing may be written but the report and SARIF."""
     text = SYSTEMS["github"].render(replace(ORDER, release=True))
