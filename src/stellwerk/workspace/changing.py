@@ -71,13 +71,16 @@ def change(rooms: Rooms, *, run: str, base: str, commit: str, branch: str, local
     """What a run changes.
 
     Args:
-        run: Its id; without one the newest run of a pipeline of the commit, of the branch, or of all.
+        run: Its id; without one the newest run of a pipeline of the commit, where none is known of the branch, else
+            of all.
         base: A branch, a run or a model version to compare with; may be empty.
     """
     head = _stand(rooms, _head(rooms, run, commit, branch))
     other, why = _base(rooms, base, head)
     verdicts = _verdicts(rooms, head.model)
-    steps = rules.steps(head.children, head.nodes, _logs(rooms, head.children))
+    steps = rules.steps(
+        head.children, head.nodes, _logs(rooms, head.children), finished=head.run.status == "finished"
+    )
     failed = [step for step in steps if step.status == "failed"]
     side = head.side()
     outcome, reason = rules.outcome(head.run, side.model, verdicts, failed)
@@ -123,11 +126,11 @@ def _beside(rooms: Rooms, found: Change, head: Standing, base: Standing, *, loca
 def _head(rooms: Rooms, run: str, commit: str, branch: str) -> Run:
     if run:
         return rooms.runs.get(run)
-    for tag, value in ((COMMIT, commit), (BRANCH, branch)):
-        found = _tagged(rooms, tag, value, "") if value else []
+    if commit or branch:
+        # Where the commit is known, a run of another one would say of it what it never did.
+        found = _tagged(rooms, COMMIT, commit, "") if commit else _tagged(rooms, BRANCH, branch, "")
         if found:
             return found[0]
-    if commit or branch:
         raise NotFound(
             f"no run of {f'commit {commit[:12]}' if commit else f'branch {branch}'} is known",
             code="no-run-of-commit",
@@ -249,7 +252,7 @@ def _evaluated(rooms: Rooms, standing: Standing) -> pairing.Evaluated | str:
     if standing.model is None:
         return "made no model"
     nodes = {str(node.get("id")) for node in standing.nodes if node.get("function") == "builtin:evaluate"}
-    steps = [run for run in standing.children if run.name in nodes and "table" in run.inputs]
+    steps = [run for run in standing.children if rules.node(run.name) in nodes and "table" in run.inputs]
     if not steps:
         return "did not evaluate its model with `sw.evaluate`"
     step = max(steps, key=lambda run: run.id)
@@ -346,6 +349,8 @@ def _data(rooms: Rooms, base: Standing, head: Standing, *, local: bool) -> tuple
     """Datasets whose version or whose contract differs."""
     before, after = (_datasets(rooms, side) for side in (base, head))
     promised, promises = (_contracts(rooms, side) for side in (base, head))
+    if head.run.status != "finished":  # what it did not come to is not gone
+        after, promises = {**before, **after}, {**promised, **promises}
     found = []
     for name in sorted({*before, *after, *promised, *promises}):
         old, new = before.get(name), after.get(name)
@@ -405,7 +410,7 @@ def _contracts(rooms: Rooms, standing: Standing) -> dict[str, int]:
     found: dict[str, int] = {}
     for run in standing.children:
         name = run.params.get("name")
-        if run.name not in names or not isinstance(name, str):
+        if rules.node(run.name) not in names or not isinstance(name, str):
             continue
         began = rooms.book.entries(subject=f"run:{run.id}", limit=1)
         until = began[0].sequence if began else 0
@@ -429,7 +434,7 @@ def _promises(rooms: Rooms, name: str, old: int | None, new: int | None) -> tupl
 
 def _code(rooms: Rooms, base: Standing, head: Standing) -> tuple[CodeChange, ...]:
     closures = [
-        {run.name.partition("#")[0]: _closure(rooms, run.code) for run in side.children if run.code is not None}
+        {rules.node(run.name): _closure(rooms, run.code) for run in side.children if run.code is not None}
         for side in (base, head)
     ]
     return rules.code(*closures)

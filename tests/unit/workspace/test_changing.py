@@ -164,6 +164,8 @@ def test_a_failed_step_is_a_stop(live: Workspace) -> None:
         step.name: step.status for step in found.steps if step.status == "not reached"
     }
     assert "" != found.no_base, "no run of this pipeline is on main"
+    against = live.change(branch="doomed", base="tardy@3")
+    assert () == against.data, "what it did not come to is not gone"
 
 
 def test_cached_steps_are_told(live: Workspace, same: Change) -> None:

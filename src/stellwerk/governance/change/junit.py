@@ -40,7 +40,7 @@ def _step(step: StepLine) -> Element:
         _wrong(case, "failure", step.status, step.error or step.status, step.log)
         if step.key:
             SubElement(case, "system-out").text = _said(f"stellwerk step fetch {step.key}")
-    elif step.status in ("not reached", "running"):
+    elif step.status in ("skipped", "not reached", "running"):
         SubElement(case, "skipped", {"message": step.status})
     return case
 

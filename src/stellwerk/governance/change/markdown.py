@@ -12,7 +12,7 @@ from stellwerk.governance.change.safe import block, code
 
 SIGNAL = {"clear": "🟢", "stop": "🔴", "unproven": "🟡"}
 OUTCOME = {"pass": "✓", "fail": "✗", "unproven": "?"}
-STATUSES = ("failed", "interrupted", "running", "ran", "cached", "not reached")
+STATUSES = ("failed", "interrupted", "running", "ran", "cached", "skipped", "not reached")
 MOST_LINES = 8
 """Of one kind that stand in the open; the rest is folded."""
 MOST_FOLDED = 60
@@ -128,7 +128,7 @@ def _named(side: Side) -> str:
 
 
 def _numbers(change: Change) -> str:
-    if not change.metrics:
+    if all(one.after is None for one in change.metrics):
         return _gate(change)
     pairs = any(one.lower is not None for one in change.metrics)
     shown = change.metrics[:MOST_LINES]

@@ -9,7 +9,7 @@ from typing import Literal
 from stellwerk.releases.model import Outcome, Reason
 
 Judgement = Literal["better", "worse", "not distinguishable", ""]
-StepStatus = Literal["ran", "cached", "failed", "interrupted", "running", "not reached"]
+StepStatus = Literal["ran", "cached", "failed", "interrupted", "running", "skipped", "not reached"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

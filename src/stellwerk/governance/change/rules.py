@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -50,42 +51,50 @@ def code(
     return tuple(one for one in found if one.parts)
 
 
+def node(name: str) -> str:
+    """The node of a task: `train` of `train[2]#0`, its third turn of a loop with the seed 0."""
+    return re.split(r"[\[#]", name, maxsplit=1)[0]
+
+
 def steps(
-    children: Sequence[Run], planned: Sequence[Mapping[str, Any]], logs: Mapping[str, str]
+    children: Sequence[Run], planned: Sequence[Mapping[str, Any]], logs: Mapping[str, str], *, finished: bool = False
 ) -> tuple[StepLine, ...]:
-    """How every step ended, in the order of the plan; what has no run was not reached.
+    """How every step ended, in the order of the plan.
 
     Args:
         planned: The nodes of the plan's document; of inputs nothing is executed, so they are no steps.
         logs: Ends of the logs of failed steps, by run.
+        finished: The whole ended well: what has no run then was skipped by a condition, otherwise it was not reached.
     """
-    functions = {str(node.get("id")): str(node.get("function", "")) for node in planned}
+    functions = {str(one.get("id")): str(one.get("function", "")) for one in planned}
     lines: dict[str, list[StepLine]] = {}
     for run in sorted(children, key=lambda one: one.id):
-        if run.kind == "register":
-            continue
-        base = run.name.partition("#")[0]
-        lines.setdefault(base, []).append(
-            StepLine(
-                name=run.name,
-                kind=run.kind,
-                status="cached" if run.cached else _STATUS.get(run.status, "ran"),
-                seconds=run.cost.wall_seconds,
-                key=run.step_key or "",
-                run=run.id,
-                error=run.error,
-                function=functions.get(base, ""),
-                log=logs.get(run.id, ""),
-            )
-        )
+        if run.kind != "register":
+            base = node(run.name)
+            lines.setdefault(base, []).append(_line(run, functions.get(base, ""), logs.get(run.id, "")))
     found: list[StepLine] = []
-    for node in planned:
-        name, function = str(node.get("id")), str(node.get("function", ""))
+    for one in planned:
+        name, function = str(one.get("id")), str(one.get("function", ""))
         if name in lines:
             found += lines.pop(name)
         elif function != "builtin:dataset":
-            found.append(StepLine(name=name, kind=str(node.get("kind", "")), status="not reached", function=function))
+            status: StepStatus = "skipped" if finished else "not reached"
+            found.append(StepLine(name=name, kind=str(one.get("kind", "")), status=status, function=function))
     return (*found, *(line for rest in lines.values() for line in rest))
+
+
+def _line(run: Run, function: str, log: str) -> StepLine:
+    return StepLine(
+        name=run.name,
+        kind=run.kind,
+        status="cached" if run.cached else _STATUS.get(run.status, "ran"),
+        seconds=run.cost.wall_seconds,
+        key=run.step_key or "",
+        run=run.id,
+        error=run.error,
+        function=function,
+        log=log,
+    )
 
 
 def judged(verdict: Verdict, now: datetime) -> Judged:
@@ -97,7 +106,9 @@ def judged(verdict: Verdict, now: datetime) -> Judged:
     outcome: Outcome = "unproven" if expired else verdict.outcome
     left = ", ".join(f"{counts[kind]} {word}" for kind, word in _WORDS if counts[kind])
     passed = f"{counts['pass']} of {len(verdict.reasons)} checks passed"
-    said = f"all {len(verdict.reasons)} checks passed" if not left else f"{left}, {passed}"
+    if not left:
+        passed = f"all {counts['pass']} checks passed" if counts["pass"] > 1 else "its one check passed"
+    said = f"{left}, {passed}" if left else passed
     return Judged(
         endpoint=verdict.endpoint,
         outcome=outcome,
