@@ -58,6 +58,7 @@ OTHER_SWEEPS = {
     "migrate.": "unit/ledger/test_migrations.py",
     "outbox.": "faults/test_logging_kills.py",
     "trigger.": "faults/test_trigger_kills.py",
+    "task.": "faults/test_step_kills.py",
 }
 """Failpoints of what no chain does by itself, and the tests that pass them."""
 FRAMEWORKS = "stellwerk.workspace.adapters.frameworks."

@@ -44,6 +44,11 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "cancel": Entry(
             "stellwerk.cli.executing:cancel", "end an execution: what runs is stopped, what waits is given up"
         ),
+        "step": Entry(
+            "stellwerk.cli.steps:step",
+            "one step of a pipeline: execute it in a pod or a job, or find out why it failed",
+        ),
+        "kubeflow": Entry("stellwerk.cli.kubeflow:kubeflow", "write a pipeline as a file for Kubeflow Pipelines"),
         "runs": Entry("stellwerk.cli.running:runs", "list what was executed, newest first, or show one run"),
         "triggers": Entry(
             "stellwerk.cli.triggers:triggers", "what begins runs by itself: clocks, data, events, webhooks"

@@ -1,19 +1,91 @@
 """Step keys: one digest that names what a step would do, so that every machine shares one cache.
 
 A key covers the code closure of the step, its parameters, its inputs (bytes and how they are read), the environment
-lock, the seed, the kind and the outputs. It covers no time, no machine and no retries.
+lock, the seed, the kind and the outputs. It covers no time, no machine and no retries. It is the digest of a document
+that says all of this (`KeyDocument`); kept in a store, the key itself names the bytes that explain it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stellwerk.core import canonical
-from stellwerk.core.digest import Digest
+from stellwerk.core.digest import Digest, of_bytes
+from stellwerk.core.errors import Corrupt, Invalid
 from stellwerk.pipelines.model import Environment, Stored
 
 FORMAT = "stellwerk-step/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyDocument:
+    """What a step key stands for.
+
+    Args:
+        inputs: By argument; a tuple where the argument is a list because its maker ran several times.
+        execution: The one execution whose result this is; empty where every execution may use it.
+    """
+
+    code: Digest
+    params: dict[str, Any]
+    inputs: dict[str, Stored | tuple[Stored, ...]]
+    environment: Digest
+    kind: str
+    outputs: tuple[str, ...]
+    seed: int | None = None
+    execution: str = ""
+
+    @property
+    def bytes(self) -> bytes:
+        """The canonical bytes, which the key names."""
+        return canonical.dumps(
+            {
+                **({"execution": self.execution} if self.execution else {}),
+                "format": FORMAT,
+                "code": self.code,
+                "params": self.params,
+                "inputs": {
+                    name: _stored(value) if isinstance(value, Stored) else [_stored(item) for item in value]
+                    for name, value in self.inputs.items()
+                },
+                "environment": self.environment,
+                "seed": self.seed,
+                "kind": self.kind,
+                "outputs": list(self.outputs),
+            }
+        )
+
+    @property
+    def key(self) -> Digest:
+        return of_bytes(self.bytes)
+
+
+def parse(data: bytes) -> KeyDocument:
+    """The document of a key. Raises `Corrupt` for anything else."""
+    try:
+        body = canonical.loads(data)
+        if body["format"] != FORMAT:
+            raise Corrupt(f"a step of the format {body['format']!r} (expected {FORMAT})", code="invalid-step")
+        return KeyDocument(
+            code=Digest(body["code"]),
+            params=body["params"],
+            inputs={name: _read(value) for name, value in body["inputs"].items()},
+            environment=Digest(body["environment"]),
+            kind=body["kind"],
+            outputs=tuple(body["outputs"]),
+            seed=body["seed"],
+            execution=body.get("execution", ""),
+        )
+    except (KeyError, TypeError, AttributeError, Invalid) as cause:
+        raise Corrupt(f"this is not the document of a step key: {cause}", code="invalid-step") from cause
+
+
+def _read(value: Any) -> Stored | tuple[Stored, ...]:
+    if isinstance(value, list):
+        return tuple(Stored(digest=item["digest"], media=item["media"]) for item in value)
+    return Stored(digest=value["digest"], media=value["media"])
 
 
 def step_key(
@@ -34,22 +106,16 @@ def step_key(
     Args:
         execution: The one execution whose result this is; empty where every execution may use it.
     """
-    return canonical.digest(
-        {
-            **({"execution": execution} if execution else {}),
-            "format": FORMAT,
-            "code": code,
-            "params": dict(params),
-            "inputs": {
-                name: _stored(value) if isinstance(value, Stored) else [_stored(item) for item in value]
-                for name, value in inputs.items()
-            },
-            "environment": environment,
-            "seed": seed,
-            "kind": kind,
-            "outputs": list(outputs),
-        }
-    )
+    return KeyDocument(
+        code=code,
+        params=dict(params),
+        inputs={name: value if isinstance(value, Stored) else tuple(value) for name, value in inputs.items()},
+        environment=environment,
+        kind=kind,
+        outputs=tuple(outputs),
+        seed=seed,
+        execution=execution,
+    ).key
 
 
 def _stored(value: Stored) -> dict[str, str]:

@@ -24,7 +24,7 @@ from stellwerk.pipelines.buffer import PATIENCE, Buffer
 from stellwerk.pipelines.closure import closure
 from stellwerk.pipelines.conditions import Untestable, holds
 from stellwerk.pipelines.fleet import Fleet
-from stellwerk.pipelines.keys import environment_key, step_key, wait_code
+from stellwerk.pipelines.keys import KeyDocument, environment_key, wait_code
 from stellwerk.pipelines.model import (
     BUILTIN,
     DATASET,
@@ -343,6 +343,8 @@ class _Run:
                 self.fleet.stop(_attempt_id(command.task, command.attempt))
             case rules.Fail():
                 work = self.supplies.work(command.task)
+                if work.key is not None:  # so that a red step can be run again elsewhere (`stellwerk step run`)
+                    self.buffer.put(self._said(self.shape.nodes[work.task.of], work).bytes)
                 self._over(work, "node-failed", attempt=command.attempt, failure=work.failure)
             case rules.Skip() | rules.Omit():
                 kind: EventKind = "node-skipped" if isinstance(command, rules.Skip) else "node-omitted"
@@ -359,21 +361,25 @@ class _Run:
         builtin = node.function.startswith(BUILTIN)
         work.params = self.resolver.pin(node.function.removeprefix(BUILTIN), node.params) if builtin else node.params
         work.inputs = self.supplies.inputs(node, work.task)
-        work.key = step_key(
+        work.key = self._said(node, work).key
+        work.result = self.buffer.lookup(work.key)
+        if work.result is None:
+            return rules.Missed(task=task)
+        self._over(work, "node-cached", result=work.result)
+        return rules.Found(task=task)
+
+    def _said(self, node: Node, work: Work) -> KeyDocument:
+        """What the key of a task is made of."""
+        return KeyDocument(
             code=self.codes[node.id],
-            params=work.params,
-            inputs=work.inputs,
+            params=dict(work.params),
+            inputs={name: one if isinstance(one, Stored) else tuple(one) for name, one in work.inputs.items()},
             environment=environment_key(self.environment, node.environment, self.locks),
             kind=node.kind,
             outputs=node.outputs,
             seed=work.task.seed,
             execution="" if node.cache and node.id not in self.again else self.execution + work.task.id,
         )
-        work.result = self.buffer.lookup(work.key)
-        if work.result is None:
-            return rules.Missed(task=task)
-        self._over(work, "node-cached", result=work.result)
-        return rules.Found(task=task)
 
     def _look(self, name: str) -> rules.Event:
         """Judge a branch, or count a loop."""

@@ -151,6 +151,29 @@ class Runs:
         self._points.add(tx, run.id, _measured(run))
         LINKS.insert_new(tx, _links(run))
 
+    def gather(self, identity: str, *, experiment: str, name: str, kind: str = PIPELINE, **facts: Any) -> Run:
+        """Begin a run that several machines share, under the id that they agreed on; one that is there is the same."""
+        rules.check_run_id(identity)
+        now = self._clock.now()
+        run = Run(
+            id=identity,
+            experiment=experiment,
+            name=name,
+            kind=kind,
+            status="running",
+            started_at=now,
+            started_by=self._book.actor,
+            **facts,
+        )
+        try:
+            with self._book.write() as tx:
+                known = RUNS.find(tx, identity)
+                if known is not None:
+                    return known
+                return self.enter(tx, run)
+        except Conflict:  # another machine began it at the same time
+            return self.get(identity)
+
     def finish(
         self,
         run_id: str,
@@ -288,6 +311,19 @@ class Runs:
         """The result of a step key, if any run produced it."""
         with self._book.read() as reader:
             return STEPS.find(reader, step_key)
+
+    def of_step(self, step_key: Digest) -> list[Run]:
+        """Runs that computed a step key, or tried to, or found it known; newest first."""
+        with self._book.read() as reader:
+            found = [run for run in RUNS.mentioning(reader, step_key) if run.step_key == step_key]
+        return sorted(found, key=lambda run: run.started_at, reverse=True)
+
+    def media_of(self, digest: Digest) -> list[str]:
+        """How some bytes are read, as the results said that they are part of."""
+        with self._book.read() as reader:
+            keys = [run.step_key for run in self._linked(digest, "made") if run.step_key is not None]
+            found = [memory for key in keys if (memory := STEPS.find(reader, key)) is not None]
+        return sorted({one.media[name] for one in found for name, made in one.outputs.items() if made == digest})
 
     def close_interrupted(self, alive: Callable[[str], bool]) -> list[Run]:
         """Mark running runs of this machine whose process is gone as interrupted."""

@@ -32,6 +32,7 @@ from stellwerk.workspace.nouns.asking import call
 from stellwerk.workspace.nouns.data import Data
 from stellwerk.workspace.nouns.ledger import Ledger
 from stellwerk.workspace.nouns.models import Models
+from stellwerk.workspace.nouns.steps import Steps
 from stellwerk.workspace.nouns.triggers import Triggers
 from stellwerk.workspace.nouns.webhooks import Webhooks
 from stellwerk.workspace.ports import Caller
@@ -57,6 +58,7 @@ class Workspace:
         self.models = Models(caller)
         self.ledger = Ledger(caller)
         self.triggers = Triggers(caller)
+        self.steps = Steps(caller)
         self.webhooks = Webhooks(caller)
 
     def now(self) -> datetime:

@@ -88,7 +88,7 @@ def test_arrays_come_back_as_arrays(sandbox: Sandbox) -> None:
 
 def test_the_environment_is_cleared(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """No secret of the parent is in the child's environment; home and temporary files are its own folder."""
-    monkeypatch.setenv("STELLWERK_TOKEN", "canary")
+    monkeypatch.setenv("API_TOKEN", "canary")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
 
     answer = sandbox.run("environment", {}, {}, LIMITS)

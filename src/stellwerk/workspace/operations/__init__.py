@@ -103,6 +103,7 @@ from stellwerk.workspace.operations.runs import (
     start_run,
 )
 from stellwerk.workspace.operations.sources import import_data, refer_data, verify_data
+from stellwerk.workspace.operations.steps import gather_run, media_of_value, runs_of_step
 from stellwerk.workspace.operations.subjects import erase_subject, find_subject
 from stellwerk.workspace.operations.triggers import (
     add_trigger,
@@ -182,6 +183,7 @@ __all__ = [
     "fire_trigger",
     "forget_data",
     "fsck",
+    "gather_run",
     "get_artifact",
     "get_contract",
     "get_data",
@@ -216,6 +218,7 @@ __all__ = [
     "log_run",
     "look_at_wait",
     "look_for_causes",
+    "media_of_value",
     "name_foreign",
     "newest_checkpoint",
     "open_study",
@@ -246,6 +249,7 @@ __all__ = [
     "retake_trial",
     "rotate_key",
     "run_page",
+    "runs_of_step",
     "scrub",
     "seal_gate",
     "search_runs",
