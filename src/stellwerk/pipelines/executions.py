@@ -116,11 +116,13 @@ class Executions:
                 tx.record("execution.alive", f"run:{execution}", {"epoch": epoch})
         return known.request
 
-    def leave(self, execution: str, epoch: int, status: Standing) -> Execution:
+    def leave(self, execution: str, epoch: int, status: Standing, keys: Digest | None = None) -> Execution:
         """The engine ends: the execution is over, or goes on some other time."""
         with self._book.write() as tx:
             known = self._mine(tx, execution, epoch)
-            left = evolve(known, status=status, owner="", request="", seen_at=self._clock.now())
+            left = evolve(
+                known, status=status, owner="", request="", seen_at=self._clock.now(), keys=keys or known.keys
+            )
             EXECUTIONS.put(tx, left)
             if status in ("waiting", "paused"):
                 self._runs.leave(tx, execution)
@@ -198,6 +200,12 @@ class Executions:
         equal: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         with self._book.read() as reader:
             return EXECUTIONS.select(reader, order="-id", limit=limit, **equal)
+
+    def latest_keys(self, pipeline: str) -> Digest | None:
+        """The step keys that the latest execution of a pipeline came to, as a document in the store."""
+        with self._book.read() as reader:
+            latest = EXECUTIONS.select(reader, order="-id", limit=3, pipeline=pipeline)
+        return next((one.keys for one in latest if one.keys is not None), None)
 
     def tasks(self, execution: str) -> list[TaskState]:
         """The tasks of an execution that have not simply been done."""

@@ -325,6 +325,11 @@ class Runs:
             found = [memory for key in keys if (memory := STEPS.find(reader, key)) is not None]
         return sorted({one.media[name] for one in found for name, made in one.outputs.items() if made == digest})
 
+    def remembered_many(self, step_keys: Sequence[Digest]) -> list[StepMemory]:
+        """The results of many step keys, in no order; of those that no run produced there is none."""
+        with self._book.read() as reader:
+            return STEPS.among(reader, "step_key", step_keys)
+
     def close_interrupted(self, alive: Callable[[str], bool]) -> list[Run]:
         """Mark running runs of this machine whose process is gone as interrupted."""
         with self._book.read() as reader:

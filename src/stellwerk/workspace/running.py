@@ -163,6 +163,7 @@ class _Desk:
             self.caller, self.plan, self.execution.id, self.execution.epoch, self.environment, self.codes
         )
         try:
+            journal.foresee()
             report = self._report(journal, how, history)
             keeping.after(self.caller, parent.id)
             return self._finish(parent, journal, report)
@@ -177,7 +178,7 @@ class _Desk:
                 status="interrupted" if interrupted else "failed",
                 error=str(error) or type(error).__name__,
             )
-            self._leave("interrupted" if interrupted else "failed")
+            self._leave(journal, "interrupted" if interrupted else "failed")
             raise
 
     def _report(self, journal: StepJournal, how: How, history: Mapping[str, tuple[int, int]]) -> RunReport:
@@ -208,12 +209,12 @@ class _Desk:
 
     def _finish(self, parent: Run, journal: StepJournal, report: RunReport) -> Ran:
         if report.status in ("waiting", "paused"):
-            self._leave(report.status)
+            self._leave(journal, report.status)
             return Ran(run=parent, report=report, model=None)
         if report.status == "cancelled":
             journal.abandon("cancelled")
             ended = self._end_run(parent, journal, status="interrupted", error="cancelled")
-            self._leave("cancelled")
+            self._leave(journal, "cancelled")
             return Ran(run=ended, report=report, model=None)
         for task in report.failures:
             if task.failure is not None:
@@ -228,15 +229,16 @@ class _Desk:
         if model is not None:
             outputs["model"] = model.bytes()
         ended = self._end_run(parent, journal, outputs=outputs, metrics=metrics)
-        self._leave("done")
+        self._leave(journal, "done")
         return Ran(run=ended, report=report, model=model, evaluation=evaluation)
 
     def _end_run(self, parent: Run, journal: StepJournal, **facts: Any) -> Run:
         ended: Run = self.caller.call(ops.finish_run, {"run": parent.id, "cost": journal.total(), **facts})
         return ended
 
-    def _leave(self, status: Standing) -> None:
-        arguments = {"execution": self.execution.id, "epoch": self.execution.epoch, "status": status}
+    def _leave(self, journal: StepJournal, status: Standing) -> None:
+        keys = self.caller.blobs.put(canonical.dumps(list(journal.keys))) if journal.keys else None
+        arguments = {"execution": self.execution.id, "epoch": self.execution.epoch, "status": status, "keys": keys}
         self.caller.call(ops.leave_execution, arguments)
 
     def _register(self, report: RunReport, parent: Run) -> tuple[dict[str, Any], ModelVersion | None]:

@@ -25,6 +25,7 @@ class Execution:
         owner: The process that executes it, as `machine:process id`; empty if none does.
         seen_at: When its engine was last heard of.
         request: What somebody wants of it: `pause`, `cancel`, or nothing.
+        keys: The step keys that it came to, as a document in the store: what the next one probably asks for.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Execution:
     begun_at: datetime
     seen_at: datetime
     request: str = ""
+    keys: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -285,22 +285,47 @@ _SINCE = ("within", "cache", "priority", "backoff", "environment", "after")
 
 def document(plan: Plan) -> dict[str, Any]:
     """The plan as JSON, without the paths of this machine."""
-    body = asdict(plan)
-    for node, written in zip(plan.nodes, body["nodes"], strict=True):
-        del written["file"]
-        for name in _SINCE:
-            if getattr(node, name) == _NODE_DEFAULTS[name]:
-                del written[name]
-        for name in ("gpus", "custom"):
-            if not written["resources"][name]:
-                del written["resources"][name]
-    body["groups"] = [
-        {"kind": type(group).__name__.lower(), **said}
-        for group, said in zip(plan.groups, body["groups"], strict=True)
-    ]
-    if not plan.groups:
-        del body["groups"]
-    return {"format": "stellwerk-plan/1", **body}
+    groups = [{"kind": type(group).__name__.lower(), **asdict(group)} for group in plan.groups]
+    return {
+        "format": "stellwerk-plan/1",
+        "name": plan.name,
+        "params": plan.params,
+        "nodes": [_written(node) for node in plan.nodes],
+        "results": {name: _pointed(ref) for name, ref in plan.results.items()},
+        **({"groups": groups} if groups else {}),
+    }
+
+
+def _written(node: Node) -> dict[str, Any]:
+    """A node as JSON; spelled out, because plans of thousands of nodes are written with every run."""
+    needs = node.resources
+    plain: dict[str, Any] = {
+        "id": node.id,
+        "step": node.step,
+        "kind": node.kind,
+        "function": node.function,
+        "params": node.params,
+        "inputs": {name: _pointed(ref) for name, ref in node.inputs.items()},
+        "seeds": node.seeds,
+        "retries": node.retries,
+        "timeout": node.timeout,
+        "resources": {
+            "cpus": needs.cpus,
+            "memory": needs.memory,
+            **({"gpus": needs.gpus} if needs.gpus else {}),
+            **({"custom": dict(needs.custom)} if needs.custom else {}),
+        },
+        "outputs": list(node.outputs),
+    }
+    for name in _SINCE:
+        value = getattr(node, name)
+        if value != _NODE_DEFAULTS[name]:
+            plain[name] = asdict(value) if isinstance(value, Backoff | Environment) else value
+    return plain
+
+
+def _pointed(ref: Ref) -> dict[str, str]:
+    return {"node": ref.node, "output": ref.output}
 
 
 def parse(body: Mapping[str, Any]) -> Plan:

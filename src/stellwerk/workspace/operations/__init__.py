@@ -37,6 +37,7 @@ from stellwerk.workspace.operations.executions import (
     get_execution,
     leave_execution,
     list_executions,
+    remembered_steps,
     take_execution,
 )
 from stellwerk.workspace.operations.foreign import find_foreign, name_foreign, remember_foreign
@@ -241,6 +242,7 @@ __all__ = [
     "release_trials",
     "remember_foreign",
     "remembered_step",
+    "remembered_steps",
     "remove_trigger",
     "remove_webhook",
     "renew",

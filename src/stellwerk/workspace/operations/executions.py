@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused
 from stellwerk.core.names import new_id
@@ -98,9 +99,23 @@ def beat_execution(rooms: Rooms, execution: str, epoch: int) -> str:
 
 
 @operation("executions.leave", "runs:write", changes=True)
-def leave_execution(rooms: Rooms, execution: str, epoch: int, status: Standing) -> Execution:
+def leave_execution(
+    rooms: Rooms, execution: str, epoch: int, status: Standing, keys: Digest | None = None
+) -> Execution:
     """The engine of an execution ends: it is over, or goes on some other time."""
-    return rooms.executions.leave(execution, epoch, status)
+    if keys is not None:
+        must_be_kept(rooms, [keys])
+    return rooms.executions.leave(execution, epoch, status, keys)
+
+
+@operation("executions.remembered", "runs:read")
+def remembered_steps(rooms: Rooms, pipeline: str) -> tuple[StepMemory, ...]:
+    """The results under the step keys that the latest execution of a pipeline came to: to look them up at one time."""
+    document = rooms.executions.latest_keys(pipeline)
+    if document is None or not rooms.blobs.has(document):
+        return ()
+    keys = canonical.loads(rooms.blobs.get(document))
+    return tuple(memory for memory in rooms.runs.remembered_many(keys) if _there(rooms, memory))
 
 
 @operation("executions.take", "runs:write", changes=True)
