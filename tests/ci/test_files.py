@@ -20,7 +20,10 @@ ORDERS = {
     "plain": PLAIN,
     "proving": replace(PLAIN, endpoints=("delay", "fares"), pipeline="delay", hashes=True),
     "releasing": replace(PLAIN, endpoints=("delay",), release=True, environment="live", role=ROLE),
-    "shared": replace(PLAIN, endpoints=("delay",), release=True, workspace="https://stellwerk.example.com/w/flights"),
+    "waiting": replace(PLAIN, endpoints=("delay",), waits=True, release=True),
+    "shared": replace(
+        PLAIN, endpoints=("delay",), release=True, waits=True, workspace="https://stellwerk.example.com/w/flights"
+    ),
     "machines": replace(
         PLAIN, image="python:3.13-slim", runner="gpu", lock="uv.lock", branch="release/1.x", role=ROLE
     ),

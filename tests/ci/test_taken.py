@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stellwerk import connect
 from stellwerk.cli.main import main
 
 GITLAB = """
@@ -117,3 +118,49 @@ def test_a_script_that_fails_fails_its_step(
     assert [0, 0, 2] == codes
     assert "ended with status 1" in said
     assert "Cannot stat" not in said
+
+
+ASKS = """
+import stellwerk as sw
+
+
+@sw.step
+def number() -> int:
+    return 7
+
+
+@sw.step
+def twice(value: int) -> int:
+    return 2 * value
+
+
+@sw.pipeline
+def doubled():
+    value = number()
+    for question in ("Is it a good one?",) * {times}:
+        answer = sw.wait_for_person(question, about=value, each_time=True)
+        with sw.after(answer):
+            value = twice(value)
+    return value
+"""
+
+
+@pytest.mark.parametrize(("times", "codes"), [(1, [0, 0, 0, 0, 0]), (2, [0, 0, 3, 0, 0])])
+def test_an_approval_in_the_ci_is_the_answer(
+    times: int, codes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It decides what was asked until then, with the build as reason, and nothing that is asked later."""
+    (tmp_path / "pipeline.py").write_text(ASKS.replace("{times}", str(times)), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STELLWERK_ACTOR", "gitlab-job-7")
+
+    ended = [main(words) for words in (["init"], ["run"], *[["ci", "approve", "--reason", "build 7"]] * 3)]
+    capsys.readouterr()
+    main(["inbox"])
+    cases = capsys.readouterr().out
+    with connect() as workspace:
+        finished = workspace.executions(status="done")
+
+    assert codes == ended
+    assert 1 == len(finished)
+    assert "Is it a good one?" not in cases

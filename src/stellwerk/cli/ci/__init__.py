@@ -9,6 +9,7 @@ from stellwerk.cli.command import Family
 COMMANDS = {
     "init": "stellwerk.cli.ci.writing:init",
     "report": "stellwerk.cli.ci.reporting:report",
+    "approve": "stellwerk.cli.ci.approving:approve",
     "import": "stellwerk.cli.ci.taking:import_",
 }
 """Name to `module:attribute`, in the order of the help."""

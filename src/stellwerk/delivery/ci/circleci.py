@@ -12,7 +12,7 @@ _TOKEN = "$CIRCLE_OIDC_TOKEN_V2"  # noqa: S105 - the name of a variable
 
 def render(order: Order) -> str:
     """The file as text."""
-    parts = [_head(order), _prove(order)]
+    parts = [_head(order), *([_run(order)] if order.waits else []), _prove(order)]
     if order.release:
         parts.append(_release(order))
     parts.append(_workflow(order))
@@ -35,34 +35,57 @@ executors:
 jobs:"""
 
 
-def _prove(order: Order) -> str:
+def _run(order: Order) -> str:
+    """The job before somebody is asked."""
     steps = ["      - checkout\n", *_restored(order), _install(order)]
     steps.append(_step("Run the pipeline", [*lines.begin(order), lines.run(order)]))
+    if order.keeps_red:
+        steps.append(_step("Keep what a red run saw", [lines.keep()], when="on_fail"))
+        steps.append(f"      - store_artifacts:\n          path: {REPORTS}\n")
+    steps += [] if order.workspace else [_saved(), _HANDED]
+    return f"  run:\n    executor: python\n    steps:\n{''.join(steps)}"
+
+
+def _prove(order: Order) -> str:
+    begun = _restored(order)
+    if order.waits:
+        begun = [] if order.workspace else [_TAKEN]
+    steps = ["      - checkout\n", *begun, _install(order)]
+    if order.waits:
+        steps.append(_step("Go on", [lines.approve()]))
+    else:
+        steps.append(_step("Run the pipeline", [*lines.begin(order), lines.run(order)]))
     steps += [_step(f"Prove {name}", [lines.prove(name)]) for name in order.endpoints]
     steps.append(_step("Report", lines.report(order.branch), when="always"))
     if order.keeps_red:
         steps.append(_step("Keep what a red run saw", [lines.keep()], when="on_fail"))
-    if not order.workspace:
-        steps.append(_saved())
+    steps += [] if order.workspace else [_saved()]
     steps.append(f"      - store_test_results:\n          path: {REPORTS}\n")
     steps.append(f"      - store_artifacts:\n          path: {REPORTS}\n")
-    if order.release and not order.workspace:
-        steps.append("      - persist_to_workspace:\n          root: .\n          paths: [.stellwerk]\n")
+    steps += [_HANDED] if order.release and not order.workspace else []
     return f"  prove:\n    executor: python\n    steps:\n{''.join(steps)}"
 
 
+_HANDED = "      - persist_to_workspace:\n          root: .\n          paths: [.stellwerk]\n"
+_TAKEN = "      - attach_workspace:\n          at: .\n"
+
+
 def _release(order: Order) -> str:
-    steps = ["      - checkout\n"]
-    if not order.workspace:
-        steps.append("      - attach_workspace:\n          at: .\n")
-    steps.append(_install(order))
+    steps = ["      - checkout\n", *([] if order.workspace else [_TAKEN]), _install(order)]
     steps += [_step(f"Release {name}", [lines.release(name)]) for name in order.endpoints]
-    if not order.workspace:
-        steps.append(_saved())
+    steps += [] if order.workspace else [_saved()]
     return f"  release:\n    executor: python\n    steps:\n{''.join(steps)}"
 
 
 def _workflow(order: Order) -> str:
+    asked = """\
+      - run
+      - answer:
+          type: approval # whoever presses the button answers what the pipeline asks
+          requires: [run]
+      - prove:
+          requires: [answer]
+"""
     released = f"""\
       - approve:
           type: approval # somebody presses the button
@@ -78,8 +101,8 @@ def _workflow(order: Order) -> str:
 workflows:
   stellwerk:
     jobs:
-      - prove
-{released if order.release else ""}"""
+{asked if order.waits else "      - prove"}
+{released if order.release else ""}""".replace("[answer]\n\n", "[answer]\n")
 
 
 def _install(order: Order) -> str:

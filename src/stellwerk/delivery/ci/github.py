@@ -21,7 +21,7 @@ _SAME_REPOSITORY = "github.event.pull_request.head.repo.full_name == github.repo
 
 def render(order: Order) -> str:
     """The workflow as text."""
-    parts = [_head(order), _prove(order)]
+    parts = [_head(order), *([_run(order)] if order.waits else []), _prove(order)]
     if order.release:
         parts.append(_release(order))
     return "\n".join(parts)
@@ -45,37 +45,72 @@ env:
 jobs:"""
 
 
-def _prove(order: Order) -> str:
-    token = "\n      id-token: write # instead of a stored secret" if order.role else ""
+def _run(order: Order) -> str:
+    """The job before somebody is asked."""
     ran = _step("Run the pipeline", lines.run(order), first=lines.begin(order), id_="run")
-    steps = [_setup(order, history=True), *_restored(order), ran]
-    steps += [_step(f"Prove {name}", lines.prove(name)) for name in order.endpoints]
-    steps.append(_report(order))
-    if not order.workspace:
-        steps.append(_saved(_KEY, _RAN))
-    if order.keeps_red:
-        steps.append(
-            _step("Keep what a red run saw", lines.keep(), when="${{ failure() && steps.run.outcome != 'skipped' }}")
-        )
-    steps.append(_uploaded())
+    kept = [] if order.workspace else [_saved(_KEY, _RAN)]
+    uploaded = [*_red(order), _artifact("stellwerk-run")] if order.keeps_red else []
     return f"""\
-  prove:
-    name: Run and prove
+  run:
+    name: Run
     runs-on: {order.runner or "ubuntu-24.04"}{_container(order)}
     timeout-minutes: 60
-    concurrency:
-      group: stellwerk-${{{{ github.ref }}}}
-      cancel-in-progress: ${{{{ github.event_name == 'pull_request' }}}}
-    permissions:
+{_alone()}    permissions:
+      contents: read{_token(order)}
+    steps:
+{"".join([_setup(order), *_restored(order), ran, *kept, *uploaded])}"""
+
+
+def _prove(order: Order) -> str:
+    if order.waits:
+        asked = (
+            "    needs: run\n    environment: approval # its required reviewers are asked what the pipeline asks\n"
+        )
+        begun = [*_restored(order, exactly=True), _step("Go on", lines.approve(), id_="run")]
+    else:
+        asked = ""
+        begun = [*_restored(order), _step("Run the pipeline", lines.run(order), first=lines.begin(order), id_="run")]
+    steps = [_setup(order, history=True), *begun]
+    steps += [_step(f"Prove {name}", lines.prove(name)) for name in order.endpoints]
+    steps.append(_report(order))
+    steps += [] if order.workspace else [_saved(_proven(order), _RAN)]
+    steps += [*_red(order), _uploaded()]
+    return f"""\
+  prove:
+    name: {"Prove" if order.waits else "Run and prove"}
+{asked}    runs-on: {order.runner or "ubuntu-24.04"}{_container(order)}
+    timeout-minutes: 60
+{"" if order.waits else _alone()}    permissions:
       contents: read
       pull-requests: write # the report, updated in place
-      security-events: write # SARIF{token}
+      security-events: write # SARIF{_token(order)}
     steps:
 {"".join(steps)}"""
 
 
+def _proven(order: Order) -> str:
+    """The key of the cache when everything is proven."""
+    return _KEY + ("-approved" if order.waits else "")
+
+
+def _token(order: Order) -> str:
+    return "\n      id-token: write # instead of a stored secret" if order.role else ""
+
+
+def _alone() -> str:
+    return """\
+    concurrency:
+      group: stellwerk-${{ github.ref }}
+      cancel-in-progress: ${{ github.event_name == 'pull_request' }}
+"""
+
+
+def _red(order: Order) -> list[str]:
+    condition = "${{ failure() && steps.run.outcome != 'skipped' }}"
+    return [_step("Keep what a red run saw", lines.keep(), when=condition)] if order.keeps_red else []
+
+
 def _release(order: Order) -> str:
-    token = "\n      id-token: write" if order.role else ""
     commands = "".join(_step(f"Release {name}", lines.release(name)) for name in order.endpoints)
     kept = "" if order.workspace else _saved(_KEY + "-released", "success()")
     return f"""\
@@ -90,9 +125,9 @@ def _release(order: Order) -> str:
       group: stellwerk-release-{order.environment}
       cancel-in-progress: false
     permissions:
-      contents: read{token}
+      contents: read{_token(order)}
     steps:
-{_setup(order)}{"".join(_restored(order, exactly=True))}{commands}{kept}"""
+{_setup(order)}{"".join(_restored(order, exactly=True, key=_proven(order)))}{commands}{kept}"""
 
 
 def _container(order: Order) -> str:
@@ -130,7 +165,7 @@ def _role(order: Order) -> str:
 """
 
 
-def _restored(order: Order, *, exactly: bool = False) -> list[str]:
+def _restored(order: Order, *, exactly: bool = False, key: str = _KEY) -> list[str]:
     if order.workspace:
         return []
     otherwise = (
@@ -148,7 +183,7 @@ def _restored(order: Order, *, exactly: bool = False) -> list[str]:
         uses: {RESTORE}
         with:
           path: .stellwerk
-          key: {_KEY}
+          key: {key}
 {otherwise}"""
     ]
 
@@ -192,11 +227,17 @@ def _uploaded() -> str:
         with:
           sarif_file: {REPORTS}/stellwerk.sarif
           category: stellwerk
+{_artifact("stellwerk-reports")}"""
+
+
+def _artifact(name: str) -> str:
+    return f"""\
       - uses: {UPLOAD}
         if: ${{{{ !cancelled() }}}}
         with:
-          name: stellwerk-reports
+          name: {name}
           path: {REPORTS}
+          if-no-files-found: ignore
 """
 
 

@@ -10,14 +10,14 @@ PATH = ".gitlab-ci.yml"
 
 def render(order: Order) -> str:
     """The file as text."""
-    parts = [_head(order), _prove(order)]
+    parts = [_head(order), *([_run(order)] if order.waits else []), _prove(order)]
     if order.release:
         parts.append(_release(order))
     return "\n".join(parts)
 
 
 def _head(order: Order) -> str:
-    stages = "[prove, release]" if order.release else "[prove]"
+    stages = f"[{', '.join((*(['run'] if order.waits else []), 'prove', *(['release'] if order.release else [])))}]"
     workspace = f"\n  STELLWERK_ROOT: {order.workspace}" if order.workspace else ""
     runner = f"\n  tags: [{order.runner}]" if order.runner else ""
     return f"""\
@@ -38,19 +38,48 @@ default:
 """
 
 
-def _prove(order: Order) -> str:
-    script = [*lines.begin(order), lines.run(order), *map(lines.prove, order.endpoints)]
-    base = f"${{CI_MERGE_REQUEST_TARGET_BRANCH_NAME:-{order.branch}}}"
-    kept = [f'test "$CI_JOB_STATUS" = success || {{ {lines.keep()}; }}'] if order.keeps_red else []
-    after = [lines.ACTIVATE, *kept, *lines.report(base, further=f"--codequality {REPORTS}/codequality.json ")]
+def _run(order: Order) -> str:
+    """The job before somebody is asked."""
+    kept = f"""\
+  after_script:
+{_listed([lines.ACTIVATE, _red()])}
+  artifacts:
+    when: on_failure
+    expire_in: 30 days
+    paths: [{REPORTS}/]
+"""
     return f"""\
-prove:
-  stage: prove
+run:
+  stage: run
   interruptible: true
 {_token(order)}{_cache(order)}  before_script:
 {_listed(_setup(order))}
   script: # the first command that does not end with 0 ends the job with its exit code
-{_listed(script)}
+{_listed([*lines.begin(order), lines.run(order)])}
+{kept if order.keeps_red else ""}"""
+
+
+def _red() -> str:
+    return f'test "$CI_JOB_STATUS" = success || {{ {lines.keep()}; }}'
+
+
+def _prove(order: Order) -> str:
+    begun = [lines.approve()] if order.waits else [*lines.begin(order), lines.run(order)]
+    asked = """\
+  when: manual # whoever starts it answers what the pipeline asks
+  allow_failure: false
+"""
+    base = f"${{CI_MERGE_REQUEST_TARGET_BRANCH_NAME:-{order.branch}}}"
+    kept = [_red()] if order.keeps_red else []
+    after = [lines.ACTIVATE, *kept, *lines.report(base, further=f"--codequality {REPORTS}/codequality.json ")]
+    return f"""\
+prove:
+  stage: prove
+{asked if order.waits else ""}  interruptible: true
+{_token(order)}{_cache(order)}  before_script:
+{_listed(_setup(order))}
+  script: # the first command that does not end with 0 ends the job with its exit code
+{_listed([*begun, *map(lines.prove, order.endpoints)])}
   after_script:
 {_listed(after)}
   artifacts:

@@ -60,6 +60,14 @@ def _stages(order: Order) -> str:
         _stage("Install", lines.install(order)),
         _stage("Run", _active([*lines.begin(order), lines.run(order)])),
     ]
+    if order.waits:
+        asked = """\
+            input {
+                message 'Approve what the pipeline asks?'
+                ok 'Approve'
+            }
+"""
+        stages.append(_stage("Go on", _active([lines.approve()]), before=asked))
     if order.endpoints:
         stages.append(_stage("Prove", _active([lines.prove(name) for name in order.endpoints])))
     if order.release:

@@ -36,6 +36,7 @@ class Order:
         endpoints: What is proven after the run, in this order.
         environment: Where a release goes: the environment whose rules of approval a system asks.
         release: Whether there is a job that releases what is proven, after somebody approved.
+        waits: Whether the pipeline waits for a person, whose case an approval in the CI decides.
         branch: The branch from which releases are made, and whose step cache others begin with.
         lock: The file from which packages are installed.
         hashes: Whether the lock names the hash of every file.
@@ -50,6 +51,7 @@ class Order:
     endpoints: tuple[str, ...] = ()
     environment: str = "production"
     release: bool = False
+    waits: bool = False
     branch: str = "main"
     lock: str = "requirements.lock"
     hashes: bool = False

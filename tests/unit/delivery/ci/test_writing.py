@@ -50,6 +50,25 @@ def test_releasing_is_asked_for(system: str) -> None:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+def test_what_a_pipeline_asks_is_asked_in_the_ci(system: str) -> None:
+    """Between running and proving somebody approves, which answers the case; only then anything is proven."""
+    plain = SYSTEMS[system].render(ORDER)
+    text = SYSTEMS[system].render(replace(ORDER, waits=True))
+    gate = {
+        "github": "environment: approval",
+        "gitlab": "when: manual",
+        "circleci": "type: approval",
+        "jenkins": "input {",
+    }
+
+    assert gate[system] not in plain
+    assert "ci approve" not in plain
+    assert gate[system] in text
+    assert text.index("stellwerk run") < text.index("stellwerk ci approve") < text.index("stellwerk prove delay")
+    assert text.count("stellwerk run\n") <= 1
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_a_workspace_elsewhere_needs_no_cache(system: str) -> None:
     """With an address every command works there, and the folder of the workspace is neither made nor cached."""
     text = SYSTEMS[system].render(replace(ORDER, workspace="http://127.0.0.1:7700"))

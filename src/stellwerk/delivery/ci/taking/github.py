@@ -29,7 +29,7 @@ JOB: dict[str, Advice] = {
     "runs-on": (
         "changed",
         "which machine runs a step is the executor's choice",
-        "`resources` of a step, or --executor",
+        "`resources` of a step, or `run --on`",
     ),
     "permissions": TOP["permissions"],
     "concurrency": TOP["concurrency"],

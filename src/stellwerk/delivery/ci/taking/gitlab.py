@@ -17,7 +17,7 @@ _REPORTED = "the step's log, metrics and files are kept with its run"
 ADVICE: dict[str, Advice] = {
     "cache": ("changed", "results are kept by step key; files between runs are not", "give them as inputs"),
     "interruptible": ("changed", "a run can be cancelled at any time and resumed", ""),
-    "tags": ("left", "which machine runs a step is the executor's choice", "`resources` of a step, or --executor"),
+    "tags": ("left", "which machine runs a step is the executor's choice", "`resources` of a step, or `run --on`"),
     "services": ("left", "no container is started beside a step", "start it before, and pass its address"),
     "environment": ("left", "where something is released to is an endpoint's business", "`stellwerk release`"),
     "resource_group": ("left", "one at a time is said of resources", '`Resources(custom={"name": 1})`'),

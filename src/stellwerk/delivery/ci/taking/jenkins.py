@@ -272,7 +272,7 @@ class _Reader:
                 return image
             self._notes.left(
                 inner.line, f"agent › {inner.name}", "which machine runs a step is the executor's choice",
-                "`resources` of a step, or --executor",
+                "`resources` of a step, or `run --on`",
             )  # fmt: skip
         if not agent.block:
             self._notes.taken(agent.line, "agent")
