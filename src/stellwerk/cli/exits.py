@@ -40,7 +40,7 @@ _ENVIRONMENT = {
 _EXTRAS = {
     "polars": "data", "numpy": "stats", "scipy": "stats", "sklearn": "sklearn", "skops": "sklearn",
     "fastapi": "server", "starlette": "server", "uvicorn": "server", "jinja2": "server", "msgspec": "server",
-    "psycopg": "postgres",
+    "psycopg": "postgres", "cronsim": "triggers",
 }  # fmt: skip
 """Packages that are installed only when asked for."""
 

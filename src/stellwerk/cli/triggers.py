@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from stellwerk.triggers.model import Firing, Made, Source, TriggerLine
     from stellwerk.workspace.triggering import Runner, Told
 
-INTERVAL = 60
-"""Seconds between two firings, where nobody said how many, of what others send or do."""
-
 
 @click.group(cls=Group)
 def triggers() -> None:
@@ -93,11 +90,11 @@ def add(session: Session, /, name: str, pipeline: str, param: tuple[str, ...], *
       stellwerk triggers add pushed --pipeline delay --on-webhook github
     """
     from stellwerk.core.clock import parse_duration
+    from stellwerk.triggers.declaration import usual_interval
     from stellwerk.triggers.model import Limits
 
     on = _source(said)
-    usual = 0 if on.kind == "time" else INTERVAL
-    interval = int(parse_duration(said["interval"]).total_seconds()) if said["interval"] else usual
+    interval = int(parse_duration(said["interval"]).total_seconds()) if said["interval"] else usual_interval(on)
     limits = Limits(interval=interval, queue=said["queue"], depth=said["depth"], each=said["each"])
     with session.workspace() as workspace:
         made = workspace.triggers.add(
@@ -168,6 +165,33 @@ def _show_made(session: Session, made: Made) -> None:
     session.screen.show(made, Table(rows=tuple(rows)))
     if made.secret:
         session.screen.say(dim("the secret is shown this once; give it to the sender, which signs with it"))
+
+
+@triggers.command(cls=Command)
+@click.option("--prune", is_flag=True, help="Take away triggers that are not declared.")
+@click.pass_obj
+def apply(session: Session, prune: bool) -> None:
+    """Make triggers as `[trigger.NAME]` of stellwerk.toml declares them.
+
+    What did not change goes on as it was; doing it again changes nothing. Triggers that are not declared are named, and
+    taken away only with --prune.
+
+    \b
+    Example:
+      stellwerk triggers apply
+    """
+    from stellwerk.triggers.declaration import parse
+
+    project = session.project()
+    if project is None:
+        raise NotFound("there is no stellwerk.toml here", code="no-such-file", hint="`stellwerk triggers add`")
+    with session.workspace() as workspace:
+        applied = workspace.triggers.apply(parse(project.triggers), prune=prune)
+    rows = tuple((strong(one.name), state(one.change)) for one in applied)
+    session.screen.show(applied, Table(rows=rows) if rows else dim("no trigger is declared"))
+    for one in applied:
+        if one.made is not None and one.made.secret and not session.as_json:
+            _show_made(session, one.made)
 
 
 @triggers.command("list", cls=Command)

@@ -6,7 +6,7 @@ import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +28,8 @@ class Project:
     pipeline: str
     """The Python file with the pipelines, relative to the project's folder."""
     endpoints: dict[str, EndpointSpec]
+    triggers: dict[str, Any] = field(default_factory=dict)
+    """The tables of triggers as they stand there; what they say is read by `triggers.declaration`."""
 
     def endpoint(self, name: str) -> EndpointSpec:
         """The declaration of an endpoint. Raises `NotFound` with the nearest name."""
@@ -48,7 +50,7 @@ def parse(text: str) -> Project:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise Invalid(f"stellwerk.toml is not TOML: {cause}", code="invalid-project") from cause
-    _known("stellwerk.toml", document, ("project", "endpoint"))
+    _known("stellwerk.toml", document, ("project", "endpoint", "trigger"))
     project = document.get("project", {})
     _known("[project]", project, ("name", "pipeline"))
     endpoints = {
@@ -59,6 +61,7 @@ def parse(text: str) -> Project:
         name=_text("[project]", project, "name", "project"),
         pipeline=_text("[project]", project, "pipeline", "pipeline.py"),
         endpoints=endpoints,
+        triggers=dict(_table("trigger", document.get("trigger", {}))),
     )
 
 

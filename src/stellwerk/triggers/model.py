@@ -223,6 +223,16 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a declaration changed of one trigger."""
+
+    name: str
+    change: Literal["added", "changed", "same", "removed", "undeclared"]
+    made: Made | None = None
+    """The trigger with its secret, where one was made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """What became of a delivery."""
 

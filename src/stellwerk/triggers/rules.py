@@ -195,9 +195,10 @@ def firing_id(trigger: Trigger, cause: Cause) -> str:
 # Who is run next
 
 
-def in_turn(firing: Firing) -> tuple[datetime, datetime, str]:
+def in_turn(firing: Firing) -> tuple[datetime, datetime, int, str]:
     """The order in which firings are run: what is due together, by what caused it first."""
-    return firing.due_at, firing.cause.at, firing.id
+    kind, _, number = firing.cause.key.partition(":")
+    return firing.due_at, firing.cause.at, int(number) if kind == "entry" else 0, firing.id
 
 
 def next_claim(

@@ -15,7 +15,9 @@ from stellwerk.evidence.ports import Sealer
 from stellwerk.ledger.ports import Book, Reader
 from stellwerk.ledger.shelf import evolve
 from stellwerk.triggers import events, rules, signing
+from stellwerk.triggers.declaration import Declared
 from stellwerk.triggers.model import (
+    Applied,
     Cause,
     Firing,
     Limits,
@@ -60,9 +62,7 @@ class Triggers:
             Conflict: `already-exists`.
         """
         limits, params, now = limits or Limits(), dict(params or {}), self._clock.now()
-        rules.check(name, pipeline, params, on, limits, self._calendar)
-        if isinstance(on, OnEvent | OnData):
-            events.listens(on)
+        self._check(name, pipeline, params, on, limits)
         if secret and not isinstance(on, OnWebhook):
             raise Invalid("only incoming webhooks have a secret", code="usage", hint="leave it out")
         identity, given = new_id(now), secret
@@ -92,6 +92,47 @@ class Triggers:
             TRIGGERS.insert(tx, made)
         path = HOOKS + identity if isinstance(on, OnWebhook) else ""
         return Made(trigger=self.line(made), secret="" if given else secret, path=path)
+
+    def apply(self, declared: Sequence[Declared], *, prune: bool = False) -> list[Applied]:
+        """Make triggers as a project file declares them. What did not change goes on as it was.
+
+        Args:
+            prune: What is not declared is taken away; else it is only named.
+
+        Raises:
+            Invalid: For what can be no trigger; then nothing is changed.
+        """
+        for one in declared:
+            self._check(one.name, one.pipeline, one.params, one.on, one.limits)
+        known = {trigger.name: trigger for trigger in self.all()}
+        applied = [self._apply(one, known.get(one.name)) for one in declared]
+        for name in sorted(known.keys() - {one.name for one in declared}):
+            if prune:
+                self.remove(name)
+            applied.append(Applied(name=name, change="removed" if prune else "undeclared"))
+        return applied
+
+    def _apply(self, one: Declared, known: Trigger | None) -> Applied:
+        if known is None:
+            made = self.create(one.name, one.pipeline, one.on, params=one.params, limits=one.limits)
+            return Applied(name=one.name, change="added", made=made)
+        said = {"pipeline": one.pipeline, "on": one.on, "params": one.params, "limits": one.limits}
+        if all(getattr(known, field) == value for field, value in said.items()):
+            return Applied(name=one.name, change="same")
+        hooked = isinstance(one.on, OnWebhook)
+        secret = signing.new_secret() if hooked and not known.sealed else ""
+        sealed = (self._seal(known.id, secret) if secret else known.sealed) if hooked else ""
+        with self._book.write() as tx:
+            changed = evolve(find(tx, one.name), sealed=sealed, **said)
+            told = {"id": known.id, "pipeline": one.pipeline, "params": one.params, "on": told_of(one.on)}
+            entry = tx.record("trigger.changed", f"trigger:{one.name}", told)
+            if one.on != known.on:  # what happened before does not count for it
+                changed = evolve(changed, next=entry.sequence + 1, since=self._clock.now(), tally={})
+            TRIGGERS.put(tx, changed)
+        path = HOOKS + known.id if secret else ""
+        return Applied(
+            name=one.name, change="changed", made=Made(trigger=self.line(changed), secret=secret, path=path)
+        )
 
     def get(self, name: str) -> Trigger:
         """One trigger. Raises `NotFound`."""
@@ -186,6 +227,11 @@ class Triggers:
         if found is None:
             raise NotFound(f"no firing {firing[:60]!r}", code="unknown-firing", hint="`stellwerk triggers list`")
         return found
+
+    def _check(self, name: str, pipeline: str, params: Mapping[str, str], on: Source, limits: Limits) -> None:
+        rules.check(name, pipeline, params, on, limits, self._calendar)
+        if isinstance(on, OnEvent | OnData):
+            events.listens(on)
 
     def _change(self, name: str, *, paused: bool) -> Trigger:
         with self._book.write() as tx:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from stellwerk.ledger.database import Database
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.testing.postgres import Server
 from stellwerk.testing.stations import Station
+from stellwerk.triggers import declaration
 from stellwerk.triggers.adapters.cron import CronCalendar
 from stellwerk.triggers.model import OnData, OnEvent, OnTime, OnWebhook, Source
 
@@ -353,6 +355,88 @@ def test_what_can_be_no_trigger(station: Station, code: str, on: Source, more: d
         station.add(more.pop("name", "x"), on, **more)
 
     assert code == caught.value.code
+    assert [] == station.triggers.all()
+
+
+TABLES = """
+[trigger.nightly]
+pipeline = "delay"
+cron = "30 2 * * 1-5"
+zone = "Europe/Berlin"
+catch_up = "all"
+jitter = "10m"
+params = { depth = 6, note = "as typed", deep = true }
+queue = 20
+
+[trigger.fresh]
+pipeline = "delay"
+on_data = "flights"
+
+[trigger.pushed]
+pipeline = "delay"
+on_webhook = "github"
+interval = "5m"
+"""
+
+
+def test_a_project_file_declares_triggers(station: Station) -> None:
+    """Again it changes nothing; a change keeps the address and the secret; what is not declared is named, or goes."""
+    station.add("by-hand", OnEvent(event="caution"))
+    declared = declaration.parse(tomllib.loads(TABLES)["trigger"])
+    first = station.triggers.apply(declared)
+    assert [("fresh", "added"), ("nightly", "added"), ("pushed", "added"), ("by-hand", "undeclared")] == [
+        (one.name, one.change) for one in first
+    ]
+    nightly, pushed = station.triggers.get("nightly"), station.triggers.get("pushed")
+    assert OnTime(cron="30 2 * * 1-5", zone="Europe/Berlin", catch_up="all", jitter=600) == nightly.on
+    assert {"depth": "6", "note": "as typed", "deep": "true"} == nightly.params
+    assert (20, 0, 300) == (nightly.limits.queue, nightly.limits.interval, pushed.limits.interval)
+    secret = first[2].made.secret if first[2].made else ""
+    size = station.database.size()
+    assert ["same", "same", "same", "undeclared"] == [one.change for one in station.triggers.apply(declared)]
+    assert size == station.database.size()
+
+    changed = TABLES.replace("on_data", "on_event").replace('"flights"', '"drift"').replace("5m", "6m")
+    second = station.triggers.apply(declaration.parse(tomllib.loads(changed)["trigger"]), prune=True)
+
+    assert ["changed", "same", "changed", "removed"] == [one.change for one in second]
+    assert (pushed.id, 360) == ((now := station.triggers.get("pushed")).id, now.limits.interval)
+    assert secret == station.triggers.secret(now)
+    assert "" == (second[2].made.secret if second[2].made else "nothing")
+    assert "event" == station.triggers.get("fresh").on.kind
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "pipeline = 'x'",
+        "cron = '0 0 * * *'",
+        "pipeline = 'x'\ncron = '0 0 * * *'\non_data = 'y'",
+        "pipeline = 'x'\ncron = 5",
+        "pipeline = 'x'\non_data = 'y'\nzone = 'UTC'",
+        "pipeline = 'x'\non_data = 'y'\nqueu = 5",
+        "pipeline = 'x'\non_data = 'y'\nqueue = true",
+        "pipeline = 'x'\non_data = 'y'\nunchecked = 'no'",
+        "pipeline = 'x'\non_data = 'y'\nparams = 5",
+        "pipeline = 'x'\non_data = 'y'\nparams = { day = 2024-01-01 }",
+        "pipeline = 'x'\non_webhook = 'gitlab'",
+    ],
+)
+def test_what_declares_no_trigger(table: str) -> None:
+    """It is refused with the name of its table."""
+    with pytest.raises(Invalid) as caught:
+        declaration.parse(tomllib.loads("[trigger.mine]\n" + table)["trigger"])
+
+    assert "invalid-project" == caught.value.code
+    assert "[trigger.mine]" in caught.value.message
+
+
+def test_a_declaration_with_one_mistake_changes_nothing(station: Station) -> None:
+    """All of it is looked at before any of it is made."""
+    broken = TABLES.replace("Europe/Berlin", "Mars/Olympus")
+    with pytest.raises(Invalid):
+        station.triggers.apply(declaration.parse(tomllib.loads(broken)["trigger"]))
+
     assert [] == station.triggers.all()
 
 

@@ -25,6 +25,7 @@ from stellwerk.governance.model import Board, FilePage, RunPage, Trace
 from stellwerk.governance.shelf_of_models import ModelList, ModelPage
 from stellwerk.tracking.curves import Curve
 from stellwerk.tracking.tables import ColumnLine, Compared, ExperimentLine, Row, RunTable
+from stellwerk.triggers.model import TriggerLine
 from stellwerk.web.ui import drawing, listing, render, shelving, words
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
@@ -190,6 +191,13 @@ def test_no_file_breaks_out(page: FilePage) -> None:
 def test_no_webhook_breaks_out(hooks: list[WebhookLine]) -> None:
     """Any webhooks render, and only with the elements and attributes of the templates."""
     assert "script" in dict(check(render.render_webhooks(hooks)).skeleton)
+
+
+@PATIENT
+@given(st.lists(values_of(TriggerLine), max_size=3), st.text(max_size=40))
+def test_no_trigger_breaks_out(triggers: list[TriggerLine], address: str) -> None:
+    """Any triggers render, and only with the elements and attributes of the templates."""
+    assert "script" in dict(check(render.render_triggers(triggers, address)).skeleton)
 
 
 @PATIENT

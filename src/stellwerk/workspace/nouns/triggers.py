@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stellwerk.triggers.model import Firing, Limits, Made, Source, TriggerLine
+from stellwerk.triggers.declaration import Declared
+from stellwerk.triggers.model import Applied, Firing, Limits, Made, Source, TriggerLine
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.nouns.asking import call
 from stellwerk.workspace.ports import Caller
@@ -33,6 +34,10 @@ class Triggers:
         """Make a trigger. The secret of incoming deliveries is made unless it is given, and told this once."""
         asked = {"name": name, "pipeline": pipeline, "on": on, "params": dict(params or {}), "limits": limits}
         return call(self._caller, ops.add_trigger, **asked, secret=secret)
+
+    def apply(self, declared: Sequence[Declared], *, prune: bool = False) -> tuple[Applied, ...]:
+        """Make triggers as a project file declares them; with `prune`, take away what is not declared."""
+        return call(self._caller, ops.apply_triggers, declared=tuple(declared), prune=prune)
 
     def show(self, name: str, *, limit: int = 20) -> TriggerLine:
         """One trigger with its newest firings."""

@@ -108,6 +108,7 @@ from stellwerk.workspace.operations.steps import gather_run, media_of_value, run
 from stellwerk.workspace.operations.subjects import erase_subject, find_subject
 from stellwerk.workspace.operations.triggers import (
     add_trigger,
+    apply_triggers,
     claim_firing,
     fire_trigger,
     get_firing,
@@ -141,6 +142,7 @@ __all__ = [
     "add_webhook",
     "advance_execution",
     "alias_model",
+    "apply_triggers",
     "ask_execution",
     "assess",
     "beat_execution",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stellwerk.triggers.model import Firing, Limits, Made, Source, TriggerLine
+from stellwerk.triggers.declaration import Declared
+from stellwerk.triggers.model import Applied, Firing, Limits, Made, Source, TriggerLine
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.rooms import Rooms
 
@@ -25,6 +26,12 @@ def add_trigger(
 ) -> Made:
     """Make a trigger. The secret of incoming deliveries is made unless it is given, and told this once."""
     return rooms.triggers.create(name, pipeline, on, params=params, limits=limits, secret=secret)
+
+
+@operation("triggers.apply", "runs:write", changes=True)
+def apply_triggers(rooms: Rooms, declared: tuple[Declared, ...], prune: bool = False) -> tuple[Applied, ...]:
+    """Make triggers as a project file declares them; with `prune`, take away what is not declared."""
+    return tuple(rooms.triggers.apply(declared, prune=prune))
 
 
 @operation("triggers.show", "runs:read")
