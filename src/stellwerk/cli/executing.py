@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import backfilling, parameters, words
+from stellwerk.cli import backfilling, parameters, sweeping, words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Table, dim, state, strong
 from stellwerk.cli.progress import Steps
@@ -45,8 +45,12 @@ PAUSED = "goes on with `stellwerk resume {}`"
 @click.option(
     "--backfill", metavar="NAME=RANGE", help="A run for each value: month=2024-01..2024-12, n=1..8, x=a,b,c."
 )
+@click.option("--sweep", type=click.Path(path_type=Path), help="A sweep file of Weights & Biases: a trial for each.")
+@click.option("--trials", type=click.IntRange(1, 100_000), help="With --sweep: how many at most.")
 @click.option("--newest-first", is_flag=True, help="With --backfill: the last value comes first.")
-@click.option("--at-once", type=click.IntRange(1, 64), default=2, show_default=True, help="With --backfill: runs.")
+@click.option(
+    "--at-once", type=click.IntRange(1, 64), default=2, show_default=True, help="With --backfill or --sweep: runs."
+)
 @click.option("--again", is_flag=True, help="With --backfill: also what was done before.")
 @click.pass_obj
 def run(
@@ -61,6 +65,8 @@ def run(
     plans: bool,
     explain: str | None,
     backfill: str | None,
+    sweep: Path | None,
+    trials: int | None,
     **many: Any,
 ) -> int | None:
     """Execute a pipeline.
@@ -76,11 +82,15 @@ def run(
       stellwerk run delay --on pool:4
       stellwerk run delay --explain train
       stellwerk run delay --backfill train_until=2013-04-01..2013-04-30 --at-once 4
+      stellwerk run --sweep sweep.yaml --at-once 2
     """
     from stellwerk.workspace.running import How
 
     project = session.project()
     place = file or session.home() / (project.pipeline if project else "pipeline.py")
+    if sweep is not None:
+        at_once = many["at_once"]
+        return sweeping.sweep(session, sweep, pipeline, place, param, trials_at_most=trials, at_once=at_once, on=on)
     found = parameters.find(place, pipeline)
     if backfill is not None:
         return backfilling.backfill(session, found, place, param, backfill, **many)

@@ -13,7 +13,7 @@ from stellwerk.core.clock import monotonic
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Bug, Invalid, StellwerkError
 from stellwerk.pipelines.adapters.in_process import InProcess
-from stellwerk.pipelines.adapters.subprocess import Subprocess
+from stellwerk.pipelines.adapters.pool import Pool
 from stellwerk.pipelines.authoring import reference
 from stellwerk.pipelines.closure import closure
 from stellwerk.pipelines.environment import current
@@ -245,11 +245,10 @@ class _Alone:
 @contextmanager
 def executor_for(job: Job) -> Iterator[Runs]:
     """This process for one trial at a time without limits; else processes, as many as there are workers."""
-    step = job.step
-    if job.workers == 1 and not step["timeout"] and not step["memory"]:
+    if job.alone:
         yield _Alone()
         return
-    together = Together(lambda: Subprocess(codecs=(codecs.REFERENCE,)))
+    together = Together(lambda: Pool(workers=job.workers, codecs=(codecs.REFERENCE,)))
     try:
         yield together
     finally:

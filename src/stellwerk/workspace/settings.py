@@ -16,6 +16,7 @@ CAUSE_HEADER = "Stellwerk-Cause"
 """The twin of `STELLWERK_CAUSE` in requests to a server."""
 LEAST_SECONDS = 0.1
 """Between looks at the machine."""
+PARENT_RUN = "STELLWERK_PARENT_RUN"
 PROFILES = "~/.aws/credentials"
 ROLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -42,6 +43,8 @@ class Settings:
     system_metrics: float = 0
     """Seconds between looks at the machine while a script logs a run: processors, memory, disk, network and GPUs become
     metrics `system/…`. 0 is off."""
+    parent_run: str = ""
+    """The run that runs of scripts become parts of: how a sweep finds what its programs logged."""
     state: str = ""
     """Folder in which this machine remembers the ledgers it has seen; `stellwerk` under `XDG_STATE_HOME`
     or `~/.local/state` by default."""
@@ -118,6 +121,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         notebook=source.get("STELLWERK_NOTEBOOK", ""),
         within=source.get("STELLWERK_WITHIN", ""),
         offline=source.get("STELLWERK_OFFLINE", "") == "1",
+        parent_run=source.get(PARENT_RUN, ""),
         system_metrics=_seconds(source.get("STELLWERK_SYSTEM_METRICS", "")),
         state=source.get("STELLWERK_STATE", "") or _state(source),
         allow_unsandboxed=source.get("STELLWERK_ALLOW_UNSANDBOXED", "") == "1",

@@ -27,6 +27,7 @@ from stellwerk.core.errors import Conflict, Invalid, NotFound, StellwerkError, U
 from stellwerk.core.names import new_id
 from stellwerk.tracking import rules, segments
 from stellwerk.tracking.adapters.outbox import Outbox, Record, held
+from stellwerk.tracking.logbook import PARENT_TAG
 from stellwerk.tracking.model import Point, Status
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace import sampling
@@ -380,7 +381,7 @@ def run(
         place,
         experiment=experiment,
         name=name,
-        tags=tags,
+        tags={**({PARENT_TAG: settings.parent_run} if settings.parent_run else {}), **(tags or {})},
         offline=settings.offline if offline is None else offline,
         machine=_machine(asked=system is not None) if seconds else None,
         tick=sampling.Every(seconds) if seconds else None,

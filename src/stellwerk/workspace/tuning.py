@@ -23,9 +23,10 @@ from stellwerk.pipelines.tuning import rules
 from stellwerk.pipelines.tuning.authoring import LOSS
 from stellwerk.pipelines.tuning.model import Budget, Ending, Setup, Trial
 from stellwerk.pipelines.tuning.ports import Advisor, Report
+from stellwerk.pipelines.tuning.ports import Run as RunTrial
 from stellwerk.pipelines.tuning.reporting import PRUNED
 from stellwerk.pipelines.tuning.service import search
-from stellwerk.pipelines.tuning.trial import CALL
+from stellwerk.pipelines.tuning.trial import CALL, shim
 from stellwerk.tracking.model import OPEN, Cost, Run, StepMemory, Study, TrialLine
 from stellwerk.tracking.trials import LEASE
 from stellwerk.workspace import operations as ops
@@ -91,6 +92,11 @@ class Job:
                 "setup": self.setup.document(),
             }
         )
+
+    @property
+    def alone(self) -> bool:
+        """Whether trials run in this process: one after the other, without limits that only another can keep."""
+        return self.workers == 1 and not self.step["timeout"] and not self.step["memory"]
 
     @property
     def artifacts(self) -> dict[str, Digest]:
@@ -186,7 +192,7 @@ class KeptTrials:
         for name, value in ending.outputs.items():
             outputs[name], media[name] = self._caller.blobs.put(value.data), value.media
         memory = None
-        if ending.state == "done" and not ending.cached:
+        if ending.state == "done" and ending.key and not ending.cached:
             memory = StepMemory(
                 step_key=Digest(ending.key), outputs=outputs, media=media, run=trial.run,
                 created_at=self._caller.clock.now(),
@@ -232,21 +238,29 @@ def tune(caller: Caller, job: Job, executor: Runs, *, watch: Watch | None = None
         executor: Runs trials, as many at once as the job has workers.
         decode: Reads a value that a step made, for models that are measured here.
     """
+    with Line() as line:
+        return seek(caller, job, _Runner(caller, job, executor, line, decode), watch=watch)
+
+
+def seek(caller: Caller, job: Job, run: RunTrial, *, watch: Watch | None = None) -> Found:
+    """The same, with trials that are run in another way than as a step."""
     if caller.local:
         caller.call(ops.close_runs, {})
     study = _open(caller, job)
-    kept = KeptTrials(caller, job)
-    with Line() as line:
-        runner = _Runner(caller, job, executor, line, decode)
+    try:
         trials = search(
             job.setup,
             _limited(job),
-            trials=kept,
+            trials=KeptTrials(caller, job),
             advise=lambda known: advisor(job.setup, known),
-            run=runner,
+            run=run,
             workers=job.workers,
             tell=watch or (lambda trial: None),
         )
+    except Invalid as problem:
+        if problem.code == "all-trials-failed":
+            _end(caller, study.runs[-1], {"status": "failed", "error": problem.message})
+        raise
     # A smaller budget than what is known already has the answer that it would have had.
     most = job.budget.trials
     return _closed(caller, job, study, [trial for trial in trials if most is None or trial.number < most])
@@ -306,7 +320,7 @@ def _closed(caller: Caller, job: Job, study: Study, trials: Sequence[Trial]) -> 
     if best is None:
         states = ", ".join(f"{sum(t.state == s for t in trials)} {s}" for s in ("pruned", "failed"))
         error = f"none of {len(trials)} trials came to a value ({states})"
-        _end(caller, run, {"status": "failed", "error": error})
+        _end(caller, run.id, {"status": "failed", "error": error})
         raise Invalid(error, code="no-trial-finished", hint="look at the errors of the trials, or raise the budget")
     stored = _stored(caller, job, best)
     report: dict[str, Any] = {}
@@ -326,13 +340,13 @@ def _closed(caller: Caller, job: Job, study: Study, trials: Sequence[Trial]) -> 
         metrics |= {f"trials/{name}": float(counts[name]) for name in ("pruned", "failed", "cached") if counts[name]}
         tuned.keep(caller, run, job.setup, trials, report)
         cost = Cost(wall_seconds=sum(trial.seconds for trial in trials))
-        _end(caller, run, {"outputs": outputs, "metrics": metrics, "cost": cost})
+        _end(caller, run.id, {"outputs": outputs, "metrics": metrics, "cost": cost})
     return Found(run=run.id, study=job.study, best=best, trials=tuple(trials), report=report, stored=stored)
 
 
-def _end(caller: Caller, run: Run, facts: dict[str, Any]) -> None:
+def _end(caller: Caller, run: str, facts: dict[str, Any]) -> None:
     try:
-        caller.call(ops.finish_run, {"run": run.id, **facts})
+        caller.call(ops.finish_run, {"run": run, **facts})
     except Conflict:  # somebody who is at the same study was quicker, and says the same
         pass
 
@@ -355,6 +369,7 @@ class _Runner:
         self._caller, self._job, self._executor, self._line, self._decode = caller, job, executor, line, decode
         self._turn = threading.Lock()
         self._table: Any = None
+        self._call = (CALL, "") if job.alone else shim(line.folder, job.step["function"], job.file)
 
     def __call__(self, trial: Trial, report: Report) -> Ending:
         key = self._job.key(trial.params)
@@ -425,7 +440,8 @@ class _Runner:
             id=f"{trial.run}/{secrets.token_hex(4)}",
             task=f"{job.step['name']}#{trial.number}",
             node=f"{job.step['name']} #{trial.number}",
-            function=CALL,
+            function=self._call[0],
+            file=self._call[1],
             inputs={
                 label: tuple(Encoded(media=one.media, data=self._caller.blobs.get(one.digest)) for one in many)
                 for label, many in job.inputs.items()

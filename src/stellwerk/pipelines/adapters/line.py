@@ -20,7 +20,8 @@ class Line:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="stellwerk-tune-", ignore_cleanup_errors=True)
-        self.address = str(Path(self._folder.name) / "line")
+        self.folder = Path(self._folder.name)
+        self.address = str(self.folder / "line")
         self._reports: dict[str, Report] = {}
         self._server = _Server(self.address, _Handler)
         self._server.reports = self._reports

@@ -10,6 +10,7 @@ import inspect
 import json
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from stellwerk.core.errors import Invalid, Unavailable
@@ -21,6 +22,22 @@ from stellwerk.pipelines.tuning.reporting import TELL
 
 CALL = f"{__name__}:call"
 """How executors find `call`."""
+
+
+SHIM = """\
+# Written for one search: what a warm process loads before it is forked for each trial.
+from stellwerk.pipelines.loading import resolve
+from stellwerk.pipelines.tuning.trial import call
+
+resolve({function!r}, {file!r})
+"""
+
+
+def shim(folder: Path, function: str, file: str) -> tuple[str, str]:
+    """A file that loads the tuned step when it is loaded; how executors find `call` in it."""
+    path = folder / f"trial_{folder.name.replace('-', '_')}.py"
+    path.write_text(SHIM.format(function=function, file=file), "utf-8")
+    return f"{path.stem}:call", str(path)
 
 
 def call(*, trial: Mapping[str, Any], **inputs: Any) -> Any:
@@ -40,14 +57,14 @@ def call(*, trial: Mapping[str, Any], **inputs: Any) -> Any:
         )
     declared = inspect.signature(function).parameters
     params = {name: as_declared(declared[name].annotation, value) for name, value in trial["params"].items()}
-    token = TELL.set(_line(trial["line"], trial["number"]))
+    token = TELL.set(line_to(trial["line"], trial["number"]))
     try:
         return function(**params, **inputs)
     finally:
         TELL.reset(token)
 
 
-def _line(address: str, number: str) -> Report:
+def line_to(address: str, number: str) -> Report:
     """A report that asks over a socket, which is opened by the first one."""
     opened: list[Any] = []
 
