@@ -27,6 +27,7 @@ class Forge:
         writers: Logins that may comment.
         requests: `project` → numbers of merge requests.
         comments: (project, number) → comments, oldest first.
+        pictures: Address → bytes of everything that was uploaded.
         limits: Answers to give before any other: (status, headers).
         seen: (method, path) of every request.
     """
@@ -35,6 +36,7 @@ class Forge:
     writers: set[str] = field(default_factory=set)
     requests: dict[str, set[int]] = field(default_factory=dict)
     comments: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
     limits: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,7 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers = self.state.limits.pop(0)
             self._say(status, {"message": "limited"}, headers)
             return
-        document = json.loads(body) if body else {}
+        formed = "multipart/form-data" in self.headers.get("Content-Type", "")
+        document = body if formed else json.loads(body) if body else {}
         query = {key: found[0] for key, found in parse_qs(parts.query).items()}
         kind, _, path = parts.path.lstrip("/").partition("/")
         self._say(*(_github if kind == "github" else _gitlab)(self, "/" + path, query, document))
@@ -161,12 +164,27 @@ def _github(asked: _Handler, path: str, query: dict[str, str], document: Any) ->
     return 201, shown(state.find(match[1], state.say(match[1], number, login, document["body"])) or {})
 
 
+def _uploaded(asked: _Handler, login: str, project: str, body: bytes) -> _Said:
+    """One file of a form, as GitLab answers it."""
+    state = asked.state
+    if project not in state.requests or login not in state.writers:
+        return 403, {"message": "403 Forbidden"}
+    found = re.search(rb'name="file"; filename="([^"/]+)"\r\n.*?\r\n\r\n(.*)\r\n--[^\r\n]+--\r\n$', body, re.DOTALL)
+    if found is None:
+        return 400, {"message": "400 Bad request - file is missing"}
+    url = f"/uploads/{len(state.pictures):032x}/{found[1].decode()}"
+    state.pictures[url] = found[2]
+    return 201, {"url": url, "markdown": f"![{found[1].decode()}]({url})"}
+
+
 def _gitlab(asked: _Handler, path: str, query: dict[str, str], document: Any) -> _Said:
     login, state = asked.login(), asked.state
     if not login:
         return 401, {"message": "401 Unauthorized"}
     if path == "/user":
         return 200, {"username": login}
+    if path.endswith("/uploads") and isinstance(document, bytes):
+        return _uploaded(asked, login, unquote(path.split("/")[2]), document)
     match = _GITLAB.fullmatch(path)
     project = unquote(match[1]) if match else ""
     if match is None or int(match[2]) not in state.requests.get(project, set()):

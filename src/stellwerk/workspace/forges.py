@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from stellwerk.core.errors import Invalid
-from stellwerk.workspace.ports import Comment, Target, Thread
+from stellwerk.workspace.ports import Comment, Gallery, Target, Thread
 from stellwerk.workspace.revision import of_ci
+
+_KEPT = re.compile(r"<!-- picture ([0-9a-f]{64}) (/uploads/[0-9a-f]{16,128}/[A-Za-z0-9._-]{1,100}) -->")
+"""How our comment remembers which picture is where."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Pictures by title with their addresses, and the lines by which the next build knows them again."""
+
+    images: Mapping[str, str] = field(default_factory=dict)
+    hidden: str = ""
+
 
 Posted = Literal["written", "edited", "unchanged"]
 
@@ -45,18 +59,39 @@ def target(source: Mapping[str, str], token: str = "") -> Target | None:
     )
 
 
-def post(thread: Thread, marker: str, text: str) -> tuple[Comment, Posted]:
-    """Make one comment say this text: ours that begins with the marker, or a new one.
+def mine(thread: Thread, marker: str) -> Comment | None:
+    """Our comment that begins with the marker.
 
-    Whoever else writes the marker into a comment owns that comment and could change it later, so it is not used.
+    Whoever else writes the marker into a comment owns that comment and could change it later, so it is not ours.
     """
     me = thread.me()
-    mine = [one for one in thread.comments() if one.author == me and one.text.startswith(marker)]
-    if not mine:
+    return next((one for one in thread.comments() if one.author == me and one.text.startswith(marker)), None)
+
+
+def post(thread: Thread, known: Comment | None, text: str) -> tuple[Comment, Posted]:
+    """Make our comment say this text, or write it where there is none yet."""
+    if known is None:
         return thread.write(text), "written"
-    if _same(mine[0].text, text):
-        return mine[0], "unchanged"
-    return thread.edit(mine[0].id, text), "edited"
+    if _same(known.text, text):
+        return known, "unchanged"
+    return thread.edit(known.id, text), "edited"
+
+
+def show(gallery: Gallery, pictures: Mapping[str, tuple[str, str]], known: Comment | None) -> Shown:
+    """Pictures where the comment can show them; those that our comment shows already are not kept again.
+
+    Args:
+        pictures: Name of the file → (title, SVG).
+    """
+    there = dict(_KEPT.findall(known.text)) if known else {}
+    images, hidden = {}, []
+    for name, (title, svg) in pictures.items():
+        data = svg.encode()
+        digest = hashlib.sha256(data).hexdigest()
+        where = there.get(digest) or gallery.keep(name, data, "image/svg+xml")
+        images[title] = where
+        hidden.append(f"<!-- picture {digest} {where} -->")
+    return Shown(images=images, hidden="\n".join(hidden))
 
 
 def _same(one: str, other: str) -> bool:

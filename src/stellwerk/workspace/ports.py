@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from stellwerk.core.clock import Clock
 from stellwerk.store.ports import Blobs
@@ -132,4 +132,13 @@ class Thread(Protocol):
 
     def edit(self, comment: int, text: str) -> Comment:
         """Change one of ours."""
+        ...
+
+
+@runtime_checkable
+class Gallery(Protocol):
+    """Keeps pictures where comments can show them. Not every forge has one."""
+
+    def keep(self, name: str, data: bytes, media: str) -> str:
+        """Keep a picture for good; answers its address in comments. Not tried again, for it might be there already."""
         ...

@@ -13,7 +13,7 @@ from stellwerk.core.errors import Invalid, NotFound, Refused, Unavailable
 from stellwerk.testing.forges import ACTIONS, Forge, forge
 from stellwerk.workspace import forges
 from stellwerk.workspace.adapters.forges import thread
-from stellwerk.workspace.ports import Target
+from stellwerk.workspace.ports import Gallery, Target
 
 MARK = "<!-- stellwerk ci report 0123 -->"
 PROJECT = {"github": "anna/flights", "gitlab": "17"}
@@ -41,8 +41,8 @@ def target(state: Forge, kind: Any, token: str = "bot-token", number: int = 7) -
 
 def say(state: Forge, kind: Any, text: str, **options: Any) -> str:
     waits: list[float] = []
-    found = forges.post(thread(target(state, kind, **options), waits.append), MARK, f"{MARK}\n{text}")
-    return found[1]
+    open_ = thread(target(state, kind, **options), waits.append)
+    return forges.post(open_, forges.mine(open_, MARK), f"{MARK}\n{text}")[1]
 
 
 def test_there_is_one_comment(state: Forge, kind: Any) -> None:
@@ -114,7 +114,8 @@ def test_a_busy_forge_is_given_time(state: Forge, kind: Any, limit: tuple[int, d
     state.limits += [limit]
     waits: list[float] = []
 
-    found = forges.post(thread(target(state, kind), waits.append), MARK, f"{MARK}\ntext")
+    open_ = thread(target(state, kind), waits.append)
+    found = forges.post(open_, forges.mine(open_, MARK), f"{MARK}\ntext")
 
     assert "written" == found[1]
     assert [3.0 if "Retry-After" in limit[1] else 1.0] == waits
@@ -126,7 +127,7 @@ def test_a_forge_that_stays_busy_is_an_error(state: Forge, kind: Any) -> None:
     waits: list[float] = []
 
     with pytest.raises(Unavailable) as caught:
-        forges.post(thread(target(state, kind), waits.append), MARK, "text")
+        forges.mine(thread(target(state, kind), waits.append), MARK)
 
     assert ("forge-busy", []) == (caught.value.code, waits)
     assert "3600 seconds" in caught.value.hint
@@ -151,6 +152,30 @@ def test_redirects_are_not_followed(state: Forge, kind: Any) -> None:
         say(state, kind, "text")
 
     assert ["/user"] == [path.removeprefix(f"/{kind}") for _, path in state.seen]
+
+
+def test_pictures_are_kept_once(state: Forge) -> None:
+    """Where the forge has room for them; those that our comment shows already are not kept again."""
+    gitlab, github = thread(target(state, "gitlab")), thread(target(state, "github"))
+    assert isinstance(gitlab, Gallery)
+    assert not isinstance(github, Gallery)
+
+    first = forges.show(gitlab, {"a.svg": ("A", "<svg>a</svg>"), "b.svg": ("B", "<svg>b</svg>")}, None)
+    known = gitlab.write(f"{MARK}\n![A]({first.images['A']})\n{first.hidden}")
+    second = forges.show(gitlab, {"a.svg": ("A", "<svg>a</svg>"), "b.svg": ("B", "<svg>new</svg>")}, known)
+
+    assert [b"<svg>a</svg>", b"<svg>b</svg>", b"<svg>new</svg>"] == list(state.pictures.values())
+    assert first.images["A"] == second.images["A"]
+    assert b"<svg>new</svg>" == state.pictures[second.images["B"]]
+
+
+def test_no_picture_where_the_token_may_not(state: Forge) -> None:
+    """The error is one that whoever posts can go on without."""
+    gitlab = thread(target(state, "gitlab", token="reader-token"))
+    assert isinstance(gitlab, Gallery)
+
+    with pytest.raises(Refused):
+        gitlab.keep("a.svg", b"<svg/>", "image/svg+xml")
 
 
 def test_the_ci_names_the_merge_request(tmp_path: Path) -> None:

@@ -583,3 +583,22 @@ def test_a_pointer_comes_back() -> None:
     ):
         with pytest.raises(Invalid):
             pointers.parse(wrong)
+
+
+def test_it_is_the_same_at_a_url(rooms: Rooms, repository: Path) -> None:
+    """Git runs where the command is typed; what may be promoted is decided where the workspace is."""
+    from stellwerk.testing import worlds
+    from stellwerk.workspace.facade import connect
+
+    release = released(rooms, 1)
+    with worlds.served(rooms) as url, connect(url) as far:
+        done = far.promote(order(repository))
+        preview = far.promote(order(repository, preview=4))
+        closed = far.close_preview(str(repository), preview=4)
+        with pytest.raises(Refused) as caught:
+            far.promote(order(repository, environment="staging", model="delay@2"))
+
+    assert ("promoted", release.id) == (done.what, shown(repository, PRODUCTION).release)
+    assert ("promoted", "closed") == (preview.what, closed.what)
+    assert "not-promotable" == caught.value.code
+    assert ["promotion.begun", "promotion.committed"] == kinds(rooms)[:2]

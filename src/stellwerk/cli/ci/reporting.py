@@ -16,6 +16,8 @@ from stellwerk.core.errors import Invalid, StellwerkError
 
 if TYPE_CHECKING:
     from stellwerk.governance.change.model import Change
+    from stellwerk.workspace.forges import Shown
+    from stellwerk.workspace.ports import Comment, Thread
 
 MAIN = "main"
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -81,7 +83,7 @@ def report(
     session.screen.show(change, *(_summary(change) if out else text.rstrip("\n").split("\n")))
     if post:
         seen = {title: f"{image_url.rstrip('/')}/{file.name}" for title, file in drawn.items()} if image_url else {}
-        _post(session, change, markdown.render(change, images=seen, build=here.url))
+        _post(session, change, seen, here.url)
     code = exits.BY_OUTCOME[change.outcome]
     return exits.DONE if fail_on == "stop" and change.outcome == "unproven" else code
 
@@ -142,7 +144,7 @@ def _write(file: Path, text: str) -> None:
         raise Invalid(f"{str(file)!r} cannot be written: {cause.strerror}", code="cannot-write") from cause
 
 
-def _post(session: Session, change: Change, text: str) -> None:
+def _post(session: Session, change: Change, images: dict[str, str], build: str) -> None:
     """Say it on the merge request. A build without one, or without a token, is told so and goes on."""
     from stellwerk.governance.change import markdown
     from stellwerk.workspace import forges
@@ -158,11 +160,30 @@ def _post(session: Session, change: Change, text: str) -> None:
         session.screen.say(dim(f"not posted: no token, {variable} is empty"))
         return
     try:
-        comment, what = forges.post(open_thread(target), markdown.marker(change), text)
+        thread = open_thread(target)
+        known = forges.mine(thread, markdown.marker(change))
+        shown = forges.Shown(images=images) if images else _gallery(session, change, thread, known)
+        text = markdown.render(change, images=shown.images, build=build, hidden=shown.hidden)
+        comment, what = forges.post(thread, known, text)
     except StellwerkError as problem:
         session.screen.say(dim("the report is written, only the comment is missing"))
         raise problem
     session.screen.say(f"comment {what}", f" {comment.url}" if comment.url else "")
+
+
+def _gallery(session: Session, change: Change, thread: Thread, known: Comment | None) -> Shown:
+    """The pictures where the forge keeps some; without them the comment says the same in words."""
+    from stellwerk.governance.change.pictures import pictures
+    from stellwerk.workspace import forges
+    from stellwerk.workspace.ports import Gallery
+
+    if not isinstance(thread, Gallery):
+        return forges.Shown()
+    try:
+        return forges.show(thread, pictures(change), known)
+    except StellwerkError as problem:
+        session.screen.say(dim(f"without pictures: {problem.message}"))
+        return forges.Shown()
 
 
 def _summary(change: Change) -> list[Block]:

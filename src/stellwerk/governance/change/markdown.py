@@ -31,16 +31,19 @@ def marker(change: Change) -> str:
     return f"<!-- stellwerk ci report {hashlib.sha256(name).hexdigest()[:16]} -->"
 
 
-def render(change: Change, *, images: Images | None = None, build: str = "", limit: int = LIMIT) -> str:
+def render(
+    change: Change, *, images: Images | None = None, build: str = "", hidden: str = "", limit: int = LIMIT
+) -> str:
     """The whole comment. Where it would be too long, folded parts are left out from the end, and that is said.
 
     Args:
         build: Address of the build, of which only those of the web are linked.
+        hidden: Lines for the next build, which nobody sees.
     """
     parts = ["\n".join([marker(change), _head(change)]), _numbers(change), _changes(change)]
     folded = [part for part in (make(change) for make in _FOLDED) if part]
     pictures = _pictures(images or {})
-    foot = _foot(change, build)
+    foot = "\n\n".join(filter(None, (_foot(change, build), hidden)))
     left_out = 0
     while True:
         said = f"_{left_out} more parts are in the full report._" if left_out else ""

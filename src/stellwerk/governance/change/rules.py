@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.governance.change.model import Changed, CodeChange, Judged, Judgement, StepLine, StepStatus
+from stellwerk.pipelines.closure import difference
+from stellwerk.pipelines.model import Closure
 from stellwerk.releases.model import Outcome, Verdict
 from stellwerk.tracking.model import Run
 from stellwerk.tracking.rules import spelled
@@ -34,21 +37,20 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
     return tuple(one for one in pairs if one.before != one.after or (one.name in before) != (one.name in after))
 
 
-def parts(before: Mapping[str, Digest], after: Mapping[str, Digest]) -> tuple[str, ...]:
-    """Which parts of a code closure differ: `pipeline:clean changed`, `… added`, `… removed`."""
-    said = {
-        name: "added" if name not in before else "removed" if name not in after else "changed"
-        for name in {*before, *after}
-    }
-    return tuple(f"{name} {what}" for name, what in sorted(said.items()) if before.get(name) != after.get(name))
-
-
 def code(
     before: Mapping[str, Mapping[str, Digest]], after: Mapping[str, Mapping[str, Digest]]
 ) -> tuple[CodeChange, ...]:
     """Steps that both ran and whose code differs. Steps that came or went are no change of code."""
-    found = [CodeChange(step=step, parts=parts(before[step], after[step])) for step in sorted({*before} & {*after})]
+    found = [
+        CodeChange(step=step, parts=difference(_closure(before[step]), _closure(after[step])))
+        for step in sorted({*before} & {*after})
+    ]
     return tuple(one for one in found if one.parts)
+
+
+def _closure(parts: Mapping[str, Digest]) -> Closure:
+    listed = tuple(sorted(parts.items()))
+    return Closure(digest=canonical.digest([list(part) for part in listed]), parts=listed)
 
 
 def node(name: str) -> str:

@@ -6,6 +6,7 @@ The token goes to the address that the CI names and to no other: no redirect is 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import quote
 
 import urllib3
 from urllib3.exceptions import HTTPError
+from urllib3.filepost import encode_multipart_formdata
 
 from stellwerk.core.errors import NotFound, Refused, StellwerkError, Unavailable
 from stellwerk.workspace.ports import Comment, Target, Thread
@@ -22,6 +24,8 @@ ATTEMPTS, PAUSE, LONGEST = 4, 1.0, 60.0
 """Of a request that does no harm twice, and the longest time that a server may make us wait."""
 PAGE, MOST_PAGES = 100, 50
 MOST_BYTES = 16 << 20
+JSON = "application/json"
+_UPLOADED = re.compile(r"/uploads/[0-9a-f]{16,128}/[A-Za-z0-9._-]{1,100}")
 ACTIONS = "github-actions[bot]"
 """Who a workflow's own token writes as; it may not ask."""
 
@@ -36,17 +40,17 @@ class _Api:
 
     def __init__(self, target: Target, headers: Mapping[str, str], wait: Callable[[float], None]) -> None:
         self._target, self._wait = target, wait
-        self._headers = {"User-Agent": "stellwerk", "Content-Type": "application/json", **headers}
+        self._headers = {"User-Agent": "stellwerk", **headers}
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False
         )
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, body: Any = None, kind: str = JSON) -> tuple[int, Any]:
         """One request, tried again where that does no harm; its status and answer."""
         pause = PAUSE
         for left in range(ATTEMPTS - 1 if method != "POST" else 0, -1, -1):
             try:
-                status, headers, answer = self._once(method, path, body)
+                status, headers, answer = self._once(method, path, body, kind)
             except Unavailable:
                 if not left:
                     raise
@@ -80,13 +84,13 @@ class _Api:
             if len(found) < PAGE:
                 return
 
-    def _once(self, method: str, path: str, body: Any) -> tuple[int, Mapping[str, str], Any]:
+    def _once(self, method: str, path: str, body: Any, kind: str) -> tuple[int, Mapping[str, str], Any]:
         try:
             response = self._pool.request(
                 method,
                 self._target.api + path,
-                body=None if body is None else json.dumps(body).encode(),
-                headers=self._headers,
+                body=json.dumps(body).encode() if kind == JSON and body is not None else body,
+                headers={**self._headers, "Content-Type": kind},
                 redirect=False,
                 preload_content=False,
             )
@@ -156,7 +160,7 @@ class GitHub(_Api):
 
 
 class GitLab(_Api):
-    """Implements `Thread`."""
+    """Implements `Thread` and `Gallery`."""
 
     hint = (
         "CI_JOB_TOKEN may not comment: put a project access token with the scope `api` into the masked variable "
@@ -180,6 +184,17 @@ class GitLab(_Api):
 
     def edit(self, comment: int, text: str) -> Comment:
         return self._read(self.told("PUT", f"{self._home}/{comment:d}", {"body": text}))
+
+    def keep(self, name: str, data: bytes, media: str) -> str:
+        body, kind = encode_multipart_formdata({"file": (name, data, media)})
+        where = f"/projects/{quote(self._target.project, safe='')}/uploads"
+        status, answer = self.ask("POST", where, body=body, kind=kind)
+        if status >= 300:
+            raise self._error(status, answer)
+        url = str(answer.get("url", "")) if isinstance(answer, dict) else ""
+        if not _UPLOADED.fullmatch(url):
+            raise _strange()
+        return url
 
     def _read(self, one: Any) -> Comment:
         return _comment(one, "author", "username", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from stellwerk.core.errors import Invalid
 from stellwerk.governance.change.model import Change
 from stellwerk.releases.promotion import Demand, Pointer, Proposal
-from stellwerk.workspace import changing, promoting
+from stellwerk.workspace import promoting
 from stellwerk.workspace.calls import Local, operation
 from stellwerk.workspace.rooms import Rooms
 
@@ -23,6 +23,8 @@ def change(
 
     Both models are asked their shared selection rows again, so whoever asks for it makes this machine work.
     """
+    from stellwerk.workspace import changing  # statistics, which nobody else of this module needs
+
     return changing.change(rooms, run=run, base=base, commit=commit, branch=branch, local=local)
 
 
