@@ -304,6 +304,12 @@ def _failed(live: Workspace, module: ModuleType) -> Any:
     return next(one for one in live.runs(parent="ci-1") if one.name == "strict")
 
 
+def _rows(live: Workspace, failed: Any) -> str:
+    said = live.steps.show(failed.id).said.inputs["rows"]
+    assert isinstance(said, Stored)
+    return f"{said.digest};{said.media}"
+
+
 def test_a_job_takes_its_inputs_by_step_key(live: Workspace, module: ModuleType) -> None:
     """And what a job before it has computed is not computed again."""
     plan = module.red.plan(most=9)
@@ -314,6 +320,19 @@ def test_a_job_takes_its_inputs_by_step_key(live: Workspace, module: ModuleType)
     assert live.steps.execute(request(plan, "height", inputs=(f"table={first.key}",))).cached
     assert live.run(plan).report.count("cached") == 2
     assert second.outputs["value"].digest == live.run(plan).run.outputs["result"]
+
+
+def test_a_group_has_failed_if_the_last_attempt_at_a_task_has(live: Workspace, module: ModuleType) -> None:
+    """Nobody needs to say so. One that was tried again and done has not."""
+    failed = _failed(live, module)
+    rows = f"rows={_rows(live, failed)}"
+    live.steps.execute(request(module.red.plan(most=9), "strict", inputs=(rows,), group="ci-2"))
+
+    assert "failed" == live.steps.close("ci-1")
+    assert "failed" == live.steps.close("ci-1")
+    assert "finished" == live.steps.close("ci-2")
+    assert "" == live.steps.close("ci-3")
+    assert "too many" in live.run_page("ci-1").error
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from stellwerk.core import canonical
-from stellwerk.pipelines.model import BUILTIN, EITHER, ITEM, RESOLVED, WAIT, Branch, Loop, Node, Plan, Ref
+from stellwerk.pipelines.model import EITHER, ITEM, RESOLVED, WAIT, Branch, Loop, Node, Plan, Ref
 
 TAKEN = "taken"
 ITEMS = "items"
@@ -119,12 +119,6 @@ class Names:
         """Whether the task behind a reference runs code of ours, once, and so can look at its own output."""
         node = self.nodes.get(ref.node)
         return node is not None and not node.seeds and node.function not in {*RESOLVED, EITHER, WAIT}
-
-
-def builtin_of(node: Node) -> str:
-    """The name of a built-in step; empty for a step of the user."""
-    name = node.function.removeprefix(BUILTIN)
-    return name if name != node.function else ""
 
 
 def _test(branch: Branch) -> bytes:

@@ -111,7 +111,7 @@ def replanned(plan: Plan, pipeline: str, given: Mapping[str, Any], folder: Path 
             code="other-graph",
             hint="export it again with these parameters",
         )
-    return replace(fresh, nodes=tuple(fresh.nodes))
+    return fresh
 
 
 def _graph(plan: Plan) -> bytes:

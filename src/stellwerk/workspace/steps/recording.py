@@ -146,12 +146,15 @@ def gather(caller: Caller, plan: Plan, group: str, tags: Mapping[str, str] | Non
 
 
 def close(caller: Caller, group: str, *, failed: str = "") -> str:
-    """End the run of a group; the status it has then. One that has ended stays as it is."""
+    """End the run of a group; the status it has then. One that has ended stays as it is.
+
+    It has failed if somebody says so, or if the last attempt at one of its tasks has.
+    """
     try:
         run: Run = caller.call(ops.get_run, {"run": group})
         if run.status != "running":
             return run.status
-        _interrupt(caller, group)
+        failed = failed or _ended(caller, group)
         status = "failed" if failed else "finished"
         return str(caller.call(ops.finish_run, {"run": group, "status": status, "error": failed}).status)
     except NotFound:
@@ -160,13 +163,16 @@ def close(caller: Caller, group: str, *, failed: str = "") -> str:
         return str(caller.call(ops.get_run, {"run": group}).status)
 
 
-def _interrupt(caller: Caller, group: str) -> None:
-    """End the runs of tasks whose pods were killed: nobody else would."""
-    where = {"where": "status = 'running'", "parent": group, "limit": 1000}
-    for task in caller.call(ops.search_runs, where):
-        with suppress(Conflict):
-            ended = {"run": task.id, "status": "interrupted", "error": "its pod or job ended without a word"}
-            caller.call(ops.finish_run, ended)
+def _ended(caller: Caller, group: str) -> str:
+    """End the runs of tasks whose pods were killed, as nobody else would; why the last one of a task failed, if any."""
+    last: dict[str, Run] = {}
+    for run in caller.call(ops.search_runs, {"parent": group, "limit": 1000}):  # newest first
+        if run.status == "running":
+            with suppress(Conflict):
+                ended = {"run": run.id, "status": "interrupted", "error": "its pod or job ended without a word"}
+                run = caller.call(ops.finish_run, ended)
+        last.setdefault(run.name, run)
+    return next((run.error for run in last.values() if run.status in ("failed", "interrupted")), "")
 
 
 def _tags(caller: Caller, plan: Plan) -> dict[str, str]:
