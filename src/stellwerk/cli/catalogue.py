@@ -98,6 +98,10 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "erase": Entry("stellwerk.cli.erasing:erase", "erase a person's data by destroying their key"),
         "ledger": Entry("stellwerk.cli.ledger:ledger", "the ledger as one file"),
         "keys": Entry("stellwerk.cli.keys:keys", "the keys that sign the ledger, evidence and releases"),
+        "environments": Entry(
+            "stellwerk.cli.environments:environments",
+            "list the virtual environments that steps and rebuilds have left on this machine, or remove unused ones",
+        ),
         "gc": Entry("stellwerk.cli.collecting:gc", "remove bytes that nothing refers to"),
         "scrub": Entry("stellwerk.cli.scrubbing:scrub", "read stored bytes again and compare them with their names"),
         "fsck": Entry("stellwerk.cli.checking:fsck", "check every stored byte by independent code"),

@@ -228,7 +228,8 @@ def _drills(reader: Reader, release: Release) -> str:
         return "Nobody has rebuilt the model yet."
     newest = max(found, key=lambda item: (item.observed_at, item.id))
     said = "; ".join(result.text for result in newest.results)
-    return f"Rebuilt {len(found)} times, last on {_when(newest.observed_at)}: {said}."
+    times = "once" if len(found) == 1 else f"{len(found)} times"
+    return f"Rebuilt {times}, last on {_when(newest.observed_at)}: {said}."
 
 
 def _reproduction(behind: Origin, drills: str) -> Section:

@@ -60,6 +60,16 @@ def current() -> Environment:
     return take()
 
 
+def ground() -> dict[str, str]:
+    """What every environment of this machine stands on, whatever is installed in it."""
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "platform": f"{sys.platform}-{platform.machine()}",
+        "stellwerk": __version__,
+    }
+
+
 def take() -> Environment:
     """Read the lock anew."""
     found = {"stellwerk": __version__}

@@ -20,10 +20,11 @@ class Fleet:
         here: Runs built-in steps, in this process, while somebody waits for it.
         limited: Runs the steps that declare limits.
         main: Runs all others.
+        apart: Runs the steps that declare an environment.
     """
 
-    def __init__(self, *, here: Executor, limited: Executor, main: Executor) -> None:
-        self._here, self._limited, self._main = here, limited, main
+    def __init__(self, *, here: Executor, limited: Executor, main: Executor, apart: Executor | None = None) -> None:
+        self._here, self._limited, self._main, self._apart = here, limited, main, apart or limited
         self._under_way: dict[str, Executor] = {}
 
     @property
@@ -44,6 +45,8 @@ class Fleet:
     def _for(self, node: Node) -> Executor:
         if node.function.startswith(BUILTIN) and node.function not in PORTABLE:
             return self._here
+        if node.environment is not None:
+            return self._apart
         return self._limited if isolated(node) else self._main
 
     def stop(self, attempt: str) -> None:
@@ -75,7 +78,7 @@ class Fleet:
         return ended
 
     def _executors(self) -> Iterable[Executor]:
-        return dict.fromkeys((self._limited, self._main, self._here))
+        return dict.fromkeys((self._apart, self._limited, self._main, self._here))
 
     def close(self) -> None:
         """Leave nothing running."""

@@ -14,6 +14,7 @@ from typing import Any
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.core.errors import Corrupt, Invalid
+from stellwerk.pipelines.environment import ground
 from stellwerk.pipelines.model import Environment, Stored
 
 FORMAT = "stellwerk-step/1"
@@ -131,7 +132,7 @@ def environment_key(engine: Digest, own: Environment | None, locks: Mapping[str,
     """
     if own is None:
         return engine
-    base = {} if own.lock or own.image else {"engine": engine}
+    base: dict[str, Any] = {} if own.image else {"ground": ground()} if own.lock else {"engine": engine}
     lock = {"lock": locks[own.lock]} if own.lock else {}
     said = {name: text for name in ("extra", "python", "image") if (text := getattr(own, name))}
     return canonical.digest({**base, **lock, **said})

@@ -69,6 +69,10 @@ class Lock:
     def digest(self) -> Digest:
         return of_bytes(self.text.encode())
 
+    def beside(self, folder: PurePath) -> Lock:
+        """The lock with folders of packages as they are seen from the folder that it lies in."""
+        return replace(self, options=tuple(_seen_from(folder, line) for line in self.options))
+
     def without(self, names: Iterable[str]) -> Lock:
         """The lock without some packages."""
         left = {normal(name) for name in names}
@@ -82,6 +86,12 @@ class Lock:
                 replace(pin, hashes=pin.hashes or known.get((pin.name, pin.version), ())) for pin in self.pins
             ),
         )
+
+
+def _seen_from(folder: PurePath, line: str) -> str:
+    option, _, place = line.replace("=", " ", 1).partition(" ")
+    local = option in ("--find-links", "-f") and "://" not in place
+    return f"--find-links {folder / place.strip()}" if local else line
 
 
 def normal(name: str) -> str:

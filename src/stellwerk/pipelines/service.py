@@ -73,6 +73,7 @@ def execute(
     resolver: Resolver,
     executor: Executor,
     isolated: Executor,
+    apart: Executor | None = None,
     here: Executor | None = None,
     waits: Waits | None = None,
     environment: Digest,
@@ -95,7 +96,8 @@ def execute(
 
     Args:
         executor: Runs the steps that declare no limits.
-        isolated: Runs the steps that declare a timeout, a memory limit or an environment.
+        isolated: Runs the steps that declare a timeout or a memory limit.
+        apart: Runs the steps that declare an environment; `isolated` by default.
         here: Runs the built-in steps; `executor` by default.
         waits: Watches for what steps wait for; without it, a plan that waits is refused.
         environment: The digest of the environment lock in which the executors run.
@@ -121,7 +123,7 @@ def execute(
     if unknown:
         raise Invalid(f"there is no step {unknown[0]!r} (there are {', '.join(shape.nodes)})", code="unknown-step")
     buffer = Buffer(blobs, journal, patience=patience)
-    fleet = Fleet(here=here or executor, limited=isolated, main=executor)
+    fleet = Fleet(here=here or executor, limited=isolated, main=executor, apart=apart)
     state, first = rules.begin(shape, fleet.capacity(), history=history)
     run = _Run(
         shape=shape,

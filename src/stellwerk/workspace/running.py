@@ -14,6 +14,8 @@ from stellwerk.core.errors import Invalid, StellwerkError
 from stellwerk.ledger import documents
 from stellwerk.models.model import ModelVersion, Signature
 from stellwerk.pipelines import service as engine
+from stellwerk.pipelines.adapters.environments import Environments
+from stellwerk.pipelines.adapters.step_environments import StepEnvironments
 from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.environment import current
 from stellwerk.pipelines.model import (
@@ -186,7 +188,10 @@ class _Desk:
         steps = builtins.table(names.contract, names.seal)
         nodes = Nodes(self.caller, experiment=self.plan.name, parent=self.execution.id, environment=self.environment)
         here = WithTuning(nodes, builtins=steps)
-        with closing(Subprocess(codecs=(codecs.REFERENCE,))) as isolated, closing(executor(how.on, here)) as main:
+        own = StepEnvironments(names.project, Environments())
+        own.prepare(self.plan)
+        apart = Subprocess(codecs=(codecs.REFERENCE,), interpreter=own.interpreter)
+        with closing(apart) as isolated, closing(executor(how.on, here)) as main:
             return engine.execute(
                 self.plan,
                 blobs=self.caller.blobs,
@@ -194,6 +199,7 @@ class _Desk:
                 resolver=names,
                 executor=main,
                 isolated=isolated if main is here else main,
+                apart=isolated,
                 here=here,
                 waits=Watched(self.caller, self.execution.id, self.plan.name),
                 environment=self.environment,

@@ -1,11 +1,8 @@
 """Environments made of locks: built once, whole or not at all, rebuilt when damaged. Packages come from a folder."""
 
-import base64
-import hashlib
 import multiprocessing
 import os
 import subprocess
-import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,27 +12,7 @@ from stellwerk.core.errors import Corrupt, Invalid, StellwerkError, Unavailable
 from stellwerk.pipelines import locks
 from stellwerk.pipelines.adapters import environments, installing
 from stellwerk.pipelines.adapters.environments import Environments, Recipe
-
-
-def wheel(folder: Path, name: str, version: str, needs: str = "") -> str:
-    """A published package, small enough to be made here; its hash."""
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": f"version = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        + (f"Requires-Dist: {needs}\n" if needs else ""),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    rows = [
-        f"{path},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b'=').decode()},{len(text)}"
-        for path, text in files.items()
-    ]
-    files[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,"]) + "\n"
-    file = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(file, "w") as archive:
-        for path, text in files.items():
-            archive.writestr(zipfile.ZipInfo(path), text)
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+from stellwerk.testing.wheels import wheel
 
 
 @pytest.fixture
@@ -197,9 +174,11 @@ def test_unused_ones_are_removed(tmp_path: Path) -> None:
     old = cache / ("0" * 64)
     (old / "v-1").mkdir(parents=True)
     (old / "use.lock").touch()
+    there = Environments(cache).list()
     later = datetime.now(UTC) + timedelta(days=40)
     os.utime(old / "use.lock", (0, 0))
 
     assert ("0" * 64,) == Environments(cache).collect(now=later, unused=timedelta(days=30))
+    assert [used.parent.parent.parent.name] == [one.name for one in there]
     assert used.exists()
     assert not old.exists()

@@ -28,7 +28,7 @@ def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # nothing is lost when it is killed
     die_with(request.parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.path[:] = request.path
+    sys.path[:] = [*request.path, *(sys.path if request.foreign else ())]
     loading.enter_child()
     end(perform(request, folder), folder)
 

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from stellwerk._version import __version__
@@ -42,6 +42,15 @@ class Recipe:
     lock: Lock
     python: str = ""
     complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An environment that is there."""
+
+    name: str
+    packages: int
+    used: datetime
 
 
 def cache_folder() -> Path:
@@ -116,6 +125,18 @@ class Environments:
         link.symlink_to(target.name)
         link.replace(home / "current")
         return python_in(target)
+
+    def list(self) -> tuple[Kept, ...]:
+        """Those that are whole, by name."""
+        return tuple(
+            Kept(
+                name=home.name,
+                packages=len(_records(home / _linked(home))),
+                used=datetime.fromtimestamp((home / "use.lock").stat().st_mtime, UTC),
+            )
+            for home in (sorted(self._folder.glob("*")) if self._folder.is_dir() else ())
+            if _linked(home) and (home / "use.lock").is_file()
+        )
 
     def collect(self, *, now: datetime, unused: timedelta) -> tuple[str, ...]:
         """Remove environments that no process uses and none has used for a time; returns their names."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -32,6 +33,8 @@ class Request:
     path: tuple[str, ...]
     codecs: tuple[str, ...]
     parent: int
+    foreign: bool = False
+    """Whether the step declares an environment: then the path has only the project's folders."""
 
 
 def described(attempt: Attempt) -> dict[str, Any]:
@@ -64,10 +67,13 @@ def send(attempt: Attempt, folder: Path, *, codecs: tuple[str, ...], parent: int
     for name, values in enumerate(attempt.inputs.values()):
         for index, value in enumerate(values):
             (folder / f"in-{name}-{index}").write_bytes(value.data)
+    foreign = attempt.environment is not None
     document = {
         "attempt": described(attempt),
         "order": list(attempt.inputs),
-        "path": [entry for entry in sys.path if isinstance(entry, str)],
+        "path": [entry for entry in sys.path if isinstance(entry, str) and (not foreign or _projects(entry))],
+        "foreign": foreign,
+        "version": list(sys.version_info[:2]),
         "codecs": codecs,
         "parent": parent,
     }
@@ -82,12 +88,25 @@ def receive(folder: Path) -> Request:
         name: [(folder / f"in-{number}-{index}").read_bytes() for index in range(len(kinds[name]))]
         for number, name in enumerate(document["order"])
     }
+    attempt = from_description(document["attempt"], inputs)
+    if document["version"] != list(sys.version_info[:2]):
+        attempt = replace(attempt, code=None)  # another Python writes a syntax tree in other words
     return Request(
-        attempt=from_description(document["attempt"], inputs),
+        attempt=attempt,
         path=tuple(document["path"]),
         codecs=tuple(document["codecs"]),
         parent=document["parent"],
+        foreign=document["foreign"],
     )
+
+
+def _projects(entry: str) -> bool:
+    """Whether a folder of the search path is the project's, and not the standard library's or an installed one."""
+    paths = sysconfig.get_paths()
+    roots = [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    path = Path(entry)
+    outside = {"site-packages", "dist-packages"} & set(path.parts) or path.suffix == ".zip"
+    return not outside and not any(path.is_relative_to(root) for root in roots)
 
 
 def answer(outcome: Outcome | Failure, folder: Path) -> None:

@@ -50,9 +50,9 @@ class InProcess:
         return self._capacity
 
     def start(self, attempt: Attempt) -> None:
-        if attempt.timeout is not None or attempt.memory is not None:
+        if attempt.timeout is not None or attempt.memory is not None or attempt.environment is not None:
             raise Refused(
-                f"step {attempt.node!r} declares limits, which cannot be kept in this process",
+                f"step {attempt.node!r} declares limits or an environment, which cannot be kept in this process",
                 code="limits-not-kept",
                 hint="use an executor that starts processes",
             )

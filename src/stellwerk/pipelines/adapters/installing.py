@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stellwerk.core.errors import Corrupt, Invalid, StellwerkError, Unavailable
-from stellwerk.pipelines.locks import Lock
+from stellwerk.pipelines.locks import Lock, read
 
 _SHORT = re.compile(r"\d+\.\d+(\.\d+)?")
 _UNREACHABLE = (
@@ -108,7 +108,7 @@ class Installer:
         if not lock.pins:
             return
         file = self._target / "lock.txt"
-        file.write_text(_absolute(lock).text, "utf-8")
+        file.write_text(lock.text, "utf-8")
         said = _run([*self._command("install"), *(["--require-hashes"] if lock.hashed else []), "-r", str(file)])
         if said.returncode:
             raise self._why(said.stderr + said.stdout, lock)
@@ -163,7 +163,7 @@ class Installer:
             if left[0] < 0 or not pins:
                 return
             file = self._target / "asked.txt"
-            file.write_text(Lock(pins=tuple(pins), options=_absolute(lock).options).text, "utf-8")
+            file.write_text(Lock(pins=tuple(pins), options=lock.options).text, "utf-8")
             if _run([*self._command("install"), "--dry-run", "-r", str(file)]).returncode == 0:
                 return
             if len(pins) == 1:
@@ -176,15 +176,17 @@ class Installer:
         return tuple(search(lock.pins))
 
 
-def _absolute(lock: Lock) -> Lock:
-    """The lock with folders of packages where they are, because it is read from another folder."""
-    options = []
-    for line in lock.options:
-        option, _, place = line.replace("=", " ", 1).partition(" ")
-        found = Path(place.strip())
-        local = option in ("--find-links", "-f") and "://" not in place and not found.is_absolute()
-        options.append(f"--find-links {found.absolute()}" if local else line)
-    return Lock(pins=lock.pins, options=tuple(options))
+def export(lock: Path, extra: str = "") -> Lock:
+    """What `uv.lock` says of a project's dependencies, with those of an extra. Nothing is resolved anew."""
+    uv = _uv()
+    if uv is None:
+        raise Unavailable(f"{lock.name} can only be read by uv", code="no-installer", hint="install uv")
+    command = [uv, "export", "--frozen", "--no-dev", "--no-emit-workspace", "--no-annotate", "--no-header"]
+    command += ["--format", "requirements-txt", "--project", str(lock.parent), *(["--extra", extra] if extra else [])]
+    said = _run(command)
+    if said.returncode:
+        raise Invalid(f"{lock.name} cannot be exported: {_last(said.stderr)}", code="not-a-lock")
+    return read(lock.name + ".txt", said.stdout.encode())
 
 
 def _named(said: str, lock: Lock) -> str:

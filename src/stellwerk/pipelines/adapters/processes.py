@@ -62,6 +62,9 @@ class Job:
 class Processes:
     """Runs attempts in processes of their own, as many at a time as the capacity allows."""
 
+    keeps_environments = False
+    """Whether a step may declare an environment of its own."""
+
     def __init__(self, *, capacity: Resources, codecs: tuple[str, ...], grace: float) -> None:
         self._capacity = capacity
         self._codecs = codecs
@@ -82,6 +85,8 @@ class Processes:
     def start(self, attempt: Attempt) -> None:
         if attempt.function.startswith(BUILTIN):
             raise Refused(f"built-in step {attempt.node!r} only runs in process", code="limits-not-kept")
+        if attempt.environment is not None and not self.keeps_environments:
+            raise _without_environments(attempt)
         self._turns.check(attempt)
         with self._lock:
             if self._closed:
@@ -248,6 +253,14 @@ class Processes:
             return
         self._give_up()
         over.set()
+
+
+def _without_environments(attempt: Attempt) -> Refused:
+    return Refused(
+        f"step {attempt.node!r} declares an environment of its own, which this executor cannot give it",
+        code="limits-not-kept",
+        hint="use the subprocess executor",
+    )
 
 
 def _without_file(attempt: Attempt) -> Failure:

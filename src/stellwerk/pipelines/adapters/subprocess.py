@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stellwerk.core.clock import monotonic
+from stellwerk.pipelines.adapters import bridge
 from stellwerk.pipelines.adapters.processes import GRACE_SECONDS, Job, Process, Processes
 from stellwerk.pipelines.adapters.turns import here
-from stellwerk.pipelines.model import Resources
+from stellwerk.pipelines.model import Environment, Resources
 
 _GONE_SECONDS = 2.0
 _COMMAND = ("-P", "-m", "stellwerk.pipelines.adapters.child")
@@ -29,18 +30,28 @@ class Subprocess(Processes):
         codecs: `module:name` of further codecs, asked before the standard ones.
         grace: Seconds between asking a child that is over its time to end, and killing it.
         capacity: What attempts share; by default the CPUs that this process may use.
+        interpreter: Gives the interpreter of an environment that a step declares; without it, such steps are refused.
     """
 
     def __init__(
-        self, *, codecs: tuple[str, ...] = (), grace: float = GRACE_SECONDS, capacity: Resources | None = None
+        self,
+        *,
+        codecs: tuple[str, ...] = (),
+        grace: float = GRACE_SECONDS,
+        capacity: Resources | None = None,
+        interpreter: Callable[[Environment], Path] | None = None,
     ) -> None:
         super().__init__(capacity=capacity or here(), codecs=codecs, grace=grace)
+        self._interpreter = interpreter
+        self.keeps_environments = interpreter is not None
 
     def _start(self, job: Job, log: int) -> Process:
+        own = job.attempt.environment
+        python = self._interpreter(own) if own is not None and self._interpreter is not None else sys.executable
         return Child(
-            [sys.executable, *_COMMAND, str(job.folder)],
+            [str(python), *_COMMAND, str(job.folder)],
             log=log,
-            environment=environment(),
+            environment=environment() if own is None else bridge.environment(fresh=True),
             ended=lambda status: self._pump().call(lambda: self.ended(job, status)),
         )
 

@@ -25,7 +25,9 @@ from stellwerk.ledger import documents
 from stellwerk.pipelines import environment, loading, sources
 from stellwerk.pipelines import service as engine
 from stellwerk.pipelines.adapters import machine
+from stellwerk.pipelines.adapters.environments import Environments
 from stellwerk.pipelines.adapters.in_process import InProcess
+from stellwerk.pipelines.adapters.step_environments import StepEnvironments
 from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.closure import closure
 from stellwerk.pipelines.model import (
@@ -96,6 +98,8 @@ class _Repeat:
         }
 
     def _execute(self) -> RunReport:
+        own = StepEnvironments(Path.cwd(), Environments(offline=self._request["offline"]))
+        own.prepare(self._plan)
         return engine.execute(
             self._plan,
             blobs=self._blobs,
@@ -107,7 +111,7 @@ class _Repeat:
                 builtins=builtins.table(self._book.contract, self._book.seal),
                 codecs=STANDARD.with_first(codecs.MODEL),
             ),
-            isolated=Subprocess(codecs=(codecs.REFERENCE,)),
+            isolated=Subprocess(codecs=(codecs.REFERENCE,), interpreter=own.interpreter),
             environment=environment.current().digest,
             clock=SystemClock(),
             builtins=builtins.BUILTINS,

@@ -54,7 +54,7 @@ def rebuild(
     _check_metric(found, measured_by)
     python, notes = (None, ()) if here else starting.interpreter(caller.blobs, found, offline=offline, say=say)
     say(f"repeating {len(found.steps)} steps of run {found.run.id}")
-    with starting.prepared(caller.blobs, found) as folder:
+    with starting.prepared(caller.blobs, found, offline=offline) as folder:
         report = starting.repeat(folder, python, found, heard)
         now = _tree(LocalFolder(folder / STORE), report)
     facts = Facts(

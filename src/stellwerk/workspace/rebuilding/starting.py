@@ -67,7 +67,7 @@ def _locks(blobs: Blobs, original: Original) -> Iterator[Lock]:
 
 
 @contextmanager
-def prepared(blobs: Blobs, original: Original) -> Iterator[Path]:
+def prepared(blobs: Blobs, original: Original, *, offline: bool) -> Iterator[Path]:
     """A private folder with everything that repeating needs: code, data and the request."""
     with tempfile.TemporaryDirectory(prefix="stellwerk-rebuild-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
@@ -81,7 +81,7 @@ def prepared(blobs: Blobs, original: Original) -> Iterator[Path]:
                 target.write_bytes(blobs.get(digest))
         for digest in {original.archive, original.judged, *(one.digest for one in original.inputs.values())}:
             store.put(blobs.get(digest))
-        (folder / REQUEST).write_bytes(canonical.dumps(_request(original)))
+        (folder / REQUEST).write_bytes(canonical.dumps({**_request(original), "offline": offline}))
         yield folder
 
 
