@@ -18,7 +18,7 @@ text { fill: #1f2328 } .dim { fill: #59636e } .grid { stroke: #d1d9e0 } .zero { 
 @media (prefers-color-scheme: dark) {
   svg { background: #0d1117 } text { fill: #f0f6fc } .dim { fill: #9198a1 } .grid { stroke: #3d444d }
   .zero { stroke: #9198a1 } .good { fill: #3fb950; stroke: #3fb950 } .bad { fill: #f85149; stroke: #f85149 }
-  .here { stroke: #4493f8 } .before { stroke: #d29922 } .cell { fill: #4493f8 }
+  .here { stroke: #4493f8 } .before { stroke: #d29922 } .cell { fill: #4493f8 } .plain { fill: #9198a1; stroke: #9198a1 }
 }
 """
 _TONE = {"better": "good", "worse": "bad", "not distinguishable": "plain", "": "plain"}
