@@ -7,10 +7,12 @@ entry of the ledger.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from stellwerk.core.digest import Digest
+from stellwerk.core.errors import NotFound
 from stellwerk.core.names import new_id
 from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.model import RESOLVED, Event, Plan, StepResult, Stored, TaskState
@@ -188,10 +190,11 @@ class StepJournal:
 
     def abandon(self, why: str) -> None:
         """End the runs of steps that were under way when the execution ended."""
-        for run in self._open.values():
+        under_way, self._open = self._open, {}
+        for run in under_way.values():
             arguments = {"run": run.id, "status": "interrupted", "error": why or "interrupted"}
-            self.caller.call(ops.finish_run, arguments)
-        self._open.clear()
+            with suppress(NotFound):  # it was not written before its engine ended
+                self.caller.call(ops.finish_run, arguments)
 
     def total(self) -> Cost:
         """What all executed steps used."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
@@ -36,6 +36,7 @@ from stellwerk.workspace import operations as ops
 from stellwerk.workspace.executing import executor
 from stellwerk.workspace.journal import StepJournal
 from stellwerk.workspace.layout import this_process
+from stellwerk.workspace.patience import Patient
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.rebuilding import keeping
 from stellwerk.workspace.resolving import Names
@@ -85,7 +86,7 @@ class How:
 
 def run(caller: Caller, plan: Plan, watch: Watch | None = None, how: How | None = None) -> Ran:
     """Execute a plan as a run with its steps as children, and register the model it evaluates."""
-    how = how or How()
+    how, caller = how or How(), Patient(caller)
     if caller.local:
         caller.call(ops.close_runs, {})
     closures = engine.closures(plan)
@@ -123,6 +124,7 @@ def resume(caller: Caller, execution: str, plan: Plan, watch: Watch | None = Non
         Conflict: If it goes on elsewhere, or is over.
         Refused: `code-changed`, if the code or the plan is another one than that under which it began.
     """
+    caller = Patient(caller)
     if caller.local:
         caller.call(ops.close_runs, {})
     closures = engine.closures(plan)
@@ -173,14 +175,13 @@ class _Desk:
             interrupted = isinstance(error, KeyboardInterrupt)
             if isinstance(error, StellwerkError) and error.code == "execution-taken":
                 raise  # another engine writes from here on
-            journal.abandon(str(error))
-            self._end_run(
-                parent,
-                journal,
-                status="interrupted" if interrupted else "failed",
-                error=str(error) or type(error).__name__,
-            )
-            self._leave(journal, "interrupted" if interrupted else "failed")
+            status: Literal["interrupted", "failed"] = "interrupted" if interrupted else "failed"
+            with suppress(StellwerkError):  # what ended the execution is told, whatever cannot be written about it
+                journal.abandon(str(error))
+            with suppress(StellwerkError):
+                self._end_run(parent, journal, status=status, error=str(error) or type(error).__name__)
+            with suppress(StellwerkError):
+                self._leave(journal, status)
             raise
 
     def _report(self, journal: StepJournal, how: How, history: Mapping[str, tuple[int, int]]) -> RunReport:
