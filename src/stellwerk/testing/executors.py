@@ -200,6 +200,12 @@ class ExecutorContract:
     source = ""
     """Python that makes such an executor under the name `executor`, in another process. Empty: it has none to lose."""
 
+    takes_along = True
+    """Whether folder and environment variables of this process are those of the steps, too."""
+
+    at_once = True
+    """Whether what was stopped is gone when the executor says so; otherwise it goes a moment later."""
+
     ids = itertools.count(1)
 
     @pytest.fixture
@@ -229,6 +235,10 @@ class ExecutorContract:
         assert ended is not None
         assert attempt.id == ended.attempt
         return ended.outcome
+
+    def ended(self, process: int) -> bool:
+        """Whether a process that was stopped is gone."""
+        return not alive(process) if self.at_once else _gone(process)
 
     def value(self, ended: Outcome | Failure, name: str = "value") -> Any:
         assert isinstance(ended, Outcome), ended
@@ -444,6 +454,15 @@ class ExecutorContract:
         assert "step-failed" == ended.code
         assert "status 7" in ended.message
 
+    def test_it_is_told_what_was_used(self, executor: Executor, file: str) -> None:
+        """Time, processor time and memory of the attempt come with its outcome."""
+        ended = self.run(executor, self.attempt(file, "frame", params={"rows": 1000}))
+
+        assert isinstance(ended, Outcome)
+        assert ended.seconds > 0
+        assert ended.cpu_seconds > 0
+        assert ended.peak_memory > 1 << 20
+
     def test_nothing_under_way_is_nothing_to_wait_for(self, executor: Executor) -> None:
         """Who waits for nothing gets an answer at once."""
         assert executor.wait(None) is None
@@ -532,7 +551,7 @@ class ExecutorContract:
 
         assert ended is not None
         assert "step-cancelled" == self.failure(ended.outcome).code
-        assert not alive(process)
+        assert self.ended(process)
         assert 4 == self.value(self.run(executor, self.attempt(file, "double", params={"number": 2})))
 
     def test_closing_leaves_nothing_running(self, executor: Executor, file: str, tmp_path: Path) -> None:
@@ -547,7 +566,7 @@ class ExecutorContract:
 
         executor.close()
 
-        assert not alive(process)
+        assert self.ended(process)
         assert executor.wait(None) is None
 
     def test_what_is_not_there_is_refused(self, executor: Executor, file: str) -> None:
@@ -601,6 +620,8 @@ class ExecutorContract:
         self, executor: Executor, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Folder and environment variables are those at the time of the start, not those of an earlier one."""
+        if not self.takes_along:
+            return
         self.run(executor, self.attempt(file, "where"))
 
         monkeypatch.chdir(tmp_path)

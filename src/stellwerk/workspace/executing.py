@@ -1,26 +1,71 @@
-"""Executors by the names that people give: `in-process`, `pool`, `pool:4`."""
+"""Executors by name, as they are given on the command line: `pool`, `pool:4`, `ray`, `ray://host:10001`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from stellwerk.core.errors import Invalid
+from stellwerk.pipelines.adapters import turns
 from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.adapters.pool import Pool
+from stellwerk.pipelines.adapters.subprocess import Subprocess
+from stellwerk.pipelines.model import Environment
 from stellwerk.pipelines.ports import Executor
+from stellwerk.pipelines.values import STANDARD
 from stellwerk.workspace import codecs
 
+MAX_WORKERS = 1024
+NAMES = "in-process, subprocess, subprocess:N, pool, pool:N, ray, ray:HOST:PORT, ray://HOST:PORT"
 
-def executor(name: str, here: InProcess) -> Executor:
-    """The executor of a name. `Invalid` for one that nobody knows.
+
+def executor(
+    name: str,
+    here: InProcess | None = None,
+    *,
+    project: Path | None = None,
+    interpreter: Callable[[Environment], Path] | None = None,
+) -> Executor:
+    """The executor of a name; whoever asks for it closes it.
 
     Args:
+        name: `in-process` calls steps here; `subprocess` starts a Python for each, `pool` forks one from a warm
+            server, both `:N` at a time; `ray` uses a cluster of its own on this machine, `ray:HOST:PORT`, `ray:auto`
+            and `ray://HOST:PORT` one that is there.
         here: The one of this process, which built-in steps run in.
+        interpreter: Gives the interpreter of an environment that a step declares, on this machine.
+        project: The folder that is sent to the nodes of a cluster on other machines.
     """
     kind, _, rest = name.partition(":")
-    if name == "in-process":
-        return here
-    if kind == "pool" and (not rest or (rest.isdigit() and int(rest) > 0)):
-        return Pool(workers=int(rest) if rest else None, codecs=(codecs.REFERENCE,))
-    raise Invalid(
-        f"there is no executor {name!r} (expected in-process, pool, or pool:4 for four at a time)",
+    match kind:
+        case "in-process" if not rest:
+            return here or InProcess(codecs=STANDARD.with_first(codecs.MODEL))
+        case "subprocess":
+            return Subprocess(
+                codecs=(codecs.REFERENCE,), interpreter=interpreter, capacity=turns.here(_count(name, rest))
+            )
+        case "pool":
+            return Pool(codecs=(codecs.REFERENCE,), interpreter=interpreter, workers=_count(name, rest))
+        case "ray":
+            from stellwerk.pipelines.adapters.ray import Ray
+
+            address = name if rest.startswith("//") else rest
+            return Ray(address, codecs=(codecs.REFERENCE,), project=project if address else None)
+    raise _unknown(name)
+
+
+def _count(name: str, text: str) -> int | None:
+    if name.endswith(":"):
+        raise _unknown(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:5]) <= MAX_WORKERS:
+        raise _unknown(name)
+    return int(text)
+
+
+def _unknown(name: str) -> Invalid:
+    return Invalid(
+        f"there is no executor {name[:60]!r} (expected one of {NAMES}; N from 1 to {MAX_WORKERS})",
         code="unknown-executor",
     )

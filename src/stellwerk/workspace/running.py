@@ -191,8 +191,9 @@ class _Desk:
         here = WithTuning(nodes, builtins=steps)
         own = StepEnvironments(names.project, Environments())
         own.prepare(self.plan)
-        apart = Subprocess(codecs=(codecs.REFERENCE,), interpreter=own.interpreter)
-        with closing(apart) as isolated, closing(executor(how.on, here)) as main:
+        isolated = Subprocess(codecs=(codecs.REFERENCE,), interpreter=own.interpreter)
+        main = executor(how.on, here, project=names.project, interpreter=own.interpreter)
+        with closing(isolated), closing(main):
             return engine.execute(
                 self.plan,
                 blobs=self.caller.blobs,

@@ -293,6 +293,9 @@ KNOWN = {
     "workspace/adapters/line.py": "the caller's own server, which the caller names",
     "workspace/adapters/forges.py": "the forge that the CI names, with the token that the CI gives for it",
     "pipelines/tuning/trial.py": "a socket of the file system, on which a trial reports to its own search",
+    "pipelines/adapters/pool.py": "a pair of sockets of the file system, with its own fork server",
+    "pipelines/adapters/fork_server.py": "the other one of that pair",
+    "pipelines/adapters/ray.py": "the user's own cluster, which the user names",
     "cli/listening.py": "listens; connects to nobody",
     "workspace/adapters/frameworks/lightgbm.py": "asks which of the caller's own machines this is; connects to nobody",
 }

@@ -28,6 +28,15 @@ def opened(executor: Executor) -> Iterator[Executor]:
     executor.close()
 
 
+def alone(executor: Executor, attempt: Attempt) -> Outcome | Failure:
+    """Run one attempt to its end, and close the executor."""
+    executor.start(attempt)
+    ended = executor.wait(None)
+    executor.close()
+    assert ended is not None
+    return ended.outcome
+
+
 class TestInProcess(ExecutorContract):
     keeps_limits = False
 
@@ -91,14 +100,14 @@ def test_builtin_steps_are_given_by_the_composition_root() -> None:
 def test_the_subprocess_executor_has_no_builtin_steps() -> None:
     """They need the workspace, which a child has not."""
     with pytest.raises(Refused) as refused:
-        Subprocess().run(Attempt(node="e", function="builtin:evaluate"))
+        Subprocess().start(Attempt(node="e", function="builtin:evaluate"))
 
     assert "limits-not-kept" == refused.value.code
 
 
 def test_a_session_without_file_cannot_have_a_child() -> None:
     """A step of an interactive session has no file that a child could import."""
-    failed = Subprocess().run(Attempt(node="s", function="__main__:s"))
+    failed = alone(Subprocess(), Attempt(node="s", function="__main__:s"))
 
     assert isinstance(failed, Failure)
     assert "step-not-importable" == failed.code
@@ -143,7 +152,7 @@ def test_a_registered_codec_reaches_the_child(tmp_path: Path, monkeypatch: pytes
         inputs={"model": (codecs.encode(Model(6)),)},
     )
 
-    ended = executor.run(attempt)
+    ended = alone(executor, attempt)
 
     assert isinstance(ended, Outcome)
     assert 7 == codecs.decode(ended.outputs["value"]).depth
@@ -154,8 +163,8 @@ def test_native_code_without_memory_is_told_apart_from_a_crash(tmp_path: Path) -
     file = tmp_path / "native_steps.py"
     file.write_text("import polars\n\n\ndef eats():\n    return polars.zeros(1 << 33, eager=True).sum()\n", "utf-8")
 
-    failed = Subprocess().run(
-        Attempt(node="eats", function="native_steps:eats", file=str(file), memory=3 << 30, timeout=60.0)
+    failed = alone(
+        Subprocess(), Attempt(node="eats", function="native_steps:eats", file=str(file), memory=3 << 30, timeout=60.0)
     )
 
     assert isinstance(failed, Failure)
@@ -186,10 +195,12 @@ def test_interrupting_stops_the_child(tmp_path: Path) -> None:
         from stellwerk.pipelines.model import Attempt
 
         try:
-            Subprocess(grace=0.2).run(
-                Attempt(node="s", function="slow_steps:slow", file={str(tmp_path / "slow_steps.py")!r}, timeout=50.0)
-            )
+            executor = Subprocess(grace=0.2)
+            file = {str(tmp_path / "slow_steps.py")!r}
+            executor.start(Attempt(node="s", function="slow_steps:slow", file=file, timeout=50.0))
+            executor.wait(None)
         except KeyboardInterrupt:
+            executor.close()
             print("interrupted")
         """
     )
@@ -228,7 +239,9 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
         from stellwerk.pipelines.model import Attempt
 
         file = {str(tmp_path / "orphan_steps.py")!r}
-        Subprocess().run(Attempt(node="o", function="orphan_steps:orphan", file=file))
+        executor = Subprocess()
+        executor.start(Attempt(node="o", function="orphan_steps:orphan", file=file))
+        executor.wait(None)
         """
     )
 
@@ -264,14 +277,14 @@ def test_a_script_without_guard_does_not_run_itself_again(tmp_path: Path) -> Non
                 return 1
 
 
-            execute(Plan(name="p"), blobs=None, memory=None, recorder=None, resolver=None, executor=None,
+            execute(Plan(name="p"), blobs=None, journal=None, resolver=None, executor=None,
                     isolated=None, environment="", clock=None)
             """
         ),
         "utf-8",
     )
 
-    failed = Subprocess().run(Attempt(node="once", function="unguarded:once", file=str(file)))
+    failed = alone(Subprocess(), Attempt(node="once", function="unguarded:once", file=str(file)))
 
     assert isinstance(failed, Failure)
     assert ("step-failed", "nested-run") == (failed.code, failed.cause)

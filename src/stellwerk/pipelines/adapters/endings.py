@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import sys
 from collections.abc import Callable
 
 from stellwerk.core.errors import StellwerkError
 from stellwerk.pipelines.adapters import invocation
 from stellwerk.pipelines.model import Attempt, Failure, Outcome
+
+Used = tuple[float, int]
+"""Seconds of processor time and, at most at a time, bytes of memory, of a process and of what it waited for."""
+
+
+def used(usage: resource.struct_rusage) -> Used:
+    """What the system says that a process used."""
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def timed_out(attempt: Attempt) -> Failure:
@@ -30,6 +40,15 @@ def lost(attempt: Attempt, what: str) -> Failure:
         code="worker-lost",
         message=f"{what} that ran step {attempt.node!r} is gone",
         hint="the step may be run again",
+    )
+
+
+def without_file(attempt: Attempt) -> Failure:
+    """No other process can import it."""
+    return Failure(
+        code="step-not-importable",
+        message=f"step {attempt.node!r} is defined in a session without a file",
+        hint="move it to a file, or declare neither timeout nor memory",
     )
 
 

@@ -10,13 +10,13 @@ import stat
 import sys
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from stellwerk.core import canonical
 from stellwerk.core.errors import Refused
-from stellwerk.pipelines.model import Attempt, Closure, Encoded, Failure, FailureCode, Outcome
+from stellwerk.pipelines.model import Attempt, Closure, Encoded, Failure, FailureCode, Outcome, Resources
 
 REQUEST, ANSWER = "request.json", "answer.json"
 MAX_ANSWER = 1 << 22
@@ -44,6 +44,7 @@ def described(attempt: Attempt) -> dict[str, Any]:
         "code": [attempt.code.digest, attempt.code.parts] if attempt.code else None,
         "inputs": {name: [value.media for value in values] for name, values in attempt.inputs.items()},
         "listed": sorted(attempt.listed),
+        "resources": {**asdict(attempt.resources), "custom": dict(attempt.resources.custom)},
     }
 
 
@@ -59,6 +60,7 @@ def from_description(document: Mapping[str, Any], inputs: Mapping[str, list[byte
             for name, kinds in document["inputs"].items()
         },
         listed=frozenset(document["listed"]),
+        resources=Resources(**document["resources"]),
     )
 
 

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from stellwerk.core import canonical
 from stellwerk.pipelines import loading, source
-from stellwerk.pipelines.adapters import exchange, invocation
+from stellwerk.pipelines.adapters import endings, exchange, invocation
 from stellwerk.pipelines.adapters.child import die_with, end, perform
 from stellwerk.pipelines.closure import closure
 from stellwerk.pipelines.model import Closure
@@ -181,7 +181,7 @@ class _Server:
         # It is not reaped before its group is killed, so that its number stays its own.
         os.waitid(os.P_PID, forked.pid, os.WEXITED | os.WNOWAIT)
         _send_signal(forked, signal.SIGKILL)
-        status = os.waitstatus_to_exitcode(os.waitpid(forked.pid, 0)[1])
+        _, ended, usage = os.wait4(forked.pid, 0)
         _reap_group(forked.pid)
         self._selector.unregister(forked.watched)
         os.close(forked.watched)
@@ -189,7 +189,8 @@ class _Server:
         if not any(other.folder for other in self._forked.values()):
             self._end_strays()
         if forked.folder is not None:
-            self._tell(about="ended", id=forked.id, status=status)
+            status = os.waitstatus_to_exitcode(ended)
+            self._tell(about="ended", id=forked.id, status=status, used=endings.used(usage))
 
     def _end_strays(self) -> None:
         """End what left its group: processes whose own parents are gone come back to this one."""

@@ -21,7 +21,7 @@ from stellwerk.core.errors import Invalid, Unavailable
 from stellwerk.pipelines.adapters.processes import GRACE_SECONDS, Job, Process
 from stellwerk.pipelines.adapters.subprocess import Subprocess, environment
 from stellwerk.pipelines.adapters.turns import here
-from stellwerk.pipelines.model import Resources
+from stellwerk.pipelines.model import Environment, Resources
 
 MAX_TEMPLATES = 8
 _COMMAND = ("-P", "-m", "stellwerk.pipelines.adapters.fork_server")
@@ -36,6 +36,7 @@ class Pool(Subprocess):
         workers: How many attempts run at the same time; by default as many as there are CPUs for this process.
         codecs: `module:name` of further codecs, asked before the standard ones.
         grace: Seconds between asking a child that is over its time to end, and killing it.
+        interpreter: Gives the interpreter of an environment that a step declares; without it, such steps are refused.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class Pool(Subprocess):
         codecs: tuple[str, ...] = (),
         grace: float = GRACE_SECONDS,
         capacity: Resources | None = None,
+        interpreter: Callable[[Environment], Path] | None = None,
     ) -> None:
-        super().__init__(codecs=codecs, grace=grace, capacity=capacity or here(workers))
+        super().__init__(codecs=codecs, grace=grace, capacity=capacity or here(workers), interpreter=interpreter)
         self._server: _Server | None = None
 
     @property
@@ -55,8 +57,8 @@ class Pool(Subprocess):
         return self._server.pid if self._server is not None else None
 
     def _start(self, job: Job, log: int) -> Process:
-        # What a GPU's driver keeps in a process does not survive a fork.
-        if not forks() or job.attempt.resources.gpus:
+        # What a GPU's driver keeps in a process does not survive a fork; another interpreter is never forked from here.
+        if not forks() or job.attempt.resources.gpus or job.attempt.environment is not None:
             return super()._start(job, log)
         if self._server is None or self._server.gone:
             self._server = _Server(self)
@@ -300,7 +302,7 @@ class _Server:
                 if template is not None and template.stale and not line.running:
                     line.close()
                 if forked.end():
-                    self._executor.ended(forked.job, message["status"])
+                    self._executor.ended(forked.job, message["status"], tuple(message["used"]))
 
     def _resubmit(self, template: _Template) -> None:
         waiting, template.waiting = template.waiting, []

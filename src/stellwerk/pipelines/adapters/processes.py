@@ -93,7 +93,7 @@ class Processes:
                 raise Unavailable("the executor was closed", code="executor-closed")
             self._open += 1
         if attempt.function.startswith("__main__:"):
-            return self._tell(attempt, _without_file(attempt))
+            return self._tell(attempt, endings.without_file(attempt))
         return self._pump().call(lambda: self._admit(attempt))
 
     def wait(self, timeout: float | None) -> Ended | None:
@@ -122,18 +122,6 @@ class Processes:
             over.wait(_CLOSING_SECONDS)
             self._pumping.stop(_CLOSING_SECONDS)
 
-    def run(self, attempt: Attempt) -> Outcome | Failure:
-        """Run one attempt to its end, alone."""
-        self.start(attempt)
-        try:
-            while True:
-                ended = self.wait(None)
-                if ended is not None and ended.attempt == attempt.id:
-                    return ended.outcome
-        except BaseException:
-            self.close()
-            raise
-
     def _pump(self) -> Pump:
         with self._lock:
             if self._pumping is None:
@@ -145,9 +133,16 @@ class Processes:
 
     # What starts processes calls, in the thread of the pump
 
-    def ended(self, job: Job, status: int) -> None:
+    def ended(self, job: Job, status: int, used: endings.Used = (0.0, 0)) -> None:
         """Everything that the attempt started is gone; negative numbers are signals."""
-        self._finish(job, lambda log: endings.judge(job.attempt, status, log, lambda: exchange.answered(job.folder)))
+
+        def judge(log: str) -> Outcome | Failure:
+            judged = endings.judge(job.attempt, status, log, lambda: exchange.answered(job.folder))
+            return (
+                replace(judged, cpu_seconds=used[0], peak_memory=used[1]) if isinstance(judged, Outcome) else judged
+            )
+
+        self._finish(job, judge)
 
     def lost(self, job: Job, what: str) -> None:
         """What ran the attempt is gone before it could tell how it ended."""
@@ -260,12 +255,4 @@ def _without_environments(attempt: Attempt) -> Refused:
         f"step {attempt.node!r} declares an environment of its own, which this executor cannot give it",
         code="limits-not-kept",
         hint="use the subprocess executor",
-    )
-
-
-def _without_file(attempt: Attempt) -> Failure:
-    return Failure(
-        code="step-not-importable",
-        message=f"step {attempt.node!r} is defined in a session without a file",
-        hint="move it to a file, or declare neither timeout nor memory",
     )

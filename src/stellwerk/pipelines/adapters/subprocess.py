@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stellwerk.core.clock import monotonic
-from stellwerk.pipelines.adapters import bridge
+from stellwerk.pipelines.adapters import bridge, endings
 from stellwerk.pipelines.adapters.processes import GRACE_SECONDS, Job, Process, Processes
 from stellwerk.pipelines.adapters.turns import here
 from stellwerk.pipelines.model import Environment, Resources
@@ -52,7 +52,7 @@ class Subprocess(Processes):
             [str(python), *_COMMAND, str(job.folder)],
             log=log,
             environment=environment() if own is None else bridge.environment(fresh=True),
-            ended=lambda status: self._pump().call(lambda: self.ended(job, status)),
+            ended=lambda status, spent: self._pump().call(lambda: self.ended(job, status, spent)),
         )
 
 
@@ -64,7 +64,12 @@ class Child:
     """
 
     def __init__(
-        self, command: list[str], *, log: int, environment: Mapping[str, str], ended: Callable[[int], None]
+        self,
+        command: list[str],
+        *,
+        log: int,
+        environment: Mapping[str, str],
+        ended: Callable[[int, endings.Used], None],
     ) -> None:
         self._ended = ended
         self._lock = threading.Lock()
@@ -93,10 +98,11 @@ class Child:
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
             self.signal(signal.SIGKILL)
         with self._lock:
-            status = self._process.wait()
+            _, status, usage = os.wait4(self._process.pid, 0)
+            self._process.returncode = os.waitstatus_to_exitcode(status)
             self._there = False
         _await_group(self._process.pid)
-        self._ended(status)
+        self._ended(self._process.returncode, endings.used(usage))
 
 
 def _await_group(group: int) -> None:
