@@ -33,7 +33,7 @@ from stellwerk.web.routing import OPEN, matrix
 from stellwerk.workspace import facade, settings
 from stellwerk.workspace import operations as _operations  # noqa: F401  # fills the table
 from stellwerk.workspace.calls import OPERATIONS
-from stellwerk.workspace.nouns import data, models, triggers, webhooks
+from stellwerk.workspace.nouns import data, models, steps, triggers, webhooks
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -142,6 +142,7 @@ def facade_reference() -> str:
         ("Workspace", facade.Workspace, "workspace"),
         ("Datasets", data.Data, "workspace.data"),
         ("Models", models.Models, "workspace.models"),
+        ("Steps", steps.Steps, "workspace.steps"),
         ("Triggers", triggers.Triggers, "workspace.triggers"),
         ("Webhooks", webhooks.Webhooks, "workspace.webhooks"),
     ):

@@ -96,6 +96,11 @@ FLOW = """
 
 
     @sw.pipeline
+    def drawn(rows: int = 10):
+        return summed(draw(month(1, rows)), said="x")
+
+
+    @sw.pipeline
     def red(rows: int = 5, most: int = 3):
         return strict(height(month(1, rows)), most)
 """
@@ -322,6 +327,27 @@ def test_a_job_takes_its_inputs_by_step_key(live: Workspace, module: ModuleType)
     assert second.outputs["value"].digest == live.run(plan).run.outputs["result"]
 
 
+def test_inputs_that_nobody_names_are_found_by_key(live: Workspace, module: ModuleType) -> None:
+    """What the steps before gave, whoever computed it; with seeds it is a list."""
+    plan = module.drawn.plan()
+    month = live.steps.execute(request(plan, "month"))
+    for seed in (0, 1):
+        assert not live.steps.execute(request(plan, "draw", seed=seed)).cached
+    total = live.steps.execute(request(plan, "summed"))
+
+    assert month.key
+    assert live.run(plan).cached
+    assert live.run(plan).run.outputs["result"] == total.outputs["value"].digest
+
+
+def test_what_is_only_known_while_all_is_executed_must_be_named(live: Workspace, module: ModuleType) -> None:
+    """A loop has as many rounds as it has items."""
+    with pytest.raises(Invalid) as caught:
+        live.steps.execute(request(module.flow.plan(), "joined"))
+
+    assert "missing-argument" == caught.value.code
+
+
 def test_a_group_has_failed_if_the_last_attempt_at_a_task_has(live: Workspace, module: ModuleType) -> None:
     """Nobody needs to say so. One that was tried again and done has not."""
     failed = _failed(live, module)
@@ -339,7 +365,7 @@ def test_a_group_has_failed_if_the_last_attempt_at_a_task_has(live: Workspace, m
     ("node", "facts", "kind", "code"),
     [
         ("nobody", {}, NotFound, "unknown-step"),
-        ("height", {}, Invalid, "missing-argument"),
+        ("height", {}, NotFound, "not-computed"),
         ("height", {"inputs": ("tables=x",)}, Invalid, "usage"),
         ("height", {"inputs": ("table=nowhere.json",)}, NotFound, "no-such-file"),
         ("height", {"inputs": ("table=plan.json",)}, Invalid, "invalid-result"),

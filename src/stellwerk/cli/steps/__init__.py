@@ -7,6 +7,7 @@ import click
 from stellwerk.cli.command import Family
 
 COMMANDS = {
+    "plan": "stellwerk.cli.steps.planning:plan",
     "exec": "stellwerk.cli.steps.executing:execute",
     "show": "stellwerk.cli.steps.looking:show",
     "fetch": "stellwerk.cli.steps.looking:fetch",
@@ -23,6 +24,7 @@ def step() -> None:
 
     \b
     Example:
+      stellwerk step plan --out plan.json
       stellwerk step exec --plan plan.json --node train
       stellwerk step show 01kc4v3n0w5x8y2z6q7r9s1t3v
       stellwerk step fetch 01kc4v3n0w5x8y2z6q7r9s1t3v

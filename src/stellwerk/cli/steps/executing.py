@@ -40,7 +40,7 @@ KUBEFLOW = click.option(
     multiple=True,
     metavar="ARG=FROM",
     help="Where an input comes from: the --out file of another step, or a step key, with #OUTPUT where it has several; "
-    "or DIGEST;MEDIA. Several for one argument make a list.",
+    "or DIGEST;MEDIA. Several for one argument make a list. What is not named is found by the keys of the steps before.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what came of it to this file.")
 @GROUP
@@ -58,8 +58,9 @@ def execute(session: Session, /, out: Path | None, **said: Any) -> None:
 
     \b
     Example:
+      stellwerk step plan delay --out plan.json
       stellwerk step exec --plan plan.json --node months --out months.json
-      stellwerk step exec --plan plan.json --node train -i table=months.json --seed 0
+      stellwerk step exec --plan plan.json --node train --seed 0
     """
     from stellwerk.workspace.steps import entry, performing
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from stellwerk.pipelines.model import SINGLE, Node, Plan, Stored
 from stellwerk.tracking.model import StepMemory
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
-from stellwerk.workspace.steps import performing, plans, pods, recording, registering
+from stellwerk.workspace.steps import performing, plans, pods, recording, registering, upstream
 from stellwerk.workspace.steps.past import CODE
 from stellwerk.workspace.steps.performing import Order, Performed
 
@@ -33,7 +33,7 @@ class Request:
     Args:
         plan: A file, or the digest of a plan in the store.
         node: A step of the plan; in a pod also a branch or a loop.
-        inputs: `ARG=FROM`, where no pod hands them over.
+        inputs: `ARG=FROM`, where no pod hands them over; what is not named is found by the keys of the steps before.
         code: The digest of a source tree in the store; empty for the folder.
         expect: The digest that the code of the step must have.
         pipeline: `module:name` of what plans again if a pod has other parameters.
@@ -143,20 +143,22 @@ def _order(
             code="usage",
             hint="--seed 0" if node.seeds else "leave out --seed",
         )
-    inputs = (
+    given = (
         _inputs(caller, node, request.inputs) if envelope is None else pods.Pod(caller, plan, envelope).inputs(node)
     )
-    return Order(
+    order = Order(
         plan=plan,
         node=node,
         task=node.id if request.seed is None else f"{node.id}#{request.seed}",
-        inputs=inputs,
+        inputs=given,
         seed=request.seed,
-        parent=recording.gather(caller, plan, request.group, {CODE: request.code} if request.code else {}),
         expected=request.expect,
         code=request.code,
         folder=folder,
     )
+    inputs = upstream.inputs(caller, plan, order)
+    parent = recording.gather(caller, plan, request.group, {CODE: request.code} if request.code else {})
+    return replace(order, inputs=inputs, parent=parent)
 
 
 # Inputs as they are said on a command line
@@ -172,13 +174,6 @@ def _inputs(caller: Caller, node: Node, said: Sequence[str]) -> dict[str, Stored
                 f"{text[:80]!r} is no input of {node.id!r} (expected ARG=FROM; its inputs are {known})", code="usage"
             )
         given.setdefault(argument, []).append(_input(caller, source))
-    missing = [argument for argument in node.inputs if argument not in given]
-    if missing:
-        raise Invalid(
-            f"nobody says where {node.id!r} has its input {missing[0]!r} from",
-            code="missing-argument",
-            hint=f"--input {missing[0]}=FILE, where FILE is what `--out` of {node.inputs[missing[0]].node!r} wrote",
-        )
     return {name: found[0] if len(found) == 1 else tuple(found) for name, found in given.items()}
 
 

@@ -95,22 +95,22 @@ def perform(caller: Caller, order: Order) -> Performed:
     """Perform a task. A step that fails raises the error of its failure, after its run has ended."""
     node = order.node
     if node.function == DATASET:
-        return _input(order, _dataset(Names(caller, order.folder), node))
+        return _input(order, dataset(Names(caller, order.folder), node))
     if node.function in (WAIT, FILE, EITHER):
         raise Invalid(
             f"{node.id!r} cannot be executed by itself", code="not-a-task", hint="`stellwerk run` executes all of it"
         )
     found = _closure(caller, order)
-    said = _document(caller, order, found)
+    explained = _document(caller, order, found)
     caller.blobs.put(_parts(node, found))  # what the digest of the code stands for
-    book = Book(caller=caller, plan=order.plan, node=node, task=order.task, parent=order.parent, document=said)
+    book = Book(caller=caller, plan=order.plan, node=node, task=order.task, parent=order.parent, document=explained)
     known = book.known() if node.cache else None
     if known is not None:
         run = book.found(known).id
-        return Performed(task=order.task, key=said.key, cached=True, outputs=known.outputs, run=run)
+        return Performed(task=order.task, key=explained.key, cached=True, outputs=known.outputs, run=run)
     book.start(_sources(caller, order, found))
     try:
-        ended = _execute(caller, attempt(order.task, node, said, found, caller))
+        ended = _execute(caller, attempt(order.task, node, explained, found, caller))
         if isinstance(ended, Failure):
             book.fail(ended)
             raise Failed(ended)
@@ -120,7 +120,7 @@ def perform(caller: Caller, order: Order) -> Performed:
     except BaseException as error:
         book.interrupt(str(error) or type(error).__name__)
         raise
-    return Performed(task=order.task, key=said.key, cached=False, outputs=result.outputs, run=book.run)
+    return Performed(task=order.task, key=explained.key, cached=False, outputs=result.outputs, run=book.run)
 
 
 class Failed(Exception):  # becomes the error of its failure
@@ -172,7 +172,8 @@ def _plain(caller: Caller, stored: Stored, name: str) -> Any:
 # The key
 
 
-def _dataset(names: Names, node: Node) -> Stored:
+def dataset(names: Names, node: Node) -> Stored:
+    """The table of a dataset node, as its name is meant at this moment."""
     moment = parse_instant(node.params["as_of"]) if "as_of" in node.params else None
     return names.dataset(node.params["name"], node.params["version"], moment)
 
@@ -226,6 +227,11 @@ def _builtin(node: Node) -> Builtin:
     return next((one for one in builtins.BUILTINS if one.name == name), Builtin(name=name, version=1))
 
 
+def said(caller: Caller, order: Order) -> KeyDocument:
+    """What the key of a task is made of."""
+    return _document(caller, order, _closure(caller, order))
+
+
 def _document(caller: Caller, order: Order, found: Closure | None) -> KeyDocument:
     node = order.node
     own, names = node.environment, Names(caller, order.folder)
@@ -246,7 +252,7 @@ def _document(caller: Caller, order: Order, found: Closure | None) -> KeyDocumen
 # The execution
 
 
-def attempt(task: str, node: Node, said: KeyDocument, found: Closure | None, caller: Caller) -> Attempt:
+def attempt(task: str, node: Node, explained: KeyDocument, found: Closure | None, caller: Caller) -> Attempt:
     """One execution of a task, with the bytes of its inputs."""
     timeout, memory = rules.limits(node)
     return Attempt(
@@ -261,12 +267,12 @@ def attempt(task: str, node: Node, said: KeyDocument, found: Closure | None, cal
                 Encoded(media=one.media, data=caller.blobs.get(one.digest), digest=one.digest)
                 for one in ((value,) if isinstance(value, Stored) else value)
             )
-            for name, value in said.inputs.items()
+            for name, value in explained.inputs.items()
         },
-        listed=frozenset(name for name, value in said.inputs.items() if not isinstance(value, Stored)),
-        params=said.params,
-        seed=said.seed,
-        outputs=said.outputs,
+        listed=frozenset(name for name, value in explained.inputs.items() if not isinstance(value, Stored)),
+        params=explained.params,
+        seed=explained.seed,
+        outputs=explained.outputs,
         timeout=timeout,
         memory=memory,
     )
