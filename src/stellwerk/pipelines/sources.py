@@ -28,9 +28,9 @@ def files(plan: Plan, closures: Iterable[Closure] = ()) -> dict[str, Path]:
         if node.file and not node.function.startswith(BUILTIN)
     ]
     tops = {name.partition(".")[0] for name, _ in waiting}
-    loaded = _loaded()
-    reached = {part.partition(":")[0] for one in closures for part, _ in one.parts}
-    waiting += [(name, loaded[name]) for name in sorted(reached) if name in loaded]
+    aside = _aside()
+    reached = sorted({part.partition(":")[0] for one in closures for part, _ in one.parts})
+    waiting += [(name, file) for name in reached if (file := _loaded(name, aside))]
     found: dict[str, Path] = {}
     while waiting:
         name, file = waiting.pop(0)
@@ -38,7 +38,7 @@ def files(plan: Plan, closures: Iterable[Closure] = ()) -> dict[str, Path]:
         if place in found:
             continue
         found[place] = Path(file)
-        waiting += list(_imported(name, file, tops, loaded))
+        waiting += list(_imported(name, file, tops, aside))
     return dict(sorted(found.items()))
 
 
@@ -55,24 +55,29 @@ def _place(name: str, file: str) -> str:
     )
 
 
-def _loaded() -> Mapping[str, str]:
-    """Files of loaded modules of a project by label; those of a session have none."""
-    found: dict[str, str] = {}
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
-        if isinstance(file, str) and source.own(file) and Path(file).is_file():
-            found.setdefault(label(vars(module)), file)
-    return found
+def _aside() -> Mapping[str, ModuleType]:
+    """Modules that are called otherwise than they were loaded: scripts, and files whose name was another's."""
+    main = sys.modules["__main__"]
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    named = {label(vars(one)): one for one in modules if "__stellwerk_label__" in vars(one)}
+    return {label(vars(main)): main, **named}
 
 
-def _imported(name: str, file: str, tops: set[str], loaded: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _loaded(name: str, aside: Mapping[str, ModuleType]) -> str:
+    """The file of a loaded module of the project; empty for any other."""
+    module = aside.get(name) or sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    return file if isinstance(file, str) and source.own(file) and Path(file).is_file() else ""
+
+
+def _imported(name: str, file: str, tops: set[str], aside: Mapping[str, ModuleType]) -> Iterator[tuple[str, str]]:
     text = source.read(file)
     if text is None:
         return
     package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
     above = {name.rpartition(".")[0]} - {""}  # a module of a package needs the package
     for other in sorted(source.imports(text.tree, package) | above):
-        there = loaded.get(other) or source.locate(other)
+        there = _loaded(other, aside) or source.locate(other)
         if there and there.endswith(".py") and _inside(other, there, tops):
             yield other, there
 

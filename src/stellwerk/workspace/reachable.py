@@ -10,7 +10,10 @@ from stellwerk.store import service as trees
 from stellwerk.store.model import TreeEntry
 from stellwerk.store.ports import Blobs
 from stellwerk.workspace import collecting
+from stellwerk.workspace.rebuilding.tags import LOCKS, SOURCES
 from stellwerk.workspace.rooms import Rooms
+
+PAGE = 1000
 
 
 def wanted(rooms: Rooms, datasets: Sequence[str] = (), also: Blobs | None = None) -> set[Digest]:
@@ -33,7 +36,18 @@ def wanted(rooms: Rooms, datasets: Sequence[str] = (), also: Blobs | None = None
     roots = {version.digest for version in versions} | {
         model.digest for model in rooms.registry.list() if model.digest is not None
     }
-    return roots | set(collecting.roots(rooms)) | _below(stores, roots)
+    return roots | set(collecting.roots(rooms)) | _below(stores, roots | _code(rooms))
+
+
+def _code(rooms: Rooms) -> set[Digest]:
+    """The trees of code that runs kept to be repeated."""
+    found: set[Digest] = set()
+    for tag in (SOURCES, LOCKS):
+        seen = 0
+        while page := rooms.runs.search(where=f"tags.{tag} LIKE 'sha256:%'", limit=PAGE, offset=seen):
+            found |= {Digest(run.tags[tag]) for run in page}
+            seen += len(page)
+    return found
 
 
 def _below(stores: Sequence[Blobs], roots: Iterable[Digest]) -> set[Digest]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,9 +13,12 @@ import stellwerk as sw
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Invalid, Refused
 from stellwerk.evidence import rebuilds
+from stellwerk.pipelines.model import Plan
 from stellwerk.store import service as trees
+from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.rebuilding import keeping, original
+from stellwerk.workspace import reachable
+from stellwerk.workspace.rebuilding import keeping, original, tags
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skops")
@@ -119,15 +123,36 @@ def test_what_a_run_keeps(project: Path) -> None:
     with sw.connect(project) as workspace:
         run = workspace.runs("kind = 'pipeline'", experiment="steady")[0]
         blobs = workspace._caller.blobs
-        sources = trees.files(blobs, of_bytes(blobs.get(run.tags[keeping.SOURCES])))
-        locks = trees.files(blobs, of_bytes(blobs.get(run.tags[keeping.LOCKS])))
+        sources = trees.files(blobs, of_bytes(blobs.get(run.tags[tags.SOURCES])))
+        locks = trees.files(blobs, of_bytes(blobs.get(run.tags[tags.LOCKS])))
         found = original.find(workspace._caller, "steady")
+        wanted = reachable.wanted(workspace._caller.rooms)
 
+    assert set(sources.values()) <= wanted
     assert {"helper.py": of_bytes(HELPER.encode()), "pipelines.py": of_bytes(PIPELINES.encode())} == sources
     assert {"requirements.txt"} == set(locks)
     assert found.machine is not None
     assert "blas" in {one["kind"] for one in found.machine.blas}
     assert ("confirmed", 3) == (found.contracts["trips"]["status"], len(found.evaluation["seeds"]))
+
+
+def test_a_change_since_the_commit_is_named(tmp_path: Path) -> None:
+    """By the digest of the patch: none where nothing was changed, and none outside of a repository."""
+    plan = Plan(name="nothing")
+    caller = SimpleNamespace(blobs=LocalFolder(tmp_path / "blobs"), home=tmp_path / "home")
+    caller.home.mkdir()
+    outside = keeping.before(caller, plan)  # type: ignore[arg-type]
+    git = ["git", "-C", str(caller.home), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (caller.home / "a.txt").write_text("one\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True, capture_output=True)
+    clean = keeping.before(caller, plan)  # type: ignore[arg-type]
+    (caller.home / "a.txt").write_text("two\n")
+    dirty = keeping.before(caller, plan)  # type: ignore[arg-type]
+    patch = subprocess.run([*git, "diff", "HEAD", "--binary"], check=True, capture_output=True).stdout
+
+    assert ({}, {}) == (outside, clean)
+    assert {tags.PATCH: of_bytes(patch)} == dirty
 
 
 def test_a_deterministic_run_comes_out_again(project: Path) -> None:

@@ -13,9 +13,10 @@ from stellwerk.pipelines.model import BUILTIN, Closure, Plan
 from stellwerk.store import service as trees
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
+from stellwerk.workspace.rebuilding.tags import LOCKS, MACHINE, PATCH, SOURCES
 
-SOURCES, LOCKS, MACHINE, PATCH = "sources", "locks", "machine", "git.patch"
-"""Tags of a pipeline's run: digests of two trees, of a document, and of a patch that is not kept."""
+__all__ = ["LOCKS", "MACHINE", "PATCH", "SOURCES", "after", "before"]
+
 LOCK_FILES = (
     "requirements.lock", "requirements.txt", "uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "pyproject.toml",
     ".python-version",
@@ -58,6 +59,8 @@ def _small(file: Path) -> bytes | None:
 
 
 def _patch(home: Path) -> str:
+    if not any((folder / ".git").exists() for folder in (home, *home.resolve().parents)):
+        return ""
     history = GitHistory(home)
     try:
         return (history.patch() or "") if history.exists() else ""

@@ -18,8 +18,8 @@ from stellwerk.pipelines.values import FILE_MEDIA
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
-from stellwerk.workspace.rebuilding.keeping import LOCKS, MACHINE, SOURCES
 from stellwerk.workspace.rebuilding.model import Original
+from stellwerk.workspace.rebuilding.tags import LOCKS, MACHINE, SOURCES
 from stellwerk.workspace.tables import PARQUET
 
 PAGE = 1000
