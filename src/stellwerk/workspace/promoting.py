@@ -126,6 +126,16 @@ def end(rooms: Rooms, promotion: str, *, commit: str, why: str) -> None:
         tx.record("promotion.committed" if commit else "promotion.failed", f"promotion:{promotion}", body)
 
 
+def settle(rooms: Rooms, pointer: Pointer, *, repository: str, path: str, commit: str) -> None:
+    """End what was begun by a process that died before it could say so: the repository has it, seen at a commit."""
+    about = {"digest": pointer.digest, "repository": repository[:MAX_WORDS], "path": path[:MAX_WORDS]}
+    entries = rooms.book.entries(kinds=["promotion."])
+    ended = {entry.subject for entry in entries if entry.kind != "promotion.begun"}
+    for entry in entries:
+        if entry.subject not in ended and all(entry.body.get(key) == value for key, value in about.items()):
+            end(rooms, entry.subject.removeprefix("promotion:"), commit=commit, why="")
+
+
 def closed(rooms: Rooms, *, preview: int, repository: str, branch: str, commit: str) -> None:
     """Write down that the preview of a merge request was taken away."""
     with rooms.book.write() as tx:

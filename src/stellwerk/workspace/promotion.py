@@ -1,7 +1,8 @@
 """Promoting by a commit: the environment repository's half. What may be promoted is decided in `promoting`.
 
 The commit is the effect and the book holds its cause, so both are written: first that it is begun, then the commit, then
-that it is there. A process that dies in between leaves a beginning without an end; the repository says how far it came.
+that it is there. A process that dies in between leaves a beginning without an end, which the next one ends where the
+repository has it.
 """
 
 from __future__ import annotations
@@ -155,7 +156,9 @@ def _write(
     data = pointers.text(pointer).encode()
     branch = _own_branch(pointer, data) if order.request and before != data else remote.branch
     done = Promoted(what="unchanged", repository=place, branch=branch, paths=(path,), pointer=pointer)
-    if before == data or (order.request and _pushed(order, branch, path) == data):
+    tip = remote.tip if before == data else _pushed(order, branch, path, data) if order.request else ""
+    if tip:
+        caller.call(ops.settle_promotion, {"pointer": pointer, "repository": place, "path": path, "commit": tip})
         return done
     asked = {"pointer": pointer, "repository": place, "branch": branch, "path": path}
     if order.preview:
@@ -189,14 +192,14 @@ def _readable(path: str, before: bytes | None) -> None:
         ) from problem
 
 
-def _pushed(order: Order, branch: str, path: str) -> bytes | None:
-    """What a branch that an earlier request made holds at the path."""
+def _pushed(order: Order, branch: str, path: str, data: bytes) -> str:
+    """The tip of the branch that an earlier request made, if it holds this."""
     try:
         with looked_at(order.repository, branch) as remote:
-            return remote.read(path)
+            return remote.tip if remote.read(path) == data else ""
     except StellwerkError as problem:
         if problem.code == "no-such-branch":
-            return None
+            return ""
         raise
 
 

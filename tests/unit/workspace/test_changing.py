@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import NotFound, StellwerkError
 from stellwerk.governance.change.model import Change
+from stellwerk.releases.model import Reason, Verdict
+from stellwerk.releases.shelves import VERDICTS
 from stellwerk.testing import worlds
 from stellwerk.testing.worlds import DATASET, ENDPOINT, World
 from stellwerk.workspace.facade import Workspace, connect
+from stellwerk.workspace.local import LocalCaller
 from stellwerk.workspace.revision import BRANCH, COMMIT
 
 ROWS = 900
@@ -42,6 +47,25 @@ def on(monkeypatch: pytest.MonkeyPatch, branch: str, commit: str) -> None:
     monkeypatch.setenv("CI_COMMIT_SHA", commit * 40)
 
 
+def judge(live: Workspace) -> None:
+    """A verdict about the first model in the book; how one comes about is tested elsewhere."""
+    caller = live._caller
+    assert isinstance(caller, LocalCaller)
+    rooms, now = caller.rooms, live.now()
+    reasons = (
+        Reason(check="floor:auroc", outcome="pass", text="AUROC 0.8"),
+        Reason(check="slice:depot=West", outcome="unproven", text="too few", n_needed=300),
+    )
+    verdict = Verdict(
+        id="01kc4v3n0w5x8y2z6q7r9s1t3v", endpoint=ENDPOINT, model=live.models.get("tardy@1").bytes(),
+        plan=of_bytes(b"plan"), attempt=1, outcome="unproven", reasons=reasons, routed=(), n_needed=300, evidence=(),
+        given_at=now, valid_until=now + timedelta(days=30),
+    )  # fmt: skip
+    with rooms.book.write() as tx:
+        VERDICTS.insert(tx, verdict)
+        tx.record("verdict.given", f"endpoint:{ENDPOINT}", {"outcome": "unproven"})
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which main was proven, and a branch has another parameter, more rows and one more column."""
@@ -54,7 +78,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         on(patch, "main", "a")
         live.run(worlds.plan(folder))
         live.declare(worlds.declared(folder))
-        live.prove(ENDPOINT)
+        judge(live)
         on(patch, "same-data", "b")
         live.run(worlds.plan(folder, strength=0.001))
         import polars as pl
@@ -146,8 +170,11 @@ def test_nothing_missing_is_clear(same: Change, live: Workspace) -> None:
 
     assert ("unproven", "stellwerk prove tardy --model tardy@2") == (same.outcome, same.next)
     (verdict,) = main.verdicts
-    assert (ENDPOINT, main.outcome) == (verdict.endpoint, verdict.outcome)
-    assert verdict.reasons
+    assert (ENDPOINT, "unproven", 300, "unproven") == (
+        verdict.endpoint, verdict.outcome, verdict.n_needed, main.outcome,
+    )  # fmt: skip
+    assert "1 unproven, 1 of 2 checks passed" == main.why
+    assert "stellwerk prove tardy --model tardy@1" == main.next
 
 
 def test_a_failed_step_is_a_stop(live: Workspace) -> None:

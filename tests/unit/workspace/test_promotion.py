@@ -390,6 +390,33 @@ def test_somebody_elses_promotion_is_a_conflict(
     assert ["promotion.begun", "promotion.failed"] == kinds(rooms)
 
 
+@pytest.mark.parametrize("request_", [False, True])
+def test_who_dies_after_the_push_is_ended_by_the_next(
+    request_: bool, rooms: Rooms, live: Workspace, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One commit, one beginning and one end, whenever somebody looks again; before that only a beginning."""
+    released(rooms, 1)
+    write(repository, "README.md", "hello\n")
+    pushed = git_remote.GitRemote.push
+
+    def push(self: git_remote.GitRemote, *arguments: Any, **options: Any) -> None:
+        pushed(self, *arguments, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(git_remote.GitRemote, "push", push)
+        with pytest.raises(KeyboardInterrupt):
+            live.promote(order(repository, request=request_))
+    assert ["promotion.begun"] == kinds(rooms)
+
+    done = [live.promote(order(repository, request=request_)).what for _ in range(2)]
+
+    assert ["unchanged", "unchanged"] == done
+    begun, committed = rooms.book.entries(kinds=["promotion."])
+    assert (begun.subject, "promotion.committed") == (committed.subject, committed.kind)
+    assert committed.body["commit"] in git(repository, "rev-list", "--all")
+
+
 def test_a_guarded_branch_refuses(rooms: Rooms, live: Workspace, repository: Path) -> None:
     """With the server's own words, and what to do; the ledger holds that it failed."""
     hook = repository / "hooks" / "pre-receive"

@@ -15,6 +15,7 @@ from stellwerk.workspace.operations.changes import (
     close_preview,
     end_promotion,
     propose_promotion,
+    settle_promotion,
 )
 from stellwerk.workspace.operations.data import (
     add_data,
@@ -258,6 +259,7 @@ __all__ = [
     "seal_gate",
     "search_runs",
     "settle_firing",
+    "settle_promotion",
     "show_files",
     "show_trigger",
     "signal",

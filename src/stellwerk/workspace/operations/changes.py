@@ -58,6 +58,12 @@ def end_promotion(rooms: Rooms, promotion: str, commit: str = "", why: str = "")
     promoting.end(rooms, promotion, commit=commit, why=why)
 
 
+@operation("promotions.settle", "models:write", changes=True)
+def settle_promotion(rooms: Rooms, pointer: Pointer, repository: str, path: str, commit: str) -> None:
+    """Write down that the repository has what a process began that died before it could say so."""
+    promoting.settle(rooms, pointer, repository=repository, path=path, commit=commit)
+
+
 @operation("promotions.close", "models:write", changes=True)
 def close_preview(rooms: Rooms, preview: int, repository: str, branch: str, commit: str) -> None:
     """Write down that the preview of a merge request was taken away."""
