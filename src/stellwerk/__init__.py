@@ -35,11 +35,13 @@ if TYPE_CHECKING:
         wait_until,
         when,
     )
+    from stellwerk.pipelines.authoring.notebooks import marimo, notebook
     from stellwerk.pipelines.model import Backoff, Environment, Resources
     from stellwerk.pipelines.tuning import space
     from stellwerk.pipelines.tuning.authoring import tune
     from stellwerk.pipelines.tuning.model import Budget, Pruning
     from stellwerk.pipelines.tuning.reporting import report
+    from stellwerk.workspace.exchange import output
     from stellwerk.workspace.facade import Workspace, connect
     from stellwerk.workspace.fitting import fit
     from stellwerk.workspace.telling import ActiveRun, log, run
@@ -77,6 +79,9 @@ _EXPORTS = {
     "integrations": "stellwerk.integrations",
     "log": "stellwerk.workspace.telling:log",
     "otherwise": "stellwerk.pipelines.authoring:otherwise",
+    "marimo": "stellwerk.pipelines.authoring.notebooks:marimo",
+    "notebook": "stellwerk.pipelines.authoring.notebooks:notebook",
+    "output": "stellwerk.workspace.exchange:output",
     "pipeline": "stellwerk.pipelines.authoring:pipeline",
     "report": "stellwerk.pipelines.tuning.reporting:report",
     "run": "stellwerk.workspace.telling:run",
@@ -140,7 +145,10 @@ __all__ = [
     "gate",
     "integrations",
     "log",
+    "marimo",
+    "notebook",
     "otherwise",
+    "output",
     "pipeline",
     "report",
     "run",

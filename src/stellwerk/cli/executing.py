@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import backfilling, parameters, sweeping, words
+from stellwerk.cli import backfilling, parameters, scripts, sweeping, words
 from stellwerk.cli.command import Command
 from stellwerk.cli.output import Block, Table, dim, state, strong
 from stellwerk.cli.progress import Steps
@@ -73,19 +73,25 @@ def run(
 
     PIPELINE is needed where the file defines several. Steps whose code, parameters and inputs are known are not
     executed again. The model that the pipeline evaluates is registered under the pipeline's name. Where only a person,
-    an event or a time can make it go on, the command ends, and `stellwerk resume` goes on later.
+    an event or a time can make it go on, the command ends, and `stellwerk resume` goes on later. PIPELINE may also be a
+    file: a notebook (.ipynb or marimo) is a pipeline of one step, and a script that defines no pipeline runs recorded.
 
     \b
     Example:
       stellwerk run
       stellwerk run delay -p train_until=2013-04-01 -p depth=8
       stellwerk run delay --on pool:4
+      stellwerk run notebook.ipynb -p depth=4
       stellwerk run delay --explain train
       stellwerk run delay --backfill train_until=2013-04-01..2013-04-30 --at-once 4
       stellwerk run --sweep sweep.yaml --at-once 2
     """
     from stellwerk.workspace.running import How
 
+    if pipeline.endswith(scripts.ENDINGS) and file is None:
+        file, pipeline = Path(pipeline), ""
+        if scripts.kind_of(file) == "script":
+            return scripts.record(session, file, param)
     project = session.project()
     place = file or session.home() / (project.pipeline if project else "pipeline.py")
     if sweep is not None:

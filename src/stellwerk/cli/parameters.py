@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stellwerk.cli import scripts
 from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid, NotFound, StellwerkError
 
@@ -30,6 +31,8 @@ def find(file: Path, name: str) -> Pipeline:
             code="no-such-file",
             hint="write one, or name it: --file FILE, or `pipeline` in stellwerk.toml",
         )
+    if file.suffix == ".ipynb" or (file.suffix == ".py" and scripts.kind_of(file) == "marimo"):
+        return scripts.pipeline(file)
     # What a file prints while it is imported is talk; stdout is for data.
     with contextlib.redirect_stdout(sys.stderr):
         found = find_pipelines(load(file))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -40,25 +41,27 @@ def read(data: bytes, name: str) -> tuple[CodeCell, ...]:
     """The code of a notebook in Jupyter's format 4. Raises `Invalid` for everything else."""
     try:
         document = json.loads(data)
-        if document["nbformat"] != 4:
-            raise Invalid(
-                f"{name} is a notebook of format {document['nbformat']!r} (expected 4)",
-                code="invalid-notebook",
-                hint=f"`jupyter nbconvert --to notebook --nbformat 4 --inplace {name}`",
-            )
+        version = document["nbformat"]
         language = document.get("metadata", {}).get("kernelspec", {}).get("language", "python")
-        if language != "python":
-            raise Invalid(f"{name} is a notebook in {language!r} (expected Python)", code="invalid-notebook")
-        cells = tuple(
-            CodeCell(
-                place=place, text=joined(cell["source"]), tags=frozenset(cell.get("metadata", {}).get("tags", ()))
-            )
-            for place, cell in enumerate(document["cells"], 1)
-            if cell["cell_type"] == "code"
-        )
+        cells = tuple(_code_cells(document["cells"] if version == 4 else ()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
         raise Invalid(f"{name} is no notebook", code="invalid-notebook") from cause
+    if version != 4:
+        raise Invalid(
+            f"{name} is a notebook of format {version!r} (expected 4)",
+            code="invalid-notebook",
+            hint=f"`jupyter nbconvert --to notebook --nbformat 4 --inplace {name}`",
+        )
+    if language != "python":
+        raise Invalid(f"{name} is a notebook in {language!r} (expected Python)", code="invalid-notebook")
     return tuple(cell for cell in cells if cell.text.strip())
+
+
+def _code_cells(said: Iterable[Any]) -> Iterator[CodeCell]:
+    for place, cell in enumerate(said, 1):
+        if cell["cell_type"] == "code":
+            tags = frozenset(cell.get("metadata", {}).get("tags", ()))
+            yield CodeCell(place=place, text=joined(cell["source"]), tags=tags)
 
 
 def joined(said: object) -> str:
@@ -187,14 +190,106 @@ def _cell(text: str, name: str, *tags: str) -> dict[str, Any]:
     }
 
 
-def prepared(document: Mapping[str, Any], first: str, last: str) -> dict[str, Any]:
-    """A notebook without outputs, with a cell before and one behind that are not its own."""
-    cells = [_bare(cell) for cell in document["cells"]]
+def settable(cells: Iterable[CodeCell]) -> dict[str, int]:
+    """Names that a notebook sets to plain values, and so may be given other ones, by the place of their cell.
+
+    These are all of the cell that is tagged `parameters`. Without one, those of cells that do nothing else, and that no
+    other cell sets: what is given is put behind that cell, and must not come too late.
+    """
+    listed = list(cells)
+    tagged = next((cell for cell in listed if "parameters" in cell.tags), None)
+    if tagged is not None:
+        return dict.fromkeys(_assigned(tagged.text), tagged.place)
+    found: dict[str, int] = {}
+    for cell in listed:
+        if _is_plain(cell.text):
+            found |= dict.fromkeys(_assigned(cell.text), cell.place)
+    counted = Counter(name for cell in listed for name in set(_assigned(cell.text)))
+    return {name: place for name, place in found.items() if counted[name] == 1}
+
+
+def _assigned(text: str) -> list[str]:
+    tree = _tree(text)
+    nodes = ast.walk(tree) if tree else ()
+    return [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a cell only gives names plain values."""
+    tree = _tree(text)
+    return (
+        tree is not None
+        and any(isinstance(node, ast.Assign | ast.AnnAssign) for node in tree.body)
+        and all(
+            isinstance(node, (ast.Import, ast.ImportFrom, ast.Pass))
+            or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            or (isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None and _is_literal(node.value))
+            for node in tree.body
+        )
+    )
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def given_outputs(texts: Iterable[str]) -> list[str]:
+    """Names that code gives by `sw.output("name", …)`."""
+    found: dict[str, None] = {}
+    for text in texts:
+        tree = _tree(text)
+        for node in ast.walk(tree) if tree else ():
+            if isinstance(node, ast.Call) and _is_output(node.func) and node.args:
+                first = node.args[0]
+                if isinstance(first, ast.Constant) and isinstance(first.value, str) and first.value.isidentifier():
+                    found[first.value] = None
+    return list(found)
+
+
+def _is_output(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == "output"
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("sw", "stellwerk")
+    )
+
+
+def prepared(document: Mapping[str, Any], params: Mapping[str, Any], first: str, last: str) -> dict[str, Any]:
+    """A notebook without outputs, with a cell before and one behind that are not its own, and its parameters set.
+
+    Cells with parameters are followed by one with the values that are given instead.
+    """
+    places = settable(read(json.dumps(document).encode(), "notebook"))
+    behind: dict[int, list[str]] = {}
+    for name, value in params.items():
+        behind.setdefault(places[name], []).append(f"{name} = {_spelled(value)}")
+    cells: list[dict[str, Any]] = []
+    for place, cell in enumerate(document["cells"], 1):
+        cells.append(_bare(cell))
+        if place in behind:
+            cells.append(_cell("\n".join(behind[place]), f"stellwerk-params-{place}", INJECTED))
     return {**document, "cells": [_cell(first, "stellwerk-first", OURS), *cells, _cell(last, "stellwerk-last", OURS)]}
+
+
+def _spelled(value: Any) -> str:
+    """A plain value as Python, infinities and NaN too."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return f"float({str(value)!r})"
+    return repr(value)
 
 
 def _bare(cell: dict[str, Any]) -> dict[str, Any]:
     return {**cell, "outputs": [], "execution_count": None} if cell["cell_type"] == "code" else cell
+
+
+def own(cell: Mapping[str, Any]) -> bool:
+    """Whether a cell is the notebook's own, or has its parameters: neither ours nor what papermill says of errors."""
+    return not {OURS, "papermill-error-cell-tag"} & set(cell.get("metadata", {}).get("tags", ()))
 
 
 def executed(document: Mapping[str, Any]) -> bytes:
@@ -202,7 +297,7 @@ def executed(document: Mapping[str, Any]) -> bytes:
     cells = []
     for cell in document["cells"]:
         metadata = dict(cell.get("metadata", {}))
-        if OURS not in metadata.get("tags", ()):
+        if own(cell):
             for name in ("papermill", "execution"):
                 metadata.pop(name, None)
             cells.append({**cell, "metadata": metadata})
@@ -211,5 +306,5 @@ def executed(document: Mapping[str, Any]) -> bytes:
     return json.dumps(kept, indent=1, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
 
 
-OURS = "stellwerk"
-"""Tag of cells that are not the notebook's own."""
+OURS, INJECTED = "stellwerk", "injected-parameters"
+"""Tags of cells that are not the notebook's own; those with parameters stay in the executed copy."""

@@ -29,7 +29,7 @@ from stellwerk.pipelines.model import (
 )
 from stellwerk.pipelines.ports import Request
 from stellwerk.tracking.model import Run
-from stellwerk.workspace import builtins
+from stellwerk.workspace import builtins, notebook_runs
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.journal import StepJournal, named
 from stellwerk.workspace.ports import Caller
@@ -188,7 +188,8 @@ def _changes(caller: Caller, node: Node, event: Event, last: Run, closures: Mapp
         parts = tuple((str(name), Digest(digest)) for name, digest in before)
         old = Closure(digest=Digest(event.code), parts=parts)
         lines += [f"code: {line}" for line in difference(old, closures[node.function])]
-    params = {**event.params, "seed": event.seed} if event.seed is not None else dict(event.params)
+    given = notebook_runs.params(node, event.params)
+    params = {**given, "seed": event.seed} if event.seed is not None else given
     lines += _values("parameter", last.params, params)
     lines += _values("input", last.inputs, named(event.inputs), short)
     lines += [f"kind: {last.kind} before, {node.kind} now"] if last.kind != node.kind else []

@@ -18,6 +18,7 @@ from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.model import RESOLVED, Event, Plan, StepResult, Stored, TaskState
 from stellwerk.pipelines.ports import Request
 from stellwerk.tracking.model import Cost, Run, StepMemory
+from stellwerk.workspace import notebook_runs
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.ports import Caller
@@ -70,6 +71,7 @@ class StepJournal:
         batch = _Batch()
         for event in events:
             if event.node in self._nodes:
+                batch.nodes[event.task] = event.node
                 self._note(event, batch)
                 if event.kind in ("node-finished", "node-cached") and event.key:
                     self.keys[event.key] = None
@@ -85,6 +87,7 @@ class StepJournal:
                 "tasks": tuple(batch.tasks.values()),
             },
         )
+        notebook_runs.keep(self.caller, ((self._nodes[batch.nodes[task]], run) for task, run in batch.runs.items()))
         named = {memory.step_key: task for task, memory in batch.memories.items()}
         return {named[memory.step_key]: _result(memory) for memory in first}
 
@@ -156,6 +159,7 @@ class StepJournal:
 
     def _run(self, event: Event, **facts: Any) -> Run:
         node = self._nodes[event.node]
+        given = notebook_runs.params(node, event.params)
         return Run(
             id=new_id(event.at),
             experiment=self.plan.name,
@@ -164,7 +168,7 @@ class StepJournal:
             started_at=event.at,
             started_by="",
             parent=self.execution,
-            params={**event.params, "seed": event.seed} if event.seed is not None else dict(event.params),
+            params={**given, "seed": event.seed} if event.seed is not None else given,
             inputs=named(event.inputs),
             code=self.codes.get(node.function),
             environment=self.environment,
@@ -209,6 +213,7 @@ class StepJournal:
 class _Batch:
     """What is to be written together, by task."""
 
+    nodes: dict[str, str] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     memories: dict[str, StepMemory] = field(default_factory=dict)
     tasks: dict[str, TaskState] = field(default_factory=dict)

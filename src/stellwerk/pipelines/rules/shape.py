@@ -28,7 +28,11 @@ from stellwerk.pipelines.model import (
 
 MAX_NODES = 10_000
 MAX_DEPTH = 16
-PORTABLE = {BUILTIN + "command": "stellwerk.pipelines.commands:command"}
+PORTABLE = {
+    BUILTIN + "command": "stellwerk.pipelines.commands:command",
+    BUILTIN + "notebook": "stellwerk.workspace.notebooks:notebook",
+    BUILTIN + "marimo": "stellwerk.workspace.notebooks:marimo",
+}
 """Built-in steps that need nothing but their inputs, so that any executor can run them: where their functions are."""
 
 
