@@ -26,6 +26,8 @@ from stellwerk.workspace.ports import Caller
 
 KIND = "backfill"
 """Of the run that holds the runs of all partitions together."""
+PART, DONE_BY = "partition", "stellwerk.done-by"
+"""The kind of what stands in a backfill for a partition that was done before, and the tag with the run that did it."""
 WAIT_SECONDS = 0.1
 AT_ONCE = 1000
 """Runs that are looked through at a time."""
@@ -98,7 +100,7 @@ class Backfill:
         done = {} if self.again else self._done()
         parent = self._begin()
         for value, run in done.items():
-            self._note(value, status="skipped", run=run)
+            self._skip(parent, value, run)
         status: Any = "interrupted"
         try:
             self._work(parent, [value for value in self.partitions.values if value not in done])
@@ -145,6 +147,28 @@ class Backfill:
         }
         begun: Run = self.caller.call(ops.start_run, about)
         return begun.id
+
+    def _skip(self, parent: str, value: str, run: str) -> None:
+        """Note that a partition was done before, also in the record of this backfill."""
+        self.caller.call(
+            ops.record_run,
+            {
+                "run": Run(
+                    id="",
+                    experiment=self.pipeline,
+                    name=causing.name_within(self.pipeline, f"{self.partitions.param}={value}"),
+                    kind=PART,
+                    status="finished",
+                    started_at=self.caller.clock.now(),
+                    started_by="",
+                    parent=parent,
+                    params=self.plans[value].params,
+                    tags={DONE_BY: run},
+                    cached=True,
+                )
+            },
+        )
+        self._note(value, status="skipped", run=run)
 
     def _work(self, parent: str, values: Sequence[str]) -> None:
         waiting, running = deque(values), dict[str, Child]()

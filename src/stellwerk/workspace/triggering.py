@@ -23,8 +23,8 @@ from stellwerk.workspace.ports import Caller
 
 EVERY_SECONDS = 2.0
 REAP_SECONDS = 0.2
-UNAVAILABLE, CONFLICT = 8, 5
-"""Exit codes of the command line: something is missing for now; somebody else was first."""
+UNAVAILABLE = 8
+"""The exit code of the command line where something is missing for now."""
 _GONE = "the process ended without finishing the run"
 
 
@@ -84,9 +84,9 @@ class Runner:
                     self.caller.call(ops.look_for_causes, {})
                     while self._claim():
                         pass
+                    self._reap(0.0)
                 except StellwerkError as problem:
                     self.trouble(problem)
-                self._reap(0.0)
                 end.wait(REAP_SECONDS if self._running else every)
         finally:
             self._stop()
@@ -111,24 +111,27 @@ class Runner:
         params = [word for name, text in firing.params.items() for word in ("-p", f"{name}={text}")]
         return ["--workspace", self.place, "run", firing.pipeline, "--file", str(self.file), *params]
 
-    def _reap(self, within: float) -> None:
-        """Settle what has ended; wait a little for the first one."""
+    def _reap(self, within: float, *, stopped: bool = False) -> None:
+        """Settle what has ended; wait a little for the first one.
+
+        Args:
+            stopped: It was we who ended it: what had not begun its run waits for the next runner.
+        """
         for key, (firing, child) in list(self._running.items()):
             code = child.ended(within)
             within = 0.0
             if code is None:
                 continue
+            # Where the workspace is away, this is tried again: only then is the child let go of.
+            self._settle(firing, code, child.said(), again=stopped or code == UNAVAILABLE)
             del self._running[key]
-            try:
-                self._settle(firing, code, child.said())
-            finally:
-                child.close()
+            child.close()
 
-    def _settle(self, firing: Firing, code: int, said: str) -> None:
+    def _settle(self, firing: Firing, code: int, said: str, *, again: bool) -> None:
         if code < 0 and self.caller.local:
             self.caller.call(ops.close_runs, {})
         why = "" if code == 0 else problem(code, said)
-        asked = {"firing": firing.id, "epoch": firing.epoch, "problem": why, "again": code == UNAVAILABLE}
+        asked = {"firing": firing.id, "epoch": firing.epoch, "problem": why, "again": again}
         found: Firing = self.caller.call(ops.settle_firing, asked)
         if code < 0 and found.status == "started" and found.epoch == firing.epoch:
             run: Run = self.caller.call(ops.get_run, {"run": found.run})
@@ -144,7 +147,7 @@ class Runner:
         for _, child in self._running.values():
             child.stop()
         try:
-            self._reap(0.0)
+            self._reap(0.0, stopped=True)
         except StellwerkError as problem:
             self.trouble(problem)
 

@@ -10,6 +10,8 @@ import pytest
 
 import stellwerk as sw
 from stellwerk.cli.main import main
+from stellwerk.triggers.model import OnEvent
+from stellwerk.workspace.triggering import Runner
 
 PIPELINE = '''\
 """Counts rows."""
@@ -165,3 +167,40 @@ def test_a_trigger_has_a_life(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == main(["triggers", "remove", "pushed"])
     capsys.readouterr()
     assert [] == answer(capsys, "triggers", "list")
+
+
+def test_a_runner_that_is_stopped_leaves_its_work_to_the_next(tmp_path: Path) -> None:
+    """What it had taken and not begun waits again; and a workspace that is away is waited for."""
+    with sw.connect(".") as workspace:
+        workspace.triggers.add("calm", "count", OnEvent(event="caution"))
+        workspace.triggers.fire("calm")
+        told: list[str] = []
+        runner = Runner(
+            caller=workspace._caller,
+            place=str(tmp_path),
+            file=tmp_path / "pipeline.py",
+            watch=lambda one: told.append(one.firing.status),
+        )
+        assert runner._claim()
+        runner._stop()
+
+        assert ["claimed", "queued"] == told
+        assert (1, "queued") == ((firing := workspace.triggers.firings()[0]).epoch, firing.status)
+    with pytest.raises(sw.StellwerkError):
+        Runner(caller=workspace._caller, place=".", file=tmp_path / "pipeline.py", workers=0).once()
+
+
+def test_triggers_are_applied_from_the_project_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With the secret of a new webhook shown once; what is wrong there is told with its table."""
+    assert 4 == main(["triggers", "apply"])
+    project = tmp_path / "stellwerk.toml"
+    project.write_text('[trigger.pushed]\npipeline = "count"\non_webhook = "github"\n')
+    assert 0 == main(["triggers", "apply"])
+    assert "whsec_" in capsys.readouterr().out
+    assert 0 == main(["triggers", "apply"])
+    assert "whsec_" not in capsys.readouterr().out
+    project.write_text('[trigger.pushed]\npipeline = "count"\non_webhok = "github"\n')
+    assert 2 == main(["triggers", "apply"])
+    assert "[trigger.pushed]" in capsys.readouterr().err
+    project.write_text("")
+    assert [{"name": "pushed", "change": "removed", "made": None}] == answer(capsys, "triggers", "apply", "--prune")
