@@ -113,9 +113,7 @@ def _shown(found: Rebuilt) -> list[Block]:
     blocks += [(dim(f"{one.level}  "), one.text) for one in grade.reasons]
     if grade.first:
         others = len(grade.differing) - 1
-        more = (
-            f", and {words.count(others, 'other step')} by itself" if others == 1 else f", and {others} other steps"
-        )
+        more = f", and {words.count(others, 'other step')}"
         blocks += ["", f"The first step that differs is {grade.first}{more if others else ''}."]
     if facts.notes:
         blocks += ["", strong("Around it"), *(f"  {note}" for note in facts.notes)]

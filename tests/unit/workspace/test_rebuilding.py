@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import stellwerk as sw
+from stellwerk.cli.main import main
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Invalid, Refused
 from stellwerk.evidence import rebuilds
@@ -189,14 +190,18 @@ def test_a_random_step_is_named(project: Path) -> None:
     assert found.facts.probes.same_hardware
 
 
-def test_an_undeclared_file_shows(project: Path) -> None:
-    """A step that reads what nobody keeps fails, and is where the difference begins."""
+def test_an_undeclared_file_shows(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A step that reads what nobody keeps fails, and is where the difference begins; the command ends with 1."""
+    code = main(["--workspace", str(project), "rebuild", "reads", "--here", "--level", "S"])
+    shown = capfd.readouterr().out
     with sw.connect(project) as workspace:
-        found = workspace.rebuild("reads", here=True)
         evidence = workspace.models.rebuilds("reads")[-1]
 
-    assert ("X", "read", "fail") == (found.grade.level, found.grade.first, evidence.results[0].outcome)
-    assert any("undeclared.txt" in note for note in found.facts.notes)
+    assert 1 == code
+    assert shown.startswith("X  reads@1  not reproducible")
+    assert "The first step that differs is read." in shown
+    assert "undeclared.txt" in shown
+    assert ("X", "read", "fail") == (evidence.facts["level"], evidence.facts["first"], evidence.results[0].outcome)
 
 
 def test_another_version_of_a_package_is_noted(project: Path) -> None:

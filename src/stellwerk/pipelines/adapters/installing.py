@@ -26,6 +26,7 @@ _UNREACHABLE = (
     "name resolution", "could not resolve", "newconnectionerror", "connecttimeout", "timed out", "connection reset",
 )  # fmt: skip
 _ASK = "import json,platform,sys;print(json.dumps([platform.python_version(),sys.implementation.name]))"
+MOST_NAMES = 10
 MOST_QUESTIONS = 60
 """How often the installer is asked to find out which packages it cannot get."""
 
@@ -147,7 +148,8 @@ class Installer:
             )
         missing = self._missing(lock)
         if missing or "not found" in low or "no matching distribution" in low:
-            names = ", ".join(missing) or _named(said, lock) or _last(said)
+            more = ", …" if len(missing) > MOST_NAMES else ""
+            names = ", ".join(missing[:MOST_NAMES]) + more or _named(said, lock) or _last(said)
             where = "is cached here" if self._offline else "is in the package index"
             return Invalid(f"no such package {where}: {names}", code="package-not-found")
         return Unavailable(f"the packages cannot be installed: {_last(said)}", code="packages-unreachable")
