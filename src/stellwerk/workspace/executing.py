@@ -13,10 +13,10 @@ from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.model import Environment
 from stellwerk.pipelines.ports import Executor
 from stellwerk.pipelines.values import STANDARD
-from stellwerk.workspace import codecs
+from stellwerk.workspace import codecs, walls
 
 MAX_WORKERS = 1024
-NAMES = "in-process, subprocess, subprocess:N, pool, pool:N, ray, ray:HOST:PORT, ray://HOST:PORT"
+NAMES = "in-process, subprocess, subprocess:N, pool, pool:N, sandbox, sandbox:N, ray, ray:HOST:PORT, ray://HOST:PORT"
 
 
 def executor(
@@ -30,8 +30,8 @@ def executor(
 
     Args:
         name: `in-process` calls steps here; `subprocess` starts a Python for each, `pool` forks one from a warm
-            server, both `:N` at a time; `ray` uses a cluster of its own on this machine, `ray:HOST:PORT`, `ray:auto`
-            and `ray://HOST:PORT` one that is there.
+            server, `sandbox` one with walls around it, these with `:N` at a time; `ray` uses a cluster of its own on
+            this machine, `ray:HOST:PORT`, `ray:auto` and `ray://HOST:PORT` one that is there.
         here: The one of this process, which built-in steps run in.
         interpreter: Gives the interpreter of an environment that a step declares, on this machine.
         project: The folder that is sent to the nodes of a cluster on other machines.
@@ -46,6 +46,9 @@ def executor(
             )
         case "pool":
             return Pool(codecs=(codecs.REFERENCE,), interpreter=interpreter, workers=_count(name, rest))
+        case "sandbox":
+            walls.demand()
+            return Pool(codecs=(codecs.REFERENCE,), workers=_count(name, rest), walls=walls.REFERENCE)
         case "ray":
             from stellwerk.pipelines.adapters.ray import Ray
 

@@ -51,8 +51,16 @@ def probe() -> Layers:
     return Layers(landlock_abi=max(version, 0), seccomp=seccomp, rlimits=True)
 
 
-def confine(layers: Layers, limits: Limits, *, read: Iterable[Path], run: Iterable[Path], write: Path) -> None:
-    """Give up everything but reading `read`, loading code from `run`, and plain files inside `write`.
+def confine(
+    layers: Layers,
+    limits: Limits,
+    *,
+    read: Iterable[Path],
+    run: Iterable[Path],
+    write: Path,
+    see: Iterable[Path] = (),
+) -> None:
+    """Give up everything but reading `read`, loading code from `run`, names below `see`, and plain files in `write`.
 
     Raises:
         Unavailable: `no-sandbox`, if a layer that was promised cannot be had. The process must then stop.
@@ -64,7 +72,7 @@ def confine(layers: Layers, limits: Limits, *, read: Iterable[Path], run: Iterab
     if layers.landlock_abi or layers.seccomp:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if layers.landlock_abi:
-        _landlock(layers.landlock_abi, read, run, write)
+        _landlock(layers.landlock_abi, read, run, write, see)
     _drop_capabilities()
     if layers.seccomp:
         _seccomp()
@@ -111,13 +119,13 @@ def _address_space() -> int:
     return pages * os.sysconf("SC_PAGESIZE")
 
 
-def _landlock(abi: int, read: Iterable[Path], run: Iterable[Path], write: Path) -> None:
+def _landlock(abi: int, read: Iterable[Path], run: Iterable[Path], write: Path, see: Iterable[Path]) -> None:
     handled = _FILE_RIGHTS[min(abi, max(_FILE_RIGHTS))]
     attributes = struct.pack("=QQQ", handled, _NET_RIGHTS if abi >= 4 else 0, _SCOPES if abi >= 6 else 0)
     size = 8 if abi < 4 else 16 if abi < 6 else 24
     ruleset = _demand(_call(_CREATE, attributes, size, 0), "create a Landlock ruleset")
     code = _EXECUTE | _READ | _LIST
-    rules = [*((path, code) for path in run), *((path, _READ) for path in read)]
+    rules = [*((path, code) for path in run), *((path, _READ) for path in read), *((path, _LIST) for path in see)]
     rules.append((write, (_READ | _WRITE | _LIST | _MAKE_FILE | _REMOVE_FILE | _TRUNCATE) & handled))
     rules.append((Path("/dev/null"), _READ | _WRITE))
     for path, rights in rules:

@@ -16,7 +16,7 @@ from stellwerk.pipelines import loading
 from stellwerk.pipelines.adapters import exchange, invocation
 from stellwerk.pipelines.closure import closure, difference
 from stellwerk.pipelines.model import Attempt, Closure, Failure, Outcome
-from stellwerk.pipelines.values import STANDARD, codec_from
+from stellwerk.pipelines.values import FILE_MEDIA, STANDARD, codec_from
 
 _PR_SET_PDEATHSIG = 1
 
@@ -60,7 +60,9 @@ def perform(request: exchange.Request, folder: Path, known: Closure | None = Non
     """
     attempt = request.attempt
     if attempt.memory is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (attempt.memory, attempt.memory))
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        most = attempt.memory if hard == resource.RLIM_INFINITY else min(attempt.memory, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try:
         codecs = STANDARD.with_first(*map(codec_from, request.codecs))
         function = loading.resolve(attempt.function, attempt.file)
@@ -90,8 +92,16 @@ def _changed(attempt: Attempt, changed: tuple[str, ...]) -> Failure:
 
 def _fresh(folder: Path, name: str) -> Path:
     path = folder / f"file-{name}"
-    path.mkdir(mode=0o700)
+    path.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+def prepare(attempt: Attempt, folder: Path) -> None:
+    """Make the folders of file values, for a process that can make none later."""
+    for name, values in attempt.inputs.items():
+        for number, value in enumerate(values):
+            if value.media.startswith(FILE_MEDIA):
+                _fresh(folder, f"{name}-{number}")
 
 
 if __name__ == "__main__":

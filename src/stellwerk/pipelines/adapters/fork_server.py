@@ -22,13 +22,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from stellwerk.core import canonical
 from stellwerk.pipelines import loading, source
 from stellwerk.pipelines.adapters import endings, exchange, invocation
-from stellwerk.pipelines.adapters.child import die_with, end, perform
+from stellwerk.pipelines.adapters.child import die_with, end, perform, prepare
 from stellwerk.pipelines.closure import closure
 from stellwerk.pipelines.model import Closure
 from stellwerk.pipelines.values import codec_from
@@ -229,6 +230,9 @@ class _Server:
                 os.write(1, self._loaded.printed)
             if "numpy" in sys.modules:
                 sys.modules["numpy"].random.seed()  # as a fresh process would; `random` does so itself
+            if message.get("walls"):
+                prepare(request.attempt, folder)
+                _function(message["walls"])(request.attempt, folder)
             end(perform(request, folder, known), folder)
         except BaseException as error:  # noqa: BLE001  # the parent reads the status, and the reason in the log
             with contextlib.suppress(Exception):
@@ -307,6 +311,11 @@ def _printing() -> Iterator[Any]:
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
     os.close(nothing)
+
+
+def _function(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _load(message: Mapping[str, Any]) -> str:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from stellwerk.core import canonical
-from stellwerk.core.errors import Invalid, Unavailable
+from stellwerk.core.errors import Invalid, Refused, Unavailable
 from stellwerk.pipelines.adapters.processes import GRACE_SECONDS, Job, Process
 from stellwerk.pipelines.adapters.subprocess import Subprocess, environment
 from stellwerk.pipelines.adapters.turns import here
-from stellwerk.pipelines.model import Environment, Resources
+from stellwerk.pipelines.model import Attempt, Environment, Resources
 
 MAX_TEMPLATES = 8
 _COMMAND = ("-P", "-m", "stellwerk.pipelines.adapters.fork_server")
@@ -37,6 +37,8 @@ class Pool(Subprocess):
         codecs: `module:name` of further codecs, asked before the standard ones.
         grace: Seconds between asking a child that is over its time to end, and killing it.
         interpreter: Gives the interpreter of an environment that a step declares; without it, such steps are refused.
+        walls: `module:function` that a child calls with its attempt and folder before it loads the step's file, to
+            give up what steps must not have. Files are then loaded by each child, never kept warm.
     """
 
     def __init__(
@@ -47,14 +49,25 @@ class Pool(Subprocess):
         grace: float = GRACE_SECONDS,
         capacity: Resources | None = None,
         interpreter: Callable[[Environment], Path] | None = None,
+        walls: str = "",
     ) -> None:
         super().__init__(codecs=codecs, grace=grace, capacity=capacity or here(workers), interpreter=interpreter)
+        self.walls = walls
         self._server: _Server | None = None
 
     @property
     def server(self) -> int | None:
         """The number of the server's process, once it was started."""
         return self._server.pid if self._server is not None else None
+
+    def start(self, attempt: Attempt) -> None:
+        if self.walls and (attempt.resources.gpus or attempt.environment is not None or not forks()):
+            raise Refused(
+                f"step {attempt.node!r} needs a Python of its own, around which there are no walls",
+                code="limits-not-kept",
+                hint="run it without the sandbox, or without GPU and environment of its own",
+            )
+        super().start(attempt)
 
     def _start(self, job: Job, log: int) -> Process:
         # What a GPU's driver keeps in a process does not survive a fork; another interpreter is never forked from here.
@@ -249,15 +262,22 @@ class _Server:
             self._process.wait()
 
     def _submit(self, forked: _Forked) -> None:
+        if self._executor.walls:
+            return self._unloaded(forked)
         template = self._templates.pop(forked.key, None) or self._load(forked)
         self._templates[forked.key] = template  # the one used last comes last
         if template.unfit:
-            self._line.attempt(forked, cwd=forked.key[3], environ=self._other_environment(forked.key))
+            self._unloaded(forked)
         elif template.loaded:
             template.line.attempt(forked)
         else:
             template.waiting.append(forked)
-        self._forget_old()
+        return self._forget_old()
+
+    def _unloaded(self, forked: _Forked) -> None:
+        """Have a child forked that loads the file itself."""
+        environ = self._other_environment(forked.key)
+        self._line.attempt(forked, cwd=forked.key[3], environ=environ, walls=self._executor.walls)
 
     def _load(self, forked: _Forked) -> _Template:
         attempt = forked.job.attempt
