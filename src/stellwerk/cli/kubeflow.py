@@ -13,6 +13,7 @@ from stellwerk.cli.output import Table, dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.core.digest import short
 from stellwerk.core.errors import Invalid
+from stellwerk.core.files import replace_text
 
 
 @click.command(cls=Command)
@@ -78,7 +79,7 @@ def kubeflow(
     )
     with session.workspace() as workspace:
         export = workspace.steps.export(plan, found, wish)
-    out.write_text(export.text, "utf-8")
+    replace_text(out, export.text)
     session.screen.show(
         {
             "file": str(out),

@@ -96,6 +96,12 @@ FLOW = """
 
 
     @sw.pipeline
+    def counted(word: str = "b"):
+        text = sw.command("count", "grep", "-c", "{word}", "words.txt", files=["words.txt"], word=word)
+        return sw.command("shown", "cat", "{text}", inputs={"text": text}, timeout="1m")
+
+
+    @sw.pipeline
     def drawn(rows: int = 10):
         return summed(draw(month(1, rows)), said="x")
 
@@ -231,6 +237,22 @@ def test_pods_find_what_this_process_has_computed(live: Workspace, module: Modul
 
     assert ran.run.outputs["result"] == outputs["result"]["digest"]
     assert all(one.cached for one in live.runs(parent="kfp-0123abcd"))
+
+
+def test_commands_and_files_are_the_same_in_pods(
+    live: Workspace, module: ModuleType, home: Path, tmp_path: Path
+) -> None:
+    """A file of the project goes with the pipeline, as it was when the pipeline was written."""
+    (home / "words.txt").write_text("a\nb\nb\n", "utf-8")
+    spec = exported(live, module, "counted")
+    (home / "words.txt").write_text("changed", "utf-8")
+    outputs = Runner(spec, pods(live), tmp_path / "pods").run()
+    (home / "words.txt").write_text("a\nb\nb\n", "utf-8")
+
+    ran = live.run(module.counted.plan())
+
+    assert ran.cached
+    assert ran.run.outputs["result"] == outputs["result"]["digest"]
 
 
 def test_a_run_in_kubeflow_may_have_other_parameters(live: Workspace, module: ModuleType, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from stellwerk.cli.command import Command
 from stellwerk.cli.output import Table, dim, state, strong
 from stellwerk.cli.session import Session
 from stellwerk.core.digest import short
-from stellwerk.core.errors import StellwerkError
+from stellwerk.core.errors import NotFound, StellwerkError
+from stellwerk.core.files import replace_bytes
 
 if TYPE_CHECKING:
     from stellwerk.workspace.steps.performing import Performed
@@ -65,6 +66,8 @@ def execute(session: Session, /, out: Path | None, **said: Any) -> None:
     from stellwerk.workspace.steps import entry, performing
 
     screen = session.screen
+    if out is not None and not out.absolute().parent.is_dir():
+        raise NotFound(f"there is no folder for {out.name!r}", code="no-such-folder", hint="check --out")
     with session.workspace() as workspace:
         try:
             # What a pipeline file prints while it is imported is talk; stdout is for data.
@@ -75,7 +78,7 @@ def execute(session: Session, /, out: Path | None, **said: Any) -> None:
                 screen.say(dim(str(error.__cause__)))
             raise
     if out is not None:
-        out.write_bytes(entry.result(performed))
+        replace_bytes(out, entry.result(performed))
     screen.show(performed, _table(performed))
 
 

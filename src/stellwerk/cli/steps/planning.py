@@ -12,6 +12,7 @@ from stellwerk.cli.output import Table, dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.core import canonical
 from stellwerk.core.digest import of_bytes, short
+from stellwerk.core.files import replace_bytes
 
 
 @click.command("plan", cls=Command)
@@ -42,7 +43,7 @@ def plan(session: Session, /, pipeline: str, param: tuple[str, ...], file: Path 
     found = parameters.find(file or session.home() / (project.pipeline if project else "pipeline.py"), pipeline)
     planned = parameters.plan(found, param)
     data = canonical.dumps(document(planned))
-    out.write_bytes(data)
+    replace_bytes(out, data)
     steps = [f"{node.id} ({node.seeds} seeds)" if node.seeds else node.id for node in planned.nodes]
     session.screen.show(
         {"file": str(out), "plan": of_bytes(data), "steps": [node.id for node in planned.nodes]},

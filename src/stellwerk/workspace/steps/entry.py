@@ -126,7 +126,10 @@ def _code(caller: Caller, request: Request) -> Iterator[Path]:
 
 
 def _handed_on(plan: Plan, request: Request) -> dict[str, Any]:
-    body = json.loads(request.stored)
+    try:
+        body = json.loads(request.stored)
+    except ValueError as cause:
+        raise Invalid("--stored is no JSON", code="invalid-descriptor") from cause
     if read_descriptor(body) is None:
         raise Invalid("--stored names no kept value", code="invalid-descriptor")
     return {plans.node(plan, request.node).outputs[0]: body}
