@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from stellwerk.pipelines.tuning.authoring import tune
     from stellwerk.pipelines.tuning.model import Budget, Pruning
     from stellwerk.pipelines.tuning.reporting import report
+    from stellwerk.workspace.automl import automl
     from stellwerk.workspace.exchange import output
     from stellwerk.workspace.facade import Workspace, connect
     from stellwerk.workspace.fitting import fit
@@ -65,6 +66,7 @@ _EXPORTS = {
     "Unavailable": "stellwerk.core.errors:Unavailable",
     "Workspace": "stellwerk.workspace.facade:Workspace",
     "after": "stellwerk.pipelines.authoring:after",
+    "automl": "stellwerk.workspace.automl:automl",
     "asof": "stellwerk.features.rules:asof",
     "command": "stellwerk.pipelines.authoring:command",
     "connect": "stellwerk.workspace.facade:connect",
@@ -133,6 +135,7 @@ __all__ = [
     "__version__",
     "after",
     "asof",
+    "automl",
     "command",
     "connect",
     "contract",

@@ -15,14 +15,13 @@ from stellwerk.core.errors import Bug, Invalid, StellwerkError
 from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.adapters.pool import Pool
 from stellwerk.pipelines.authoring import reference
-from stellwerk.pipelines.closure import closure
 from stellwerk.pipelines.environment import current
-from stellwerk.pipelines.loading import resolve
 from stellwerk.pipelines.model import Attempt, Encoded, Failure, Outcome, Plan, Ref, Stored
 from stellwerk.pipelines.parameters import constants
 from stellwerk.pipelines.tuning.authoring import SELECT, TUNE, Question
 from stellwerk.pipelines.tuning.model import Budget, Setup, Trial
 from stellwerk.pipelines.tuning.together import Together
+from stellwerk.pipelines.tuning.trial import digest_of
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.workspace import codecs, tuning
 from stellwerk.workspace.ports import Caller
@@ -203,7 +202,8 @@ class Nodes:
             return tuning.tune(self._caller, job, executor, watch=tell, decode=CODECS.decode)
 
     def _digest(self, encoded: Encoded) -> Digest:
-        return Digest(encoded.digest) if encoded.digest else self._caller.blobs.put(encoded.data)
+        # What the step before gave may not be in the store yet: results are kept in batches.
+        return self._caller.blobs.put(encoded.data)
 
 
 class WithTuning(InProcess):
@@ -225,7 +225,7 @@ def files(plan: Plan) -> dict[str, str]:
 def pinned(params: Mapping[str, Any], tuned: Mapping[str, str]) -> dict[str, Any]:
     """The parameters of a tuning node with the code that it tunes, which is so part of its step key."""
     function = params["step"]["function"]
-    return {**params, "code": closure(resolve(function, tuned[function])).digest}
+    return {**params, "code": digest_of(function, tuned[function])}
 
 
 class _Alone:

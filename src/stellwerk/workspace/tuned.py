@@ -17,6 +17,8 @@ from stellwerk.workspace.filing import HERE
 from stellwerk.workspace.ports import Caller
 
 FANOVA = "fANOVA"
+LEADING = 5
+"""Trials that a report names besides the best."""
 LEAST_FOR_FANOVA = 10
 MOST_FOR_FANOVA = 1000
 
@@ -33,6 +35,10 @@ def report(setup: Setup, trials: Sequence[Trial], best: Trial) -> dict[str, Any]
         "objectives": objectives,
         "trials": {"all": len(trials), **count, "cached": sum(trial.cached for trial in trials)},
         "best": {"number": best.number, "params": best.params, "values": list(best.values)},
+        "leading": [
+            {"number": one.number, "params": one.params, "values": list(one.values)}
+            for one in rules.leading(trials, setup.objectives[0], LEADING)
+        ],
         "importance": {"by": method, "shares": {name: round(share, 6) for name, share in shares.items()}},
         "note": "the best of many is optimistic about itself: judge it on data that no trial has seen",
     }

@@ -26,7 +26,7 @@ from stellwerk.pipelines.tuning.ports import Advisor, Report
 from stellwerk.pipelines.tuning.ports import Run as RunTrial
 from stellwerk.pipelines.tuning.reporting import PRUNED
 from stellwerk.pipelines.tuning.service import search
-from stellwerk.pipelines.tuning.trial import CALL, shim
+from stellwerk.pipelines.tuning.trial import CALL, digest_of, shim, shipped
 from stellwerk.tracking.model import OPEN, Cost, Run, StepMemory, Study, TrialLine
 from stellwerk.tracking.trials import LEASE
 from stellwerk.workspace import operations as ops
@@ -415,7 +415,7 @@ class _Runner:
         plain = {name: canonical.loads(one.data) for name, one in outputs.items() if one.media == JSON}
         if self._job.select is None:
             return plain
-        from stellwerk.workspace.builtins import evaluate
+        from stellwerk.workspace.evaluating import evaluate
 
         models = [one for one in outputs.values() if one.media not in (JSON,)]
         if len(models) != 1:
@@ -461,5 +461,8 @@ class _Runner:
 
 def code_of(caller: Caller, function: str, file: str) -> tuple[Digest, Digest]:
     """The digest of a step's code, and the blob that says what it stands for."""
+    if shipped(function):
+        said = canonical.dumps({"shipped": function})
+        return digest_of(function, file), caller.blobs.put(said)
     found = closure(resolve(function, file))
     return found.digest, caller.blobs.put(canonical.dumps([list(part) for part in found.parts]))

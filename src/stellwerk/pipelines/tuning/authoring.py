@@ -13,6 +13,7 @@ from stellwerk.pipelines.parameters import bind, constants, nearest
 from stellwerk.pipelines.parameters import split as sorted_arguments
 from stellwerk.pipelines.tuning.model import MAX_WORKERS, VALUE, Budget, Goal, Objective, Pruning, Search, Setup
 from stellwerk.pipelines.tuning.space import checked, flat
+from stellwerk.pipelines.tuning.trial import shipped
 
 TUNE = BUILTIN + "tune"
 SELECT = "select"
@@ -167,13 +168,13 @@ def _node(order: Question, builder: Builder) -> Node:
             raise Invalid(f"the tuned step has an argument {SELECT!r} itself", code="wrong-arguments")
         inputs[SELECT] = order.select
     refuse_gate(inputs, builder)
-    _, file = reference(order.step.function)
+    function, file = reference(order.step.function)
     return Node(
         id="",
         step=f"tune:{order.step.name}",
         kind="tune",
         function=TUNE,
-        file=file,
+        file="" if shipped(function) else file,
         params=constants("tune", None, {**order.params(), "given": params}),
         inputs=inputs,
         outputs=order.outputs,

@@ -57,6 +57,15 @@ def best(trials: Sequence[Trial], objective: Objective) -> Trial | None:
     return min(found, key=lambda trial: (sign * trial.values[0], trial.number), default=None)
 
 
+def leading(trials: Sequence[Trial], objective: Objective, most: int) -> list[Trial]:
+    """The best trials, the best first, with different parameters."""
+    sign = 1.0 if objective.goal == "minimize" else -1.0
+    found: dict[bytes, Trial] = {}
+    for trial in sorted(done(trials), key=lambda one: (sign * one.values[0], one.number)):
+        found.setdefault(canonical.dumps(trial.params), trial)
+    return list(found.values())[:most]
+
+
 def front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:
     """The trials that no other is better than in one objective and as good in all others."""
     signs = [1.0 if one.goal == "minimize" else -1.0 for one in objectives]

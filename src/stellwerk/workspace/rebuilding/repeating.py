@@ -45,7 +45,7 @@ from stellwerk.pipelines.model import (
 from stellwerk.pipelines.ports import Request
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.store.adapters.local import LocalFolder
-from stellwerk.workspace import builtins, codecs
+from stellwerk.workspace import builtins, codecs, evaluating
 
 REQUEST, REPORT, STORE, CODE = "request.json", "report.json", "store", "code"
 
@@ -179,7 +179,7 @@ def _rows(table: Any, most: int) -> Any:
 def _compare(before: Any, now: Any, rows: Any) -> dict[str, Any]:
     import numpy as np
 
-    one, two = (np.asarray(builtins.scores_of(model, rows), dtype=np.float64) for model in (before, now))
+    one, two = (np.asarray(evaluating.scores_of(model, rows), dtype=np.float64) for model in (before, now))
     if before.signature.classes != now.signature.classes or one.shape != two.shape:
         raise ValueError("the two models know different classes")
     largest = float(np.abs(one - two).max()) if one.size else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.core import canonical
@@ -42,6 +42,7 @@ def test_steps_of_numbers_are_exact() -> None:
     assert [0.0, 0.1, 0.2, 0.3] == [point["x"] for point in spaces.grid({"x": real(0, 0.3, step=0.1)})]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), dimensions, min_size=1), st.integers(0, 2**31), st.integers(0, 999))
 def test_what_is_drawn_lies_inside(space: dict[str, Any], seed: int, number: int) -> None:
     """Every drawn point is one of the space, and the same number draws the same point."""
@@ -59,6 +60,7 @@ def test_what_is_drawn_lies_inside(space: dict[str, Any], seed: int, number: int
             assert 1e-9 > abs((point[name] - dimension.low) / dimension.step % 1 - 0) % 1
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), dimensions, min_size=1))
 def test_a_space_survives_its_document(space: dict[str, Any]) -> None:
     """What a document says is the same space, also after it was written as JSON."""
