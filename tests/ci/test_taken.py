@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,30 +138,50 @@ def twice(value: int) -> int:
 @sw.pipeline
 def doubled():
     value = number()
-    for question in ("Is it a good one?",) * {times}:
-        answer = sw.wait_for_person(question, about=value, each_time=True)
+    for question in ("Is it a good one?", "Really?")[:{times}]:
+        answer = sw.wait_for_person(question, about=value)
         with sw.after(answer):
             value = twice(value)
     return value
 """
 
 
-@pytest.mark.parametrize(("times", "codes"), [(1, [0, 0, 0, 0, 0]), (2, [0, 0, 3, 0, 0])])
+@pytest.mark.parametrize(("times", "codes"), [(1, [0, 0, 0, 0, 0, 0]), (2, [0, 0, 0, 3, 0, 0])])
 def test_an_approval_in_the_ci_is_the_answer(
     times: int, codes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It decides what was asked until then, with the build as reason, and nothing that is asked later."""
+    """It decides what the newest run asks, whichever asked it first, and nothing that is asked only afterwards."""
     (tmp_path / "pipeline.py").write_text(ASKS.replace("{times}", str(times)), "utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STELLWERK_ACTOR", "gitlab-job-7")
 
-    ended = [main(words) for words in (["init"], ["run"], *[["ci", "approve", "--reason", "build 7"]] * 3)]
-    capsys.readouterr()
-    main(["inbox"])
-    cases = capsys.readouterr().out
+    ended = [main(words) for words in (["init"], ["run"], ["run"], *[["ci", "approve", "--reason", "build 7"]] * 3)]
     with connect() as workspace:
-        finished = workspace.executions(status="done")
+        open_cases = workspace.inbox()
+        newest, older = workspace.executions()
+    said = capsys.readouterr()
 
     assert codes == ended
-    assert 1 == len(finished)
-    assert "Is it a good one?" not in cases
+    assert () == open_cases
+    assert ("done", "waiting") == (newest.status, older.status)
+    assert "approved: Is it a good one?" in said.err
+    assert said.out.endswith("nothing waits\n")
+
+
+def test_nothing_is_approved_that_another_commit_asked(
+    project: Path, commit: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job that finds no run of its own commit ends with 4, and the question of the older one stays open."""
+    (project / "pipeline.py").write_text(ASKS.replace("{times}", "1"), "utf-8")
+    monkeypatch.chdir(project)
+    commit("one")
+    before = [main(["init"]), main(["run"])]
+    (project / "readme.txt").write_text("more", "utf-8")
+    commit("two")
+
+    ended = main(["ci", "approve"])
+    with connect() as workspace:
+        open_cases = workspace.inbox()
+
+    assert [0, 0, 4] == [*before, ended]
+    assert 1 == len(open_cases)
+    assert "no-run-of-commit" in capsys.readouterr().err

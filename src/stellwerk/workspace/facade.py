@@ -39,7 +39,7 @@ from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.watching import Renewal
 
 if TYPE_CHECKING:
-    from stellwerk.pipelines.model import Plan
+    from stellwerk.pipelines.model import Plan, TaskState
     from stellwerk.pipelines.tuning.authoring import Question
     from stellwerk.pipelines.tuning.model import Trial
     from stellwerk.workspace.explaining import Reason
@@ -101,6 +101,11 @@ class Workspace:
     def execution(self, execution: str) -> Execution:
         """How an execution of a plan stands; its id is that of its run. Raises `NotFound`."""
         found: Execution = call(self._caller, ops.get_execution, execution=execution)[0]
+        return found
+
+    def tasks_of(self, execution: str) -> tuple[TaskState, ...]:
+        """The tasks of an execution that have not simply been done: they run, wait, were tried in vain, or failed."""
+        found: tuple[TaskState, ...] = call(self._caller, ops.get_execution, execution=execution)[1]
         return found
 
     def executions(

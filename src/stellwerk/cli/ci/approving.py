@@ -11,9 +11,12 @@ from stellwerk.cli.command import Command
 from stellwerk.cli.executing import resume
 from stellwerk.cli.output import dim, strong
 from stellwerk.cli.session import Session
+from stellwerk.core.errors import NotFound
 
 if TYPE_CHECKING:
+    from stellwerk.pipelines.model import Execution
     from stellwerk.reviews.model import Case
+    from stellwerk.workspace.facade import Workspace
 
 MANY = 1000
 
@@ -29,8 +32,8 @@ def approve(context: click.Context, /, run_id: str, pipeline: str | None, reason
     """Say yes to what an execution waits for, and go on with it.
 
     For a job that a person has to start or approve in the CI: what they approve there is the case here. Without RUN it
-    is the newest execution that waits. It goes on only under the code with which it began. Exit code 3 where it waits
-    again afterwards; nothing is done, and the code is 0, where nothing waits.
+    is the newest execution of this commit. It goes on only under the code with which it began. Exit code 3 where it
+    waits again afterwards; nothing is done, and the code is 0, where nothing waits.
 
     \b
     Example:
@@ -40,25 +43,45 @@ def approve(context: click.Context, /, run_id: str, pipeline: str | None, reason
     from stellwerk.workspace import revision
 
     session: Session = context.obj
+    here = revision.read(session.home())
     with session.workspace() as workspace:
-        waiting = workspace.executions(status="waiting", pipeline=pipeline, limit=MANY)
-        chosen = [one for one in waiting if not run_id or one.id == run_id][:1]
-        if run_id and not chosen:
-            workspace.execution(run_id)  # says so where there is none
-        asked: tuple[Case, ...] = ()
-        if chosen:
-            subject = f"run:{chosen[0].id}"
-            cases = workspace.inbox(endpoint=chosen[0].pipeline, limit=MANY)
-            asked = tuple(case for case in cases if case.kind == "approval" and case.subject == subject)
-        why = reason or revision.read(session.home()).url or "approved in the CI"
+        chosen = workspace.execution(run_id) if run_id else _newest(workspace, here.commit, pipeline)
+        asked = _asked(workspace, chosen) if chosen.status == "waiting" else ()
         for case in asked:
-            workspace.decide(case.id, str(case.facts["options"][0]), reason=why)
-    if not chosen:
-        session.screen.show({"approved": [], "run": None}, dim("nothing waits"))
+            workspace.decide(
+                case.id, str(case.facts["options"][0]), reason=reason or here.url or "approved in the CI"
+            )
+    if chosen.status != "waiting":
+        session.screen.show({"approved": [], "run": chosen.id}, dim("nothing waits"))
         return exits.DONE
     for case in asked:
         session.screen.say("approved: ", strong(case.why))
-    context.invoke(resume, run_id=chosen[0].id, file=None, on="in-process", stay=False)
+    context.invoke(resume, run_id=chosen.id, file=None, on="in-process", stay=False)
     with session.workspace() as workspace:
-        status = workspace.execution(chosen[0].id).status
+        status = workspace.execution(chosen.id).status
     return exits.UNPROVEN if status in ("waiting", "paused") else exits.DONE
+
+
+def _newest(workspace: Workspace, commit: str, pipeline: str | None) -> Execution:
+    """The newest execution of this commit; where there is no commit, of all. Nobody approves what another one asked."""
+    from stellwerk.workspace.revision import COMMIT
+
+    if commit:
+        where = f"parent IS NULL AND kind = 'pipeline' AND tags.`{COMMIT}` = '{commit}'"
+        found = [run.id for run in workspace.runs(where, experiment=pipeline, limit=1)]
+    else:
+        found = [one.id for one in workspace.executions(pipeline=pipeline, limit=1)]
+    if not found:
+        raise NotFound(
+            f"no run {f'of commit {commit[:12]}' if commit else 'at all'} is known here",
+            code="no-run-of-commit",
+            hint="`stellwerk run` before, in the same workspace",
+        )
+    return workspace.execution(found[0])
+
+
+def _asked(workspace: Workspace, execution: Execution) -> tuple[Case, ...]:
+    """The open cases that an execution waits for, whichever asked first: the same question is one case."""
+    named = {task.because for task in workspace.tasks_of(execution.id) if task.status == "waiting"}
+    cases = workspace.inbox(endpoint=execution.pipeline, limit=MANY)
+    return tuple(case for case in cases if case.kind == "approval" and case.id in named)
