@@ -38,7 +38,7 @@ def pipeline_of_gitlab(
 def test_gitlab_runs_the_file(
     node_modules: Path, project: Path, environment: dict[str, str], commit: Callable[[str], None]
 ) -> None:
-    """Green, with the steps in the CI's own workspace; then a red step ends the job with the exit code of `run`."""
+    """Green, then a red step, which ends the job with the exit code of `run`, and comes home by its key."""
     if shutil.which("rsync") is None:
         pytest.skip("needs rsync")
     assert 0 == stellwerk(project, environment, "ci", "init", "gitlab").returncode
@@ -58,8 +58,19 @@ def test_gitlab_runs_the_file(
     assert 0 != red.returncode
     assert re.search(r"numbers: (cached|done)", red.stdout)
     assert "ZeroDivisionError" in red.stdout
-    assert "stellwerk step fetch sha256:" in red.stdout
-    assert (project / "reports" / "workspace.tar").is_file()
+    key = re.findall(r"stellwerk step fetch (sha256:[0-9a-f]{64})", red.stdout)[0]
+    home = [
+        stellwerk(project, environment, *words)
+        for words in (
+            ["restore", "reports/workspace.tar", "home"],
+            ["-w", "home", "step", "run", key, "--kept"],
+            ["-w", "home", "step", "fetch", key, "--into", "step"],
+        )
+    ]
+    assert [0, 0, 0] == [one.returncode for one in home], home
+    assert "the same outcome" in home[1].stdout
+    assert "code, inputs and environment are those of the step key" in home[1].stdout
+    assert [*range(10)] == json.loads((project / "step" / "inputs" / "values.json").read_bytes())
     assert re.search(r"FAIL\W+2\b", re.sub(r"\x1b\[[0-9;]*m", "", red.stdout)), red.stdout
 
 
