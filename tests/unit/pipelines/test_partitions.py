@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.core.errors import Invalid
@@ -51,6 +51,7 @@ def test_what_is_no_range(text: str) -> None:
     assert "invalid-partitions" == caught.value.code
 
 
+@settings(deadline=None)
 @given(st.dates(date(1900, 1, 1), date(2200, 1, 1)), st.integers(0, 400))
 def test_days_and_weeks_are_those_of_the_calendar(first: date, more: int) -> None:
     """None is left out, none twice, across years and leap days."""
@@ -64,6 +65,7 @@ def test_days_and_weeks_are_those_of_the_calendar(first: date, more: int) -> Non
     assert tuple(months) == parse(f"m={months[0]}..{months[-1]}").values
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_a_range_or_invalid(text: str) -> None:
     """Nothing that is typed breaks out as another error."""

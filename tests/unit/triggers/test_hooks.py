@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.core.errors import Refused
@@ -111,6 +111,7 @@ def test_what_does_not_fit_is_refused(station: Station, made: Made, change: dict
     assert before == station.database.size()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.dictionaries(st.text(max_size=20), st.text(max_size=60), max_size=5))
 def test_no_bytes_without_the_secret_are_taken(body: bytes, headers: dict[str, str]) -> None:
     """Whatever stands in headers and body."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stellwerk.core.errors import Conflict, Invalid
@@ -129,6 +129,7 @@ TRIGGER = Trigger(
 )
 
 
+@settings(deadline=None)
 @given(
     gaps=st.lists(st.integers(0, 300), min_size=1, max_size=60),
     depths=st.lists(st.integers(0, 5), min_size=60, max_size=60),
