@@ -81,9 +81,9 @@ class Coats:
 
     def readers(self, module: ModuleType) -> None:
         """A library of frames was imported, some of whose readers open files where Python does not see it."""
-        for name in dir(module):
+        for name in [one for one in dir(module) if one.startswith(("read_", "scan_"))]:
             function = getattr(module, name, None)
-            if name.startswith(("read_", "scan_")) and isinstance(function, FunctionType):
+            if isinstance(function, FunctionType):
                 setattr(module, name, Measure(function, self._read))
 
     def _dress(self, kind: type) -> None:
