@@ -128,6 +128,54 @@ def test_a_lost_node_is_told_and_the_other_goes_on(cluster: Any, tmp_path: Path)
     assert process > 0
 
 
+PLAN = """
+    from stellwerk import pipeline, step
+
+
+    @step
+    def part(number: int):
+        total = 0
+        for value in range(2_000_000):
+            total = (total * 31 + value + number) % 1_000_003
+        return total
+
+
+    @step
+    def whole(parts: list):
+        return parts
+
+
+    @pipeline
+    def sums():
+        return whole([part(number) for number in range(8)])
+"""
+
+
+def test_a_plan_survives_the_loss_of_a_node(cluster: Any, write: Any, desk: Any) -> None:
+    """A node dies while it computes: the results are those of any other executor, each committed once."""
+    from stellwerk.pipelines.adapters.ray import Ray
+
+    second = cluster.add_node(num_cpus=1)
+    plan = write(PLAN).sums.plan()
+    expected = desk.values(desk.execute(plan))
+    other = type(desk)()
+    executor = Ray()
+    assert 2 == executor.capacity().cpus
+
+    def watch(event: Any) -> None:
+        other.events.append(event)
+        if event.kind == "node-finished" and second in cluster.worker_nodes:
+            cluster.remove_node(second, allow_graceful=False)
+
+    report = other.execute(plan, executor=executor, isolated=executor, watch=watch)
+    executor.close()
+
+    assert "done" == report.status
+    assert expected == other.values(report)
+    assert 9 == len(other.said("node-finished"))
+    assert second not in cluster.worker_nodes
+
+
 def test_no_cluster_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that is none is the user's to correct, and no trace of Ray's."""
     import ray
