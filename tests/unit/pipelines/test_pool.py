@@ -183,7 +183,7 @@ def test_a_gpu_is_never_forked(run: Run) -> None:
 
 
 def test_nothing_of_a_killed_parent_goes_on(tmp_path: Path) -> None:
-    """Not even what a step started, which ignores being asked to end."""
+    """Not even what a step started, which ignores being asked to end; no file of it is left, either."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     file = tmp_path / "left_steps.py"
@@ -215,10 +215,14 @@ def test_nothing_of_a_killed_parent_goes_on(tmp_path: Path) -> None:
         """
     )
 
-    with subprocess.Popen([sys.executable, "-c", script]) as running:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as running:
         processes = [int(word) for word in pipe.read_text().split()]
         running.send_signal(signal.SIGKILL)
         running.wait()
 
     assert 2 == len(processes)
     assert all(any(not alive(process) for _ in range(1_000_000)) for process in processes)
+    assert any(not list(scratch.iterdir()) for _ in range(1_000_000))

@@ -16,6 +16,7 @@ import gc
 import os
 import resource
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -213,6 +214,8 @@ class _Server:
                 _send_signal(forked, signal.SIGKILL)
             os.waitpid(forked.pid, 0)
             _reap_group(forked.pid)
+            if forked.folder is not None:  # whose owner is gone
+                shutil.rmtree(forked.folder, ignore_errors=True)
         self._forked.clear()
         self._end_strays()
 
