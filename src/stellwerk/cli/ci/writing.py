@@ -56,7 +56,8 @@ def init(session: Session, /, system: str, *, force: bool, stdout: bool, check: 
 
     writer = SYSTEMS[system]
     home = _home(session)
-    text = writer.write(_order(home, options), _command(system, options))
+    order = _order(home, options)
+    text = writer.write(order, _command(system, options))
     path = home / writer.path
     before = _read(path)
     told = {"system": system, "path": writer.path, "same": before == text, "text": text}
@@ -75,6 +76,8 @@ def init(session: Session, /, system: str, *, force: bool, stdout: bool, check: 
     _make_folder(path)
     replace_text(path, text)
     session.screen.show(told, f"{writer.path} " + ("is as it was" if before == text else "written"))
+    if "stellwerk" not in (_read(home / order.lock) or ""):
+        session.screen.say(f"{order.lock} does not name stellwerk, which every job calls")
     session.screen.suggest(f"git add {writer.path}")
     return exits.DONE
 
