@@ -35,7 +35,7 @@ OF_CHILD = ("trigger.begun:kill:1", "ledger.commit:kill:1", "ledger.committed:ki
 PLACES = ("trigger.claimed", "trigger.begun", "ledger.record", "ledger.commit", "ledger.committed")
 LIVES = multiprocessing.get_context("forkserver")
 LIVES.set_forkserver_preload(["stellwerk.testing.stations"])
-KILLS = int(os.environ.get("STELLWERK_TRIGGER_KILLS", "3"))
+KILLS = int(os.environ.get("STELLWERK_TRIGGER_KILLS", "2"))
 FIRINGS = 2
 
 
