@@ -12,7 +12,6 @@ from typing import Literal
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
 from stellwerk.evidence.model import CheckOutcome, CheckResult
-from stellwerk.evidence.statistics.reproduction import equivalence, prediction_interval
 
 Level = Literal["B", "P", "M", "S", "X"]
 LEVELS: tuple[Level, ...] = ("B", "P", "M", "S", "X")
@@ -189,6 +188,8 @@ def _metric(measured: Measured | None) -> Reason:
     if len(measured.before) < 2:
         text = f"one seed says nothing about how {measured.metric} scatters (at least 2 are needed)"
         return Reason(level="M", held=False, text=text)
+    from stellwerk.evidence.statistics.reproduction import prediction_interval  # what is heavy, only where it is used
+
     low, high = prediction_interval(measured.before)
     value = measured.now[measured.chosen]
     inside = low <= value <= high
@@ -204,6 +205,8 @@ def _procedure(measured: Measured | None, margin: float | None) -> Reason:
         return Reason(level="S", held=False, text="fewer than two seeds were measured both times")
     if margin is None:
         return Reason(level="S", held=False, text=f"nobody said by how much the mean {measured.metric} may differ")
+    from stellwerk.evidence.statistics.reproduction import equivalence
+
     found = equivalence(measured.before, measured.now, margin=margin)
     text = (
         f"the seeds' mean {measured.metric} differs by {found.difference:+.6g} ({found.lower:+.6g} to "

@@ -24,6 +24,8 @@ class Builder:
     open: list[str] = field(default_factory=list)
     """The groups around what is called now, from the outermost on."""
     after: list[str] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    """By wanted name the last number that was given."""
 
     @property
     def within(self) -> str:
@@ -31,10 +33,10 @@ class Builder:
 
     def free(self, wanted: str) -> str:
         """An id that nothing has yet: `train`, `train-2`, ..."""
-        number, name = 1, wanted
-        while name in self.nodes or name in self.groups:
+        number = self.numbers.get(wanted, 0) + 1
+        while (name := wanted if number == 1 else f"{wanted}-{number}") in self.nodes or name in self.groups:
             number += 1
-            name = f"{wanted}-{number}"
+        self.numbers[wanted] = number
         return name
 
     def add(self, draft: Node) -> Any:
