@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import getpass
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -194,8 +193,10 @@ def _place(settings: Settings, found: origin.Origin) -> tuple[str, Path]:
 
 def _is_worker() -> bool:
     """Whether this process was started by a recorded one to do a part of its work, and imports its script for that."""
-    current: Any = multiprocessing.process.current_process()
-    return multiprocessing.parent_process() is not None or getattr(current, "_inheriting", False)
+    module: Any = sys.modules.get("multiprocessing.process")  # whoever was started by it has loaded it
+    if module is None:
+        return False
+    return module.parent_process() is not None or getattr(module.current_process(), "_inheriting", False)
 
 
 def _courier(place: str, box: Path) -> subprocess.Popen[bytes]:
