@@ -141,7 +141,9 @@ def test_threads_are_allowed(sandbox: Sandbox) -> None:
 
 @needs_landlock
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "/etc/hostname", f"/proc/{os.getpid()}/environ", "/proc/self/environ", __file__ + "x"]
+    "path",
+    ["/etc/passwd", "/etc/hostname", f"/proc/{os.getpid()}/environ", "/proc/self/environ", __file__ + "x"],
+    ids=["passwd", "hostname", "parent", "self", "beside"],
 )
 def test_other_files_cannot_be_read(path: str, sandbox: Sandbox) -> None:
     """Nothing but the interpreter, its libraries and the given files."""
