@@ -127,10 +127,11 @@ class Ray:
         with self._lock:
             tasks, self._sent, self._ended, self._closed = list(self._sent), {}, [], True
         self._kept.clear()
-        for task in tasks:
-            self._ray.cancel(task, force=True)
-        if tasks:
-            self._ray.wait(tasks, num_returns=len(tasks), timeout=_GRACE_SECONDS, fetch_local=False)
+        until = monotonic() + _GRACE_SECONDS
+        while tasks and monotonic() < until:
+            for task in tasks:
+                self._ray.cancel(task, force=True)
+            _, tasks = self._ray.wait(tasks, num_returns=len(tasks), timeout=_LOOK_SECONDS, fetch_local=False)
         if self._began and self._ray.is_initialized():
             self._ray.shutdown()
             self._began = False
@@ -175,7 +176,9 @@ class Ray:
         for task in tasks:
             sent = self._sent.get(task)
             try:
-                if sent is not None:
+                if sent is not None and sent.stopped:
+                    self._ray.cancel(task, force=True)  # one that was on its way to a worker may have been missed
+                elif sent is not None:
                     self._share(sent.attempt)
             except Refused:
                 self._ray.cancel(task, force=True)
