@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
             "stellwerk.cli.executing:resume",
             "go on with an execution that waited, was paused, failed, or lost its engine",
         ),
+        "worker": Entry("stellwerk.cli.working:worker", "run steps that executions elsewhere offer"),
         "pause": Entry(
             "stellwerk.cli.executing:pause", "let an execution start no further step; what runs is finished"
         ),

@@ -16,7 +16,7 @@ from stellwerk.pipelines.values import STANDARD
 from stellwerk.workspace import codecs, walls
 
 MAX_WORKERS = 1024
-NAMES = "in-process, subprocess, subprocess:N, pool, pool:N, sandbox, sandbox:N, ray, ray:HOST:PORT, ray://HOST:PORT"
+NAMES = "in-process, subprocess, subprocess:N, pool, pool:N, sandbox, sandbox:N, workers, ray, ray:HOST:PORT, ray://HOST:PORT"
 
 
 def executor(
@@ -25,15 +25,18 @@ def executor(
     *,
     project: Path | None = None,
     interpreter: Callable[[Environment], Path] | None = None,
+    workers: Callable[[], Executor] | None = None,
 ) -> Executor:
     """The executor of a name; whoever asks for it closes it.
 
     Args:
         name: `in-process` calls steps here; `subprocess` starts a Python for each, `pool` forks one from a warm
             server, `sandbox` one with walls around it, these with `:N` at a time; `ray` uses a cluster of its own on
-            this machine, `ray:HOST:PORT`, `ray:auto` and `ray://HOST:PORT` one that is there.
+            this machine, `ray:HOST:PORT`, `ray:auto` and `ray://HOST:PORT` one that is there; `workers` offers steps to
+            whoever runs `stellwerk worker` on this workspace.
         here: The one of this process, which built-in steps run in.
         interpreter: Gives the interpreter of an environment that a step declares, on this machine.
+        workers: Makes the executor that offers attempts to workers of this workspace.
         project: The folder that is sent to the nodes of a cluster on other machines.
     """
     kind, _, rest = name.partition(":")
@@ -49,6 +52,8 @@ def executor(
         case "sandbox":
             walls.demand()
             return Pool(codecs=(codecs.REFERENCE,), workers=_count(name, rest), walls=walls.REFERENCE)
+        case "workers" if not rest and workers is not None:
+            return workers()
         case "ray":
             from stellwerk.pipelines.adapters.ray import Ray
 

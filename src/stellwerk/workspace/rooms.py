@@ -37,6 +37,7 @@ from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.pipelines.executions import Executions, Waits
+from stellwerk.pipelines.offers import Offers
 from stellwerk.releases.ports import Progress
 from stellwerk.releases.service import Interlocking
 from stellwerk.reviews.service import Inbox
@@ -127,6 +128,7 @@ class Rooms:
         self.runs = Runs(self.book, self.clock, finder, points)
         self.executions = Executions(self.book, self.clock, self.runs)
         self.waits = Waits(self.book)
+        self.offers = Offers(self.book, self.clock)
         self.trials = Trials(self.book, self.clock, self.runs, points, folders.process_alive)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)

@@ -42,6 +42,7 @@ from stellwerk.workspace.rebuilding import keeping
 from stellwerk.workspace.resolving import Names
 from stellwerk.workspace.searching import Nodes, WithTuning
 from stellwerk.workspace.waiting import Watched
+from stellwerk.workspace.workers.offering import Workers
 
 Watch = Callable[[Event], None]
 """Told every event of an execution, for progress bars."""
@@ -168,7 +169,7 @@ class _Desk:
         )
         try:
             journal.foresee()
-            report = self._report(journal, how, history)
+            report = self._report(parent, journal, how, history)
             keeping.after(self.caller, parent.id)
             return self._finish(parent, journal, report)
         except BaseException as error:
@@ -184,7 +185,9 @@ class _Desk:
                 self._leave(journal, status)
             raise
 
-    def _report(self, journal: StepJournal, how: How, history: Mapping[str, tuple[int, int]]) -> RunReport:
+    def _report(
+        self, parent: Run, journal: StepJournal, how: How, history: Mapping[str, tuple[int, int]]
+    ) -> RunReport:
         names = Names(self.caller, project_of(self.caller, self.plan), searching.files(self.plan))
         steps = builtins.table(names.contract, names.seal)
         nodes = Nodes(self.caller, experiment=self.plan.name, parent=self.execution.id, environment=self.environment)
@@ -192,7 +195,13 @@ class _Desk:
         own = StepEnvironments(names.project, Environments())
         own.prepare(self.plan)
         isolated = Subprocess(codecs=(codecs.REFERENCE,), interpreter=own.interpreter)
-        main = executor(how.on, here, project=names.project, interpreter=own.interpreter)
+        main = executor(
+            how.on,
+            here,
+            project=names.project,
+            interpreter=own.interpreter,
+            workers=lambda: Workers(self.caller, self.execution.id, parent.tags.get(keeping.SOURCES, "")),
+        )
         with closing(isolated), closing(main):
             return engine.execute(
                 self.plan,

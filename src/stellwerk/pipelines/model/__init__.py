@@ -14,6 +14,7 @@ from stellwerk.pipelines.model.attempt import (
     Verdict,
 )
 from stellwerk.pipelines.model.execution import Execution, Standing, TaskState, Wait
+from stellwerk.pipelines.model.offer import Offer
 from stellwerk.pipelines.model.plan import (
     BUILTIN,
     DATASET,
@@ -65,6 +66,7 @@ __all__ = [
     "Group",
     "Loop",
     "Node",
+    "Offer",
     "Outcome",
     "Outcomes",
     "Plan",

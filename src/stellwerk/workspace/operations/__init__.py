@@ -71,6 +71,14 @@ from stellwerk.workspace.operations.models import (
     unalias_model,
     unprotect_alias,
 )
+from stellwerk.workspace.operations.offers import (
+    beat_attempt,
+    claim_attempt,
+    collect_attempts,
+    end_attempt,
+    offer_attempt,
+    withdraw_attempts,
+)
 from stellwerk.workspace.operations.pages import (
     columns_of_runs,
     compare_runs,
@@ -146,6 +154,7 @@ __all__ = [
     "apply_triggers",
     "ask_execution",
     "assess",
+    "beat_attempt",
     "beat_execution",
     "begin_execution",
     "begin_preview",
@@ -154,11 +163,13 @@ __all__ = [
     "blob_lengths",
     "board",
     "change",
+    "claim_attempt",
     "claim_firing",
     "claim_trial",
     "close_preview",
     "close_runs",
     "collect",
+    "collect_attempts",
     "columns_of_runs",
     "compare",
     "compare_runs",
@@ -174,6 +185,7 @@ __all__ = [
     "dossier",
     "duel",
     "empty_bin",
+    "end_attempt",
     "end_promotion",
     "end_run",
     "entry_text",
@@ -225,6 +237,7 @@ __all__ = [
     "media_of_value",
     "name_foreign",
     "newest_checkpoint",
+    "offer_attempt",
     "open_study",
     "open_wait",
     "overview_of_models",
@@ -277,4 +290,5 @@ __all__ = [
     "untrack_data",
     "verify",
     "verify_data",
+    "withdraw_attempts",
 ]

@@ -1,0 +1,94 @@
+"""The executor that offers attempts to workers on other machines, through the workspace alone."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from stellwerk.core.clock import monotonic
+from stellwerk.core.errors import Refused
+from stellwerk.pipelines.adapters import endings
+from stellwerk.pipelines.model import BUILTIN, Attempt, Ended, Failure, Offer, Outcome, Resources
+from stellwerk.workspace import operations as ops
+from stellwerk.workspace.ports import Caller
+from stellwerk.workspace.workers import forms
+
+LOOK = 0.2
+"""Seconds between two looks at what workers have ended."""
+MANY = 10_000
+"""Attempts that may be offered at the same time: how much room there is, only the workers know."""
+
+
+class Workers:
+    """Offers attempts; whoever runs `stellwerk worker` on this workspace takes them.
+
+    Args:
+        execution: The id of the execution whose attempts these are.
+        sources: The tree of the project's files, which workers check out.
+    """
+
+    def __init__(
+        self, caller: Caller, execution: str, sources: str, *, pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._caller, self._execution, self._sources, self._pause = caller, execution, sources, pause
+        self._offered: dict[str, Attempt] = {}
+        self._ended: deque[Ended] = deque()
+
+    def capacity(self) -> Resources:
+        return Resources(cpus=MANY, gpus=MANY)
+
+    def start(self, attempt: Attempt) -> None:
+        if attempt.function.startswith(BUILTIN) or attempt.environment is not None:
+            raise Refused(
+                f"step {attempt.node!r} needs the engine's own machine, and cannot be offered to workers",
+                code="limits-not-kept",
+            )
+        document = self._caller.blobs.put(forms.written(attempt, self._sources))
+        arguments = {
+            "execution": self._execution,
+            "attempt": attempt.id,
+            "document": document,
+            "needs": attempt.resources.amounts(),
+        }
+        self._caller.call(ops.offer_attempt, arguments)
+        self._offered[attempt.id] = attempt
+
+    def wait(self, timeout: float | None) -> Ended | None:
+        until = None if timeout is None else monotonic() + timeout
+        while self._ended or self._offered:
+            if self._ended:
+                return self._ended.popleft()
+            self._look()
+            if not self._ended:
+                if until is not None and monotonic() >= until:
+                    return None
+                self._pause(LOOK if until is None else min(LOOK, max(0.0, until - monotonic())))
+        return None
+
+    def _look(self) -> None:
+        found: tuple[Offer, ...] = self._caller.call(ops.collect_attempts, {"execution": self._execution})
+        for offer in found:
+            attempt = self._offered.pop(offer.attempt, None)
+            if attempt is not None:
+                self._ended.append(Ended(attempt=attempt.id, outcome=self._outcome(offer, attempt)))
+
+    def _outcome(self, offer: Offer, attempt: Attempt) -> Outcome | Failure:
+        if offer.outcome is None:
+            return Failure(
+                code="worker-lost",
+                message=f"worker {offer.worker!r} was not heard of while it ran step {attempt.node!r}",
+            )
+        return forms.heard(self._caller.blobs.get(offer.outcome), self._caller.blobs.get)
+
+    def stop(self, attempt: str) -> None:
+        stopped = self._offered.pop(attempt, None)
+        if stopped is not None:
+            self._caller.call(ops.withdraw_attempts, {"execution": self._execution, "attempts": (attempt,)})
+            self._ended.append(Ended(attempt=attempt, outcome=endings.cancelled(stopped)))
+
+    def close(self) -> None:
+        self._ended.clear()
+        if self._offered:
+            self._offered.clear()
+            self._caller.call(ops.withdraw_attempts, {"execution": self._execution})

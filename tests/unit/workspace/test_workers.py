@@ -1,0 +1,193 @@
+"""Workers elsewhere: they pull attempts by lease, and what a worker says whose lease is over is no result."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stellwerk as sw
+from stellwerk.core.errors import Conflict
+from stellwerk.pipelines.loading import find_pipelines, load
+from stellwerk.pipelines.model import Attempt, Encoded, Failure, Outcome
+from stellwerk.pipelines.offers import LEASE, Offers
+from stellwerk.testing.fakes import MemoryBlobs, StandingClock
+from stellwerk.workspace.rooms import create
+from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.workers import forms
+
+FLOW = """
+import helper
+import stellwerk as sw
+
+
+@sw.step
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@sw.step(retries=1)
+def square(x: int) -> int:
+    print("squaring", x)
+    return helper.times(x, x)
+
+
+@sw.step
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@sw.step
+def breaks(value: int) -> int:
+    raise LookupError("no such flight")
+
+
+@sw.pipeline
+def squares(count: int = 4):
+    with sw.each(numbers(count)) as n:
+        one = square(n)
+    return total(one)
+
+
+@sw.pipeline
+def broken():
+    return breaks(total(numbers(2)))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    create(tmp_path, Settings(actor="anna"))
+    (tmp_path / "flow.py").write_text(FLOW)
+    (tmp_path / "helper.py").write_text("def times(a, b):\n    return a * b\n")
+    return tmp_path
+
+
+@pytest.fixture
+def worker(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """A worker that starts in an empty folder: what it needs comes from the workspace."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stellwerk", "-w", str(folder), "worker", "--on", "pool:2"],
+        cwd=elsewhere, env={**os.environ, "STELLWERK_ACTOR": "anna"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    yield process
+    process.terminate()
+    process.communicate()
+
+
+def plan(folder: Path, name: str) -> Any:
+    return find_pipelines(load(folder / "flow.py"))[name].plan()
+
+
+def test_steps_run_at_a_worker(folder: Path, worker: subprocess.Popen[str]) -> None:
+    """With code, inputs and outputs from the store alone; the keys are those of this machine."""
+    with sw.connect(folder, actor="anna") as workspace:
+        there = workspace.run(plan(folder, "squares"), on="workers")
+        here = workspace.run(plan(folder, "squares"))
+        log = workspace._caller.blobs.get(workspace.runs("attributes.run_name = 'square[3]'")[-1].log)  # type: ignore[arg-type]
+
+    assert b"squaring 3\n" == log
+    assert ("done", "done") == (there.status, here.status)
+    assert here.cached
+    assert there.report.results == here.report.results
+
+
+def test_a_step_that_fails_at_a_worker_fails_as_it_does_here(folder: Path, worker: subprocess.Popen[str]) -> None:
+    """With the message and the frames of the user's own code."""
+    seen: list[Any] = []
+    with sw.connect(folder, actor="anna") as workspace, pytest.raises(sw.StellwerkError) as failed:
+        workspace.run(plan(folder, "broken"), on="workers", watch=seen.append)
+
+    assert "LookupError: no such flight" in failed.value.message
+    traceback = next(event.failure.traceback for event in seen if event.kind == "node-failed")
+    assert "in breaks" in traceback
+
+
+@pytest.fixture
+def offers(folder: Path) -> Iterator[tuple[Offers, StandingClock, Any]]:
+    clock = StandingClock()
+    with sw.connect(folder, actor="anna") as workspace:
+        rooms = workspace._caller.rooms  # type: ignore[attr-defined]
+        yield Offers(rooms.book, clock), clock, rooms.blobs.put(b"document")
+
+
+def test_an_attempt_goes_to_one_worker(offers: tuple[Offers, StandingClock, Any]) -> None:
+    """The most urgent first, then the oldest; never one that the worker has no room for."""
+    shelf, clock, document = offers
+    for name, priority in (("a", 0), ("b", 5), ("c", 0)):
+        clock.advance(timedelta(seconds=1))
+        shelf.offer("e", name, document=document, needs={"cpus": 1}, priority=priority)
+    shelf.offer("e", "gpu", document=document, needs={"gpus": 1}, priority=9)
+
+    claimed = [shelf.claim(worker, {"cpus": 1}) for worker in ("w1", "w2", "w1", "w2")]
+
+    assert ["b", "a", "c", None] == [one and one.attempt for one in claimed]
+    assert "gpu" == shelf.claim("w3", {"gpus": 1}).attempt  # type: ignore[union-attr]
+
+
+def test_a_worker_that_is_not_heard_of_has_lost_its_attempt(offers: tuple[Offers, StandingClock, Any]) -> None:
+    """The engine hears that it is lost, once; what the worker says later is refused."""
+    shelf, clock, document = offers
+    shelf.offer("e", "a", document=document, needs={})
+    claimed = shelf.claim("w1", {})
+    assert claimed is not None
+    clock.advance(LEASE / 2)
+    shelf.beat(claimed.id, claimed.epoch)
+    clock.advance(LEASE)
+    assert [] == shelf.collect("e")  # exactly as long as the lease is
+    clock.advance(timedelta(seconds=1))
+
+    lost = shelf.collect("e")
+
+    assert [("a", "withdrawn", None)] == [(one.attempt, one.status, one.outcome) for one in lost]
+    assert [] == shelf.collect("e")
+    for late in (
+        lambda: shelf.end(claimed.id, claimed.epoch, document),
+        lambda: shelf.beat(claimed.id, claimed.epoch),
+    ):
+        with pytest.raises(Conflict) as refused:
+            late()
+        assert "lease-lost" == refused.value.code
+
+
+def test_what_nobody_needs_is_taken_back(offers: tuple[Offers, StandingClock, Any]) -> None:
+    """Offered or claimed; other executions keep theirs."""
+    shelf, _, document = offers
+    for execution, name in (("e", "a"), ("e", "b"), ("f", "a")):
+        shelf.offer(execution, name, document=document, needs={})
+
+    assert 1 == shelf.withdraw("e", ["b"])
+    assert 1 == shelf.withdraw("e")
+    assert "f" == shelf.claim("w", {}).execution  # type: ignore[union-attr]
+
+
+def test_attempts_and_outcomes_are_read_as_they_were_written(tmp_path: Path) -> None:
+    """Values pass by digest; nothing of the engine's machine does."""
+    blobs = MemoryBlobs()
+    value = Encoded(media="application/json", data=b"[1]")
+    value = Encoded(media=value.media, data=value.data, digest=blobs.put(value.data))
+    attempt = Attempt(
+        id="a@1", task="a", node="a", function="flow:total", file="/somewhere/flow.py", inputs={"values": (value,)}
+    )
+    (tmp_path / "flow.py").write_text("")
+
+    document = forms.written(attempt, "sha256:" + "0" * 64)
+    again = forms.read(document, blobs.get, tmp_path)
+
+    assert b"/somewhere" not in document
+    assert str(tmp_path / "flow.py") == again.file
+    assert [(b"[1]", "application/json")] == [(one.data, one.media) for one in again.inputs["values"]]
+    outcome = Outcome(outputs={"value": value}, log="hello", seconds=0.5)
+    assert outcome == forms.heard(forms.told(outcome, blobs.put), blobs.get)
+    failure = Failure(code="step-failed", message="no", traceback="…")
+    assert failure == forms.heard(forms.told(failure, blobs.put), blobs.get)
+    for wrong in (b"{}", b"[]", b'{"format":"stellwerk-attempt/1"}'):
+        with pytest.raises(sw.Invalid):
+            forms.heard(wrong, blobs.get)
