@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from stellwerk.pipelines.tuning.model import Budget, Pruning
     from stellwerk.pipelines.tuning.reporting import report
     from stellwerk.workspace.automl import automl
+    from stellwerk.workspace.dvc.stages import stages
     from stellwerk.workspace.exchange import output
     from stellwerk.workspace.facade import Workspace, connect
     from stellwerk.workspace.fitting import fit
@@ -66,8 +67,8 @@ _EXPORTS = {
     "Unavailable": "stellwerk.core.errors:Unavailable",
     "Workspace": "stellwerk.workspace.facade:Workspace",
     "after": "stellwerk.pipelines.authoring:after",
-    "automl": "stellwerk.workspace.automl:automl",
     "asof": "stellwerk.features.rules:asof",
+    "automl": "stellwerk.workspace.automl:automl",
     "command": "stellwerk.pipelines.authoring:command",
     "connect": "stellwerk.workspace.facade:connect",
     "contract": "stellwerk.pipelines.authoring:contract",
@@ -80,21 +81,22 @@ _EXPORTS = {
     "gate": "stellwerk.pipelines.authoring:gate",
     "integrations": "stellwerk.integrations",
     "log": "stellwerk.workspace.telling:log",
-    "otherwise": "stellwerk.pipelines.authoring:otherwise",
     "marimo": "stellwerk.pipelines.authoring.notebooks:marimo",
     "notebook": "stellwerk.pipelines.authoring.notebooks:notebook",
+    "otherwise": "stellwerk.pipelines.authoring:otherwise",
     "output": "stellwerk.workspace.exchange:output",
     "pipeline": "stellwerk.pipelines.authoring:pipeline",
     "report": "stellwerk.pipelines.tuning.reporting:report",
     "run": "stellwerk.workspace.telling:run",
     "space": "stellwerk.pipelines.tuning.space",
     "split": "stellwerk.pipelines.authoring:split",
+    "stages": "stellwerk.workspace.dvc.stages:stages",
     "step": "stellwerk.pipelines.authoring:step",
+    "tune": "stellwerk.pipelines.tuning.authoring:tune",
     "wait_for_event": "stellwerk.pipelines.authoring:wait_for_event",
     "wait_for_person": "stellwerk.pipelines.authoring:wait_for_person",
     "wait_until": "stellwerk.pipelines.authoring:wait_until",
     "when": "stellwerk.pipelines.authoring:when",
-    "tune": "stellwerk.pipelines.tuning.authoring:tune",
 }
 
 
@@ -157,6 +159,7 @@ __all__ = [
     "run",
     "space",
     "split",
+    "stages",
     "step",
     "tune",
     "wait_for_event",

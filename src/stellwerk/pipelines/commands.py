@@ -36,6 +36,7 @@ def command(
     outputs: Mapping[str, str],
     environ: Mapping[str, str],
     paths: Sequence[str] = (),
+    places: Mapping[str, str] | None = None,
     files: Sequence[Encoded] = (),
     **inputs: Encoded | Sequence[Encoded],
 ) -> Any:
@@ -49,13 +50,13 @@ def command(
         folder = Path(name)
         for path, content in zip(paths, files, strict=True):
             _write(folder / path, content)
-        places: dict[str, str] = {key: _text(value) for key, value in params.items()}
-        given = {key: _put(folder / "in", key, value) for key, value in inputs.items()}
-        places |= {key: str(path.relative_to(folder)) for key, path in given.items()}
+        texts: dict[str, str] = {key: _text(value) for key, value in params.items()}
+        given = {key: _lay(folder, key, value, places or {}) for key, value in inputs.items()}
+        texts |= {key: str(path.relative_to(folder)) for key, path in given.items()}
         for key, path in outputs.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            places[key] = path
-        said = _run([PLACE.sub(lambda found: places[found[1]], part) for part in argv], folder, environ)
+            texts[key] = path
+        said = _run([PLACE.sub(lambda found: texts[found[1]], part) for part in argv], folder, environ)
         if not outputs:
             return said
         return {key: _kept(folder / path, path) for key, path in outputs.items()}
@@ -104,6 +105,13 @@ def _run(argv: list[str], folder: Path, environ: Mapping[str, str]) -> str:
             hint="let it write a file, and name that in `outputs`",
         )
     return text
+
+
+def _lay(folder: Path, name: str, value: Encoded | Sequence[Encoded], places: Mapping[str, str]) -> Path:
+    """Write an input to its place, if it has one of its own."""
+    if name in places and isinstance(value, Encoded):
+        return _write(folder / places[name], value)
+    return _put(folder / "in", name, value)
 
 
 def _text(value: Any) -> str:

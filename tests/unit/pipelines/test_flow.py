@@ -211,7 +211,7 @@ def test_a_step_may_come_after_another_without_using_it(flow: ModuleType, desk: 
 
 def test_pausing_and_cancelling(flow: ModuleType, desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paused, nothing more is started and it can go on later; cancelled, nothing is."""
-    monkeypatch.setattr("stellwerk.pipelines.service.LOOK", 0.0)
+    monkeypatch.setattr("stellwerk.pipelines.engine.LOOK", 0.0)
     desk.memory.asked += ["", "", "pause", "pause", "pause"]
     paused = desk.execute(flow.squares())
     desk.memory.asked[:] = ["cancel"]
