@@ -26,7 +26,7 @@ from stellwerk.pipelines.model import Ref
 
 PARAMS = "params.yaml"
 _TEMPLATE = re.compile(r"\$\{\s*([A-Za-z0-9_.\-\[\]]+)\s*\}")
-_SHELL = ("sh", "-c", 'eval "$STELLWERK_STAGE"')
+_SHELL = ("sh", "-c", 'eval "$STAGE_COMMAND"')
 """DVC's commands are lines of a shell. The line itself is a variable, so that no brace in it is taken for a place."""
 
 
@@ -112,7 +112,7 @@ class _Taking:
             "argv": list(_SHELL),
             "params": {},
             "outputs": outputs,
-            "environ": {"STELLWERK_STAGE": line},
+            "environ": {"STAGE_COMMAND": line},
             "paths": list(dict.fromkeys(paths)),
             "places": places,
         }
