@@ -28,17 +28,18 @@ def report_of(
         ended=ended,
         inputs=dict(supplies.given),
         tasks=tuple(
-            _task(supplies, task, codes.get(task.of, ""))
+            _task(supplies, task, codes)
             for node in nodes
             for task in by_node.get(node.id) or [_never(supplies, node)]
         )
-        + tuple(_task(supplies, task, "") for task in groups if task.status == "failed"),
+        + tuple(_task(supplies, task, codes) for task in groups if task.status == "failed"),
         results=_results(supplies),
     )
 
 
-def _task(supplies: Supplies, task: Task, code: str) -> TaskReport:
+def _task(supplies: Supplies, task: Task, codes: Mapping[str, Digest]) -> TaskReport:
     work = supplies.work(task.id) if task.id in supplies.state.tasks else None
+    known = {"code": codes[task.of]} if task.of in codes else {}
     return TaskReport(
         task=task.id,
         node=task.of,
@@ -46,7 +47,7 @@ def _task(supplies: Supplies, task: Task, code: str) -> TaskReport:
         status=task.status,
         attempts=task.attempts,
         key=(work.key if work else None) or "",
-        code=code,
+        **known,
         result=work.result if work else None,
         failure=work.failure if work else None,
         because=task.because,

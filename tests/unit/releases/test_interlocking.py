@@ -320,12 +320,12 @@ def test_a_change_that_fails_leaves_no_trace(box: Box, act: str) -> None:
 
     original = type(box.database).write
 
-    def failing(self: Any, workspace: str, actor: str) -> Any:
+    def failing(self: Any, *who: Any) -> Any:
         from contextlib import contextmanager
 
         @contextmanager
         def inner() -> Any:
-            with original(self, workspace, actor) as tx:
+            with original(self, *who) as tx:
                 yield tx
                 raise Broken
 

@@ -294,7 +294,7 @@ def test_pods_bring_their_code(live: Workspace, module: ModuleType, home: Path, 
 def test_an_image_with_other_code_is_refused(live: Workspace, module: ModuleType, home: Path) -> None:
     """The digest of the code that was exported is expected; the message says what is other."""
     expected = live.steps.show(_failed(live, module).id).said.code
-    write(home, flow_helping=HELPING.replace("LIMIT = 1", "LIMIT = 2"))
+    write(home, flow_helping=HELPING.replace("LIMIT = 1", "LIMIT = 22"))
     forget()
     count = live.steps.execute(request(module.red.plan(), "height", inputs=(_month(live, module),)))
     given = f"rows={count.outputs['value'].digest};{count.outputs['value'].media}"

@@ -51,7 +51,10 @@ class Job:
 
     def read(self) -> bool:
         """Take in what was printed. False at the end."""
-        chunk = os.read(self.log, 1 << 16)
+        try:
+            chunk = os.read(self.log, 1 << 16)
+        except BlockingIOError:  # somebody else has read it
+            return True
         self.printed += chunk
         if len(self.printed) > 2 * invocation.MAX_LOG:
             del self.printed[: -invocation.MAX_LOG]

@@ -80,7 +80,7 @@ def render_run(page: RunPage, *, panel: Panel | None = None, simulated: datetime
 
 def _study(study: StudyView | None) -> dict[str, Any]:
     """What the pictures and the table of a search need."""
-    if study is None:
+    if study is None or "space" not in study.setup:  # a setup is always there with its space, or is none
         return {"pictures": (), "objectives": (), "best": None}
     setup = Setup.read(study.setup)
     best = rules.best(study.trials, setup.objectives[0])
@@ -227,6 +227,7 @@ def _environment() -> Environment:
         download=words.download,
         logged_model=words.logged_model,
         picture=words.picture,
+        embedded=words.embedded,
         asset=_asset,
         quality_chart=_quality_chart,
         quantity=drawing.label,

@@ -22,6 +22,7 @@ _INVISIBLE = re.compile(
 )
 _MARKED = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]{32})")
+_PICTURE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
 _LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,2000}")
 
 
@@ -258,6 +259,11 @@ def urlpart(text: str) -> str:
 def local(link: str) -> str:
     """A link if it stays on this host and is plain; otherwise nothing."""
     return link if _LOCAL_PATH.fullmatch(link) else ""
+
+
+def embedded(address: str) -> str:
+    """A picture inside of the page, if the address is one; otherwise nothing."""
+    return address if _PICTURE.fullmatch(address) else ""
 
 
 def _utc(instant: datetime) -> datetime:
