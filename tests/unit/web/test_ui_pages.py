@@ -235,7 +235,7 @@ def test_static_files_are_own_and_small() -> None:
     files = render.static_files()
 
     assert {"stellwerk.css", "stellwerk.js", "stellwerk.svg"} == set(files)
-    assert sum(len(data) for data, _ in files.values()) < 64_000
+    assert sum(len(data) for data, _ in files.values()) < 60_000
     for data, media in files.values():
         text = data.decode("utf-8")
         assert media.split(";")[0] in {"text/css", "text/javascript", "image/svg+xml"}
