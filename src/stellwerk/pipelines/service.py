@@ -10,10 +10,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Invalid, Refused
+from stellwerk.core.errors import Invalid, Refused, StellwerkError
 from stellwerk.pipelines import loading, rules
 from stellwerk.pipelines.buffer import PATIENCE, Buffer
 from stellwerk.pipelines.closure import closure
@@ -113,8 +114,9 @@ def execute(
         report = run.perform(first)
     except KeyboardInterrupt:
         fleet.close()
-        run.tell("cancelled")
-        buffer.close()
+        with suppress(StellwerkError):  # whatever cannot be written any more, it was interrupted
+            run.tell("cancelled")
+            buffer.close()
         raise
     except BaseException:
         fleet.close()
