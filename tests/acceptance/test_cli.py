@@ -260,7 +260,7 @@ def test_an_interrupted_run_is_ended_in_the_book(home: Path, code: int, number: 
     _, err = process.communicate(timeout=SECONDS)
     runs = stellwerk(home, "runs", "--json", "--experiment", "hangs", "--steps").data
 
-    assert code == process.returncode
+    assert code == process.returncode, err
     assert err.endswith("interrupted\n")
     assert "Traceback" not in err
     assert runs

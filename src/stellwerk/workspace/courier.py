@@ -34,9 +34,11 @@ class Follower:
 
     def go_on(self, line: Any) -> None:
         """Send what there is. Raises `Unavailable` where the workspace cannot be reached."""
-        if not self._path.exists():
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:  # somebody else has sent the rest
             return
-        for payload in payloads(self._path.open("rb"), self._path.stat().st_size, whole=False, start=self._at):
+        for payload in payloads(file, os.fstat(file.fileno()).st_size, whole=False, start=self._at):
             head, _, data = payload.partition(b"\n")
             says = json.loads(head)
             # The last record is left to whoever can see that nothing comes behind it, and what was refused stays.

@@ -454,8 +454,8 @@ def send(place: str | Path = ".", *, outbox: Path | None = None, only: Collectio
 @contextmanager
 def _opened(folder: Path, run: str) -> Iterator[Outbox | None]:
     try:
-        box = Outbox(folder, run)
-    except Conflict:
+        box = Outbox(folder, run, begun=True)
+    except Conflict:  # it is being written, or was sent meanwhile
         yield None
         return
     try:

@@ -105,12 +105,34 @@ def test_a_slider_draws_in_place(page: Any, address: str, experiment: str) -> No
     page.locator("[name=smooth]").focus()
     for _ in range(30):
         page.keyboard.press("ArrowRight")
+    page.wait_for_url("**smooth=0.3*")  # while keys are pressed slowly, values on the way are drawn too
     page.wait_for_selector(".stroke.before")
 
-    assert "smooth=0.3" in page.url
     assert "smooth" == page.evaluate("document.activeElement.name")
     page.locator(".line-chart .plot").hover()
     assert "run 4" in page.locator(".readout").inner_text()
+
+
+def test_an_answer_that_was_overtaken_changes_nothing(page: Any, address: str, experiment: str) -> None:
+    """What was asked for last is shown and said, in whichever order answers come."""
+    held: list[Any] = []
+    page.goto(address + experiment)
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs/*")
+    page.route("**smooth=0.01*", lambda route: held.append(route))
+    page.locator("[name=smooth]").focus()
+    with page.expect_request("**smooth=0.01*"):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**smooth=0.02*")
+
+    with page.expect_response("**smooth=0.01*") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.evaluate("() => new Promise((done) => setTimeout(done))")
+
+    assert "smooth=0.02" in page.url
 
 
 def test_forms_of_a_comparison_keep_each_other(page: Any, address: str, experiment: str) -> None:

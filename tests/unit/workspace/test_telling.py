@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,37 @@ def test_a_torn_record_is_cut_off(tmp_path: Path) -> None:
     again = Outbox(tmp_path, "run")
     assert [({"kind": "end"}, b"")] == list(again.waiting())
     again.close()
+
+
+def test_what_was_left_behind_is_sent_by_one_of_many(rooms: Rooms) -> None:
+    """Many may look for it at once: nobody fails, nothing is ended twice, and nothing is left."""
+    runs = []
+    for number in range(24):
+        run = stellwerk.run(f"left {number}", offline=True)
+        run.log(loss=1.0)
+        run.finish()
+        runs.append(run.id)
+
+    with ThreadPoolExecutor(6) as pool:
+        sent = list(pool.map(lambda _: telling.send(), range(6)))
+
+    assert sorted(runs) == sorted(run for one in sent for run in one)
+    assert {"finished"} == {rooms.logbook.get(run).run.status for run in runs}
+    assert [] == list(BOX.iterdir())
+
+
+def test_what_has_been_sent_is_not_begun_again(tmp_path: Path) -> None:
+    """Who comes too late makes no empty file of it; a new one is held from the moment at which others find it."""
+    with pytest.raises(Conflict, match="has been sent"):
+        Outbox(tmp_path, "run", begun=True)
+    assert [] == list(tmp_path.iterdir())
+
+    box = Outbox(tmp_path, "run")
+    with pytest.raises(Conflict, match="at this moment"):
+        Outbox(tmp_path, "run", begun=True)
+    box.discard()
+    box.close()
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_full_disk_costs_nothing(

@@ -28,31 +28,62 @@ Record = tuple[dict[str, object], bytes]
 class Outbox:
     """One run's file. The process that opened it holds it until `close`.
 
+    Args:
+        begun: Only where there is one already, which somebody left behind.
+
     Raises:
-        Conflict: `outbox-busy`: another process writes it at this moment.
+        Conflict: `outbox-busy`: another process writes it at this moment; `outbox-gone`: what was `begun` was sent.
         Unavailable: the disk is full or failing.
     """
 
-    def __init__(self, folder: Path, run: str) -> None:
+    def __init__(self, folder: Path, run: str, *, begun: bool = False) -> None:
         self._ends: deque[int] = deque()
         self._path, self._mark = folder / f"{run}.log", folder / f"{run}.sent"
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._file = self._held(begun)
         except OSError as cause:
             raise _unavailable(cause) from cause
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._size = repair(self._file, folder)
             sync_folder(folder)
-        except BlockingIOError as cause:
-            os.close(self._file)
-            raise Conflict("another process logs this run at this moment", code="outbox-busy") from cause
         except OSError as cause:
             os.close(self._file)
             raise _unavailable(cause) from cause
         self.acknowledged, self._at = 0, 0
         self._skip(self._read_mark())
+
+    def _held(self, begun: bool) -> int:
+        """The file, which nobody else holds and which has its name. A new one is held before it has."""
+        flags, fresh = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, self._path.with_suffix(".new")
+        while True:
+            try:
+                file = os.open(self._path, flags)
+                new = False
+            except FileNotFoundError as cause:
+                if begun:
+                    raise Conflict("what was kept of this run has been sent", code="outbox-gone") from cause
+                file = os.open(fresh, flags | os.O_CREAT, 0o600)
+                new = True
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if new:
+                    fresh.rename(self._path)
+                if self._names(file):
+                    return file
+            except BlockingIOError as cause:
+                os.close(file)
+                raise Conflict("another process logs this run at this moment", code="outbox-busy") from cause
+            except OSError:
+                os.close(file)
+                raise
+            os.close(file)  # whoever held it before was done with it
+
+    def _names(self, file: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file), self._path.stat())
+        except FileNotFoundError:
+            return False
 
     def append(self, says: dict[str, object], data: bytes = b"") -> None:
         """Keep a record durably."""

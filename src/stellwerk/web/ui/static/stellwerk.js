@@ -243,7 +243,7 @@
     clearTimeout(drawing);
     drawing = setTimeout(async () => {
       const url = address(form);
-      try { await swap(url, [form.dataset.auto]); } catch { return; }
+      try { if (!await swap(url, [form.dataset.auto])) return; } catch { return; } // overtaken: the later one says it
       history.replaceState(null, "", url);
       carry(url);
     }, 120);
