@@ -82,7 +82,7 @@ class TestChunks(BlobsContract):
         return Chunking(tmp_path)
 
     def flip(self, blobs: Any, digest: Digest, position: int) -> None:
-        (piece, *_) = blobs._pieces(digest)
+        (piece, *_) = blobs._reading.pieces(digest)
         flip_packed(blobs, Digest("sha256:" + piece.digest.hex()), position, CHUNK)
 
 

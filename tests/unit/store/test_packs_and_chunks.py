@@ -370,7 +370,7 @@ def _damage(root: Path, blobs: LocalFolder, digest: Digest, kind: str) -> None:
     if kind in ("file", "list"):
         file, where = root / ("sha256" if kind == "file" else "chunked") / name[:2] / name, 1
     else:
-        pieces = blobs._pieces(digest)
+        pieces = blobs._reading.pieces(digest)
         wanted = pieces[3].digest if pieces else bytes.fromhex(name)
         found = blobs._index.find(wanted, CHUNK if pieces else BLOB)
         assert found is not None

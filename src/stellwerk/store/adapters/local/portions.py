@@ -53,3 +53,12 @@ def names_in(folder: Path) -> Iterator[bytes]:
             for file in sorted(inner.iterdir()) if inner.is_dir() else ():
                 if re.fullmatch(r"[0-9a-f]{64}", file.name):
                     yield bytes.fromhex(file.name)
+
+
+def intact(file: Path) -> bool:
+    """Whether a file holds the bytes that its name says."""
+    hasher = hashlib.sha256()
+    with disk.open_file(file) as content:
+        while chunk := content.read(disk.CHUNK):
+            hasher.update(chunk)
+    return hasher.hexdigest() == file.name
