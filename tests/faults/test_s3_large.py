@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from stellwerk.core.digest import of_chunks
-from stellwerk.store.adapters.s3 import AHEAD
+from stellwerk.store.adapters.s3.bucket import AHEAD
 from stellwerk.testing import buckets
 from stellwerk.testing.faulty_http import Proxy, faulty
 

@@ -31,7 +31,7 @@ def flip(blobs: S3Blobs, digest: Digest, position: int) -> None:
     try:
         data = bytearray(objects.get(key))
     except FileNotFoundError:
-        for chunk, size in blobs._read_list(digest):
+        for chunk, size in blobs._reading.read_list(digest):
             if position < size:
                 key = f"chunks/{hex_of(chunk)[:2]}/{hex_of(chunk)}"
                 break

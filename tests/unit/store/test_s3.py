@@ -16,9 +16,9 @@ from obstore.store import LocalStore, MemoryStore
 from stellwerk.core.digest import Digest, hex_of, of_bytes
 from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound, Refused, Unavailable
 from stellwerk.store.adapters import s3
-from stellwerk.store.adapters.bucket_marker import MARKER
 from stellwerk.store.adapters.objects import Access, Objects, parse_location
 from stellwerk.store.adapters.s3 import S3Blobs
+from stellwerk.store.adapters.s3.marker import MARKER
 from stellwerk.testing import buckets
 from stellwerk.testing.blobs import BlobsContract, BlobsMachine
 
@@ -34,7 +34,7 @@ def flip(blobs: Any, digest: Digest, position: int) -> None:
     try:
         data = bytearray(objects.get(key))
     except FileNotFoundError:
-        for chunk, size in blobs._read_list(digest):
+        for chunk, size in blobs._reading.read_list(digest):
             if position < size:
                 key = f"chunks/{hex_of(chunk)[:2]}/{hex_of(chunk)}"
                 break
@@ -194,7 +194,7 @@ class TestLarge:
 
         with pytest.raises(OSError, match="the line is cut"):
             first.put_stream(broken())
-        first._pool.shutdown()
+        first._bucket._pool.shutdown()
         arrived = {key: (tmp_path / key).stat().st_mtime_ns for key in keys(tmp_path, "chunks")}
         second = over(LocalStore(tmp_path))
         assert [] == list(second)
@@ -291,7 +291,7 @@ class TestRemoving:
         (tmp_path / keys(tmp_path, "lists")[0]).unlink()
         age(tmp_path, 3)
         folder = over(LocalStore(tmp_path))
-        assert 6 == len([folder._keep_chunk(piece) for piece in [*PIECES, b"the end"]])
+        assert 6 == len([folder._writing.keep_chunk(piece) for piece in [*PIECES, b"the end"]])
 
         assert 0 == folder.sweep()
         assert 6 == len(keys(tmp_path, "chunks"))
