@@ -3,90 +3,35 @@
 from __future__ import annotations
 
 import io
-import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
+from stellwerk.core.errors import Conflict, Invalid, Refused
 from stellwerk.core.files import replace_bytes
 from stellwerk.core.names import name as checked_name
-from stellwerk.data.model import DatasetVersion, TableDiff
+from stellwerk.data.model import DatasetVersion
 from stellwerk.data.pointer import Pointer
 from stellwerk.store.archives import Limits, keep_archive
 from stellwerk.store.comparing import differences, of_store
 from stellwerk.store.model import TreeEntry
-from stellwerk.store.ports import Blobs
 from stellwerk.store.rules import parse_tree
 from stellwerk.store.service import walk
 from stellwerk.store.working.model import CheckedOut, Link, Progress, Special, silent
 from stellwerk.store.working.service import WorkingCopy
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.copies import (
-    Copies,
-    CopyStatus,
-    FileChange,
-    Kept,
-    Tracked,
-    changes_of,
-    not_tracked,
-)
+from stellwerk.workspace.browsing import FileEntry, find_entry, opened, parse_reference, shown, tree_of
+from stellwerk.workspace.copies import Copies, CopyStatus, Kept, Tracked, changes_of, not_tracked
+from stellwerk.workspace.file_changes import FilesDiff, tables_of
 
 if TYPE_CHECKING:
     import polars as pl
 
     from stellwerk.workspace.ports import Caller
-
-_VERSIONED = re.compile(r"([^@]+)(?:@([1-9][0-9]{0,8}))?")
-TABLES = (".csv", ".tsv", ".psv", ".txt", ".data", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
-"""Endings of files that are read as tables."""
-_LARGEST_TABLE = 256 << 20
-_MOST_TABLES = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilesDiff:
-    """What differs between two folders of files.
-
-    Attributes:
-        changes: Every file that differs.
-        tables: For tables among them, what changed in their rows and columns.
-    """
-
-    old: str
-    new: str
-    changes: tuple[FileChange, ...]
-    tables: tuple[tuple[str, TableDiff], ...] = ()
-    unread: tuple[tuple[str, str], ...] = ()
-    """Tables that could not be compared, and why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEntry:
-    """One file or folder of a version."""
-
-    path: str
-    kind: str
-    size: int
-    digest: Digest
-    executable: bool = False
-
-
-def parse_reference(text: str) -> tuple[str, int | None]:
-    """`name` or `name@3`. Raises `Invalid`."""
-    found = _VERSIONED.fullmatch(text)
-    if found is None:
-        raise Invalid(
-            f"{text[:80]!r} is no dataset (expected a name, or name@version such as images@3)",
-            code="invalid-reference",
-        )
-    return checked_name(found[1], what="dataset"), int(found[2]) if found[2] else None
-
 
 WRITTEN = (".parquet", ".csv")
 """What a table can be written as."""
@@ -290,26 +235,26 @@ class FileData:
         """All files of `name` or `name@version`, in order; or those below one folder."""
         entry = self._entry(dataset, path)
         if entry.kind == "file":
-            yield _shown(path, entry)
+            yield shown(path, entry)
             return
         for below, found in walk(self._caller.blobs, entry.digest, f"{path.rstrip('/')}/" if path else ""):
-            yield _shown(below, found)
+            yield shown(below, found)
 
     def folder(self, dataset: str, path: str = "") -> tuple[FileEntry, ...]:
         """Files and folders directly in a folder of `name` or `name@version`."""
         entry = self._entry(dataset, path)
         if entry.kind == "file":
-            return (_shown(path, entry),)
+            return (shown(path, entry),)
         prefix = f"{path.rstrip('/')}/" if path else ""
         entries = parse_tree(self._caller.blobs.get(entry.digest)).entries
-        return tuple(_shown(prefix + found.name, found) for found in entries)
+        return tuple(shown(prefix + found.name, found) for found in entries)
 
     def open(self, dataset: str, path: str) -> IO[bytes]:
         """A file of `name` or `name@version`, to be read and sought in; only what is read is fetched."""
         entry = self._entry(dataset, path)
         if entry.kind != "file":
             raise Invalid(f"{path[:200]!r} is a folder (expected a file)", code="not-a-file")
-        return io.BufferedReader(_Reader(self._caller.blobs, entry), buffer_size=_BUFFER)
+        return opened(self._caller.blobs, entry)
 
     def fetch(
         self,
@@ -350,14 +295,12 @@ class FileData:
         side = of_store(self._caller.blobs)
         found = changes_of(differences(side, first.digest, side, second.digest))
         blobs = self._caller.blobs
-        told = _NOTHING
-        if rows:
-            told = _tables(
-                found,
-                lambda path: blobs.get(find_entry(blobs, first.digest, path).digest),
-                lambda path: blobs.get(find_entry(blobs, second.digest, path).digest),
-            )
-        return FilesDiff(old=old, new=new, changes=tuple(found), tables=told[0], unread=told[1])
+        tables, unread = tables_of(
+            found if rows else (),
+            lambda path: blobs.get(find_entry(blobs, first.digest, path).digest),
+            lambda path: blobs.get(find_entry(blobs, second.digest, path).digest),
+        )
+        return FilesDiff(old=old, new=new, changes=tuple(found), tables=tables, unread=unread)
 
     def local_changes(self, path: str | Path, dataset: str = "", *, rows: bool = True) -> FilesDiff:
         """What differs here from the pointer, or from `name@version`, down to rows and columns of tables."""
@@ -366,16 +309,14 @@ class FileData:
             raise not_tracked(Path(path))
         tree = self._entry(dataset, "").digest if dataset else one.pointer.digest
         found = changes_of(self.copies.differences(one, tree))
-        shown = dataset or one.pointer.dataset
+        named = dataset or one.pointer.dataset
         blobs, folder = self._caller.blobs, one.path
-        told = _NOTHING
-        if rows:
-            told = _tables(
-                found,
-                lambda inner: blobs.get(find_entry(blobs, tree, inner).digest),
-                lambda inner: (folder if one.pointer.kind == "file" else folder / inner).read_bytes(),
-            )
-        return FilesDiff(old=shown, new=str(path), changes=tuple(found), tables=told[0], unread=told[1])
+        tables, unread = tables_of(
+            found if rows else (),
+            lambda inner: blobs.get(find_entry(blobs, tree, inner).digest),
+            lambda inner: (folder if one.pointer.kind == "file" else folder / inner).read_bytes(),
+        )
+        return FilesDiff(old=named, new=str(path), changes=tuple(found), tables=tables, unread=unread)
 
     def _record(self, name: str, tree: Digest, source: str) -> DatasetVersion:
         version: DatasetVersion = self._do(ops.record_data, name=name, tree=tree, source=source)
@@ -403,105 +344,7 @@ def _forgotten(memory: Path) -> Iterator[Path]:
         file.unlink(missing_ok=True)
 
 
-def tree_of(version: DatasetVersion) -> Digest:
-    """The files of a version. Raises `Invalid` for one whose rows live elsewhere."""
-    if version.kind == "reference":
-        raise Invalid(
-            f"{version.name}@{version.version} has no files here: its rows live at {version.source}",
-            code="is-reference",
-            hint=f"`stellwerk data export {version.name} FILE.parquet` writes them; `stellwerk data import` copies them",
-        )
-    return version.digest
-
-
-def find_entry(blobs: Blobs, tree: Digest, path: str) -> TreeEntry:
-    """The file or folder at a path of a tree; the empty path is the whole. Raises `NotFound`."""
-    here = TreeEntry(name="", kind="tree", size=0, digest=tree)
-    for part in path.rstrip("/").split("/") if path else ():
-        entries = parse_tree(blobs.get(here.digest)).entries if here.kind == "tree" else ()
-        found = next((entry for entry in entries if entry.name == part), None)
-        if found is None:
-            raise NotFound(
-                f"the version has no {path[:200]!r}", code="file-not-found", hint="`stellwerk data ls NAME` lists it"
-            )
-        here = found
-    return here
-
-
-_Tables = tuple[tuple[tuple[str, TableDiff], ...], tuple[tuple[str, str], ...]]
-_Content = Callable[[str], bytes]
-_NOTHING: _Tables = ((), ())
-
-
-def _tables(changes: Iterable[FileChange], before: _Content, after: _Content) -> _Tables:
-    """What changed in the rows of tables that are different files, and which could not be compared."""
-    tables: list[tuple[str, TableDiff]] = []
-    unread: list[tuple[str, str]] = []
-    for change in changes:
-        path = change.path
-        if change.change != "changed" or not path.lower().endswith(TABLES):
-            continue
-        if len(tables) + len(unread) >= _MOST_TABLES:
-            unread.append((path, f"only {_MOST_TABLES} tables are compared at once"))
-        elif max(change.old_size or 0, change.new_size or 0) > _LARGEST_TABLE:
-            unread.append((path, f"larger than {_LARGEST_TABLE >> 20} MiB"))
-        else:
-            try:
-                tables.append((path, _table_diff(path, before(path), after(path))))
-            except Invalid as cause:
-                unread.append((path, cause.message))
-    return tuple(tables), tuple(unread)
-
-
-def _table_diff(path: str, before: bytes, after: bytes) -> TableDiff:
-    from stellwerk.data.comparing import compare
-    from stellwerk.data.reading import parse_table
-
-    name = path.rpartition("/")[2]
-    return compare(parse_table(before, name=name), parse_table(after, name=name))
-
-
 def _something_there(target: Path) -> Refused:
     return Refused(
         f"there is something at {target.name!r} already", code="local-changes", hint="name another place, or --force"
     )
-
-
-def _shown(path: str, entry: TreeEntry) -> FileEntry:
-    kind = "folder" if entry.kind == "tree" else "file"
-    return FileEntry(path=path, kind=kind, size=entry.size, digest=entry.digest, executable=entry.executable)
-
-
-_BUFFER = 1 << 20
-
-
-class _Reader(io.RawIOBase):
-    """One blob as a file; each read fetches a range."""
-
-    def __init__(self, blobs: Any, entry: TreeEntry) -> None:
-        self._blobs, self._entry, self._at = blobs, entry, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._entry.size}[whence]
-        if base + offset < 0:
-            raise ValueError("negative seek position")
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        stop = min(self._at + len(buffer), self._entry.size)
-        if self._at >= stop:
-            return 0
-        data = b"".join(self._blobs.stream(self._entry.digest, start=self._at, stop=stop))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)

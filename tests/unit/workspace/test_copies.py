@@ -11,8 +11,8 @@ import stellwerk as sw
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from stellwerk.data.pointer import parse
 from stellwerk.store.service import files
+from stellwerk.workspace.browsing import parse_reference
 from stellwerk.workspace.facade import Workspace
-from stellwerk.workspace.files import parse_reference
 from stellwerk.workspace.rooms import create
 from stellwerk.workspace.settings import Settings
 

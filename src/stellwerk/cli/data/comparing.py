@@ -15,7 +15,8 @@ from stellwerk.cli.session import Session
 from stellwerk.cli.times import as_of
 from stellwerk.core.errors import Invalid
 from stellwerk.data.model import TableDiff
-from stellwerk.workspace.files import FilesDiff, parse_reference
+from stellwerk.workspace.browsing import parse_reference
+from stellwerk.workspace.file_changes import FilesDiff
 
 if TYPE_CHECKING:
     from stellwerk.workspace.nouns.data import Data

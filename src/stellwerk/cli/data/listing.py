@@ -17,7 +17,7 @@ from stellwerk.core.digest import short
 
 if TYPE_CHECKING:
     from stellwerk.data.model import DatasetVersion
-    from stellwerk.workspace.files import FileEntry
+    from stellwerk.workspace.browsing import FileEntry
 
 
 @click.command("ls", cls=Command)

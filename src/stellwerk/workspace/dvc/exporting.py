@@ -23,11 +23,11 @@ from stellwerk.store.working.model import SMALL, Link
 from stellwerk.store.working.placing import Placer
 from stellwerk.store.working.placing import writing as on_disk
 from stellwerk.workspace import operations as ops
+from stellwerk.workspace.browsing import tree_of
 from stellwerk.workspace.dvc import foreign, repository, standing
 from stellwerk.workspace.dvc.model import DvcExport
 from stellwerk.workspace.dvc.objects import Objects
 from stellwerk.workspace.dvc.repository import FOLDER, Folder
-from stellwerk.workspace.files import tree_of
 from stellwerk.workspace.ports import Caller
 
 ASKED = 10_000

@@ -78,7 +78,8 @@ class Data(FileData):
 
     def export(self, dataset: str, to: str | Path, *, progress: Progress = silent) -> CheckedOut:
         """Write `name` or `name@version` as a plain folder, or, for a table, as one Parquet or CSV file."""
-        from stellwerk.workspace.files import parse_reference, write_table
+        from stellwerk.workspace.browsing import parse_reference
+        from stellwerk.workspace.files import write_table
 
         found = self.get(*parse_reference(dataset))
         if found.kind == "reference":
