@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,7 +63,7 @@ class Job:
         return bool(chunk)
 
 
-class Processes:
+class Processes(ABC):
     """Runs attempts in processes of their own, as many at a time as the capacity allows."""
 
     keeps_environments = False
@@ -153,10 +154,11 @@ class Processes:
 
     # What happens in the thread of the pump
 
+    @abstractmethod
     def _start(self, job: Job, log: int) -> Process:
-        raise NotImplementedError
+        """Start a process for an attempt, which prints to `log`; its end is told by `ended` or `lost`."""
 
-    def _give_up(self) -> None:
+    def _give_up(self) -> None:  # noqa: B027 - who holds nothing else gives up nothing
         """No process is left; give up everything else."""
 
     def _admit(self, attempt: Attempt) -> None:
