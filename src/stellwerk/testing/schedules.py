@@ -11,41 +11,8 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
+from stellwerk.pipelines import rules
 from stellwerk.pipelines.model import EITHER, WAIT, Branch, Loop, Node, Plan, Ref, Resources
-from stellwerk.pipelines.rules import (
-    GOOD,
-    OVER,
-    Cancelled,
-    Command,
-    Commit,
-    Count,
-    Counted,
-    Decided,
-    Decision,
-    Delay,
-    Due,
-    Event,
-    Fail,
-    Failed,
-    Finished,
-    Found,
-    Judge,
-    Judged,
-    Lookup,
-    Missed,
-    Omit,
-    Open,
-    Paused,
-    Rejected,
-    Resumed,
-    Run,
-    Shape,
-    Skip,
-    State,
-    Stop,
-    begin,
-    decide,
-)
 
 LIMIT = 20_000
 """Steps after which a schedule that has not ended never will."""
@@ -71,7 +38,7 @@ class Simulation:
     plan: Plan
     seed: int
     faults: Faults = field(default_factory=Faults)
-    state: State = field(init=False)
+    state: rules.State = field(init=False)
     committed: Counter[str] = field(default_factory=Counter)
     """How often each task was committed, by all engines together: the step cache keeps the first."""
     cache: set[str] = field(default_factory=set)
@@ -82,7 +49,7 @@ class Simulation:
     engines: int = 1
     peak: dict[str, float] = field(default_factory=dict)
 
-    def run(self) -> State:
+    def run(self) -> rules.State:
         """Play the schedule to its end."""
         self._chance = random.Random(self.seed)
         cpus = self._chance.choice([1, 2, 5])
@@ -99,9 +66,9 @@ class Simulation:
         return self.state
 
     def _start(self) -> None:
-        self._waiting: list[Command] = []
-        self._past: list[Event] = []
-        self.state, first = begin(Shape(self.plan), self._capacity, history=self._history)
+        self._waiting: list[rules.Command] = []
+        self._past: list[rules.Event] = []
+        self.state, first = rules.begin(rules.Shape(self.plan), self._capacity, history=self._history)
         self._take(first)
 
     def _turn(self) -> None:
@@ -110,12 +77,12 @@ class Simulation:
             self._lose_the_engine()
             return
         if chance.random() < self.faults.cancels:
-            self._hear(Cancelled())
+            self._hear(rules.Cancelled())
             return
         if chance.random() < self.faults.pauses:
-            self._hear(Paused())
+            self._hear(rules.Paused())
         if self.state.paused and chance.random() < 0.3:
-            self._hear(Resumed())
+            self._hear(rules.Resumed())
         if self._past and chance.random() < self.faults.repeats:
             self._hear(chance.choice(self._past))
         if self._waiting:
@@ -124,7 +91,7 @@ class Simulation:
                 self._past.append(event)
                 self._hear(event)
         elif self.state.paused:
-            self._hear(Resumed())
+            self._hear(rules.Resumed())
         elif not self.state.over:
             raise AssertionError(f"seed {self.seed}: nothing is under way, and it is not over")
 
@@ -137,10 +104,10 @@ class Simulation:
         }
         self._start()
 
-    def _hear(self, event: Event) -> None:
-        self._take(decide(self.state, event))
+    def _hear(self, event: rules.Event) -> None:
+        self._take(rules.decide(self.state, event))
 
-    def _take(self, decision: Decision) -> None:
+    def _take(self, decision: rules.Decision) -> None:
         self.state.apply(decision.changes)
         for name, amount in self.state.used.items():
             self.peak[name] = max(amount, self.peak.get(name, 0.0))
@@ -148,46 +115,48 @@ class Simulation:
                 raise AssertionError(f"seed {self.seed}: {amount} of {name} are used, more than there is")
         for command in decision.commands:
             match command:
-                case Commit():
+                case rules.Commit():
                     self.committed[command.task] += command.task not in self.cache
                     self.cache.add(command.task)
-                case Fail():
+                case rules.Fail():
                     self.failed[command.task] += 1
-                case Skip() | Omit() | Stop():
+                case rules.Skip() | rules.Omit() | rules.Stop():
                     pass
                 case _:
                     self._waiting.append(command)
 
-    def _answers(self, command: Command) -> list[Event]:
+    def _answers(self, command: rules.Command) -> list[rules.Event]:
         chance, task = self._chance, command.task
         match command:
-            case Lookup():
+            case rules.Lookup():
                 self._law_of_needs(task)
-                return [Found(task=task) if task in self.cache else Missed(task=task)]
-            case Judge():
+                return [rules.Found(task=task) if task in self.cache else rules.Missed(task=task)]
+            case rules.Judge():
                 taken = self.taken.setdefault(task, chance.random() < 0.6)
-                return [Judged(task=task, taken=taken)] if chance.random() > 0.02 else [Rejected(task=task)]
-            case Count():
-                return [Counted(task=task, count=self.counts.setdefault(task, chance.randrange(4)))]
-            case Run():
+                return (
+                    [rules.Judged(task=task, taken=taken)] if chance.random() > 0.02 else [rules.Rejected(task=task)]
+                )
+            case rules.Count():
+                return [rules.Counted(task=task, count=self.counts.setdefault(task, chance.randrange(4)))]
+            case rules.Run():
                 self.begun[task] += 1
                 self._law_of_needs(task)
                 if chance.random() < self.faults.lost:
-                    return [Failed(task=task, attempt=command.attempt, lost=True)]
+                    return [rules.Failed(task=task, attempt=command.attempt, lost=True)]
                 if chance.random() < self.faults.fails:
                     retryable, jitter = chance.random() < 0.9, chance.random()
-                    return [Failed(task=task, attempt=command.attempt, retryable=retryable, chance=jitter)]
-                return [Finished(task=task, attempt=command.attempt)]
-            case Delay():
-                return [Due(task=task)]
-            case Open():
-                return [Decided(task=task, well=chance.random() < 0.9)]
+                    return [rules.Failed(task=task, attempt=command.attempt, retryable=retryable, chance=jitter)]
+                return [rules.Finished(task=task, attempt=command.attempt)]
+            case rules.Delay():
+                return [rules.Due(task=task)]
+            case rules.Open():
+                return [rules.Decided(task=task, well=chance.random() < 0.9)]
         return []
 
     def _law_of_needs(self, name: str) -> None:
         """Nothing is looked up or run before what it uses is there."""
         task = self.state.tasks[name]
-        if task.status in OVER:
+        if task.status in rules.OVER:
             return
         node = self.state.shape.nodes[task.of]
         for ref in node.inputs.values():
@@ -197,7 +166,7 @@ class Simulation:
             lenient = listed or node.function == EITHER
             for other in names:
                 status = self.state.tasks[other].status
-                if status not in GOOD and not (lenient and status == "omitted"):
+                if status not in rules.GOOD and not (lenient and status == "omitted"):
                     raise AssertionError(f"seed {self.seed}: {name} is begun, but {other} is {status}")
 
     def _law_of_the_end(self) -> None:

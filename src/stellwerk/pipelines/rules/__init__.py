@@ -1,6 +1,6 @@
 """The rules of executing a plan: its shape, the state machine, and the plan in words. All of it is pure."""
 
-from stellwerk.pipelines.rules.decide import MAX_LOST, MAX_TASKS, Decision, begin, decide
+from stellwerk.pipelines.rules.decide import MAX_LOST, Decision, begin, decide
 from stellwerk.pipelines.rules.describe import describe
 from stellwerk.pipelines.rules.messages import (
     Cancelled,
@@ -30,28 +30,21 @@ from stellwerk.pipelines.rules.messages import (
     Stop,
 )
 from stellwerk.pipelines.rules.shape import (
-    MAX_NODES,
     PORTABLE,
-    Need,
     Shape,
-    check,
     isolated,
     limits,
     order,
-    seeds_of,
     task_id,
 )
-from stellwerk.pipelines.rules.state import GOOD, OVER, Changes, Edge, State, Task
+from stellwerk.pipelines.rules.state import GOOD, OVER, State, Task
 
 __all__ = [
     "GOOD",
     "MAX_LOST",
-    "MAX_NODES",
-    "MAX_TASKS",
     "OVER",
     "PORTABLE",
     "Cancelled",
-    "Changes",
     "Command",
     "Commit",
     "Count",
@@ -60,7 +53,6 @@ __all__ = [
     "Decision",
     "Delay",
     "Due",
-    "Edge",
     "Event",
     "Fail",
     "Failed",
@@ -70,7 +62,6 @@ __all__ = [
     "Judged",
     "Lookup",
     "Missed",
-    "Need",
     "Omit",
     "Open",
     "Paused",
@@ -83,12 +74,10 @@ __all__ = [
     "Stop",
     "Task",
     "begin",
-    "check",
     "decide",
     "describe",
     "isolated",
     "limits",
     "order",
-    "seeds_of",
     "task_id",
 ]
