@@ -16,6 +16,7 @@ from stellwerk._version import __version__
 from stellwerk.cli import exits
 from stellwerk.cli.command import PipeClosed, Root
 from stellwerk.cli.session import Session
+from stellwerk.core.errors import interrupt_behind
 
 SETTINGS = {"auto_envvar_prefix": "STELLWERK", "help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         return _interrupted(interrupt)
     except Exception as error:  # noqa: BLE001 - the rim: every error becomes a message and an exit code here
+        stopped = interrupt_behind(error)
+        if stopped is not None:
+            return _interrupted(stopped)
         code = exits.report(error, as_json=session.as_json or _wants_json(arguments))
         _let_go(OSError)  # a full disk, say: Python would try once more at its end, and answer with a code of its own
         return code

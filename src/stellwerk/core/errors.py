@@ -71,6 +71,23 @@ class Bug(StellwerkError):
     default_code = "bug"
 
 
+def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that an error is, or came out of while somebody cleaned up after it; None if there is none.
+
+    Ctrl-C may arrive where a lock is just being given back, say: then the lock's complaint is what is raised.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, KeyboardInterrupt):
+            return one
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            waiting += [one.__context__, one.__cause__]
+    return None
+
+
 # Append-only: a code, once released, keeps its meaning. A test holds this table and the source in step.
 CODES: dict[str, type[StellwerkError]] = {
     "error": StellwerkError,

@@ -62,7 +62,7 @@ class Buffer:
     def get(self, digest: Digest) -> bytes:
         """The bytes of a name, kept or about to be."""
         with self._lock:
-            found = self._bytes.get(digest) or self._recent.get(digest)
+            found = self._bytes.get(digest, self._recent.get(digest))
         return self._remember(digest, self._blobs.get(digest)) if found is None else found
 
     def lookup(self, key: Digest) -> StepResult | None:

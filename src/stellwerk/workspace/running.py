@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Invalid, StellwerkError
+from stellwerk.core.errors import Invalid, StellwerkError, interrupt_behind
 from stellwerk.ledger import documents
 from stellwerk.models.model import ModelVersion, Signature
 from stellwerk.pipelines import service as engine
@@ -173,7 +173,7 @@ class _Desk:
             keeping.after(self.caller, parent.id)
             return self._finish(parent, journal, report)
         except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
+            interrupted = interrupt_behind(error) is not None
             if isinstance(error, StellwerkError) and error.code == "execution-taken":
                 raise  # another engine writes from here on
             status: Literal["interrupted", "failed"] = "interrupted" if interrupted else "failed"

@@ -250,12 +250,20 @@ def test_the_example_of_init_is_a_valid_project(tmp_path: Path, capsys: pytest.C
     assert beginning.EXAMPLE == (tmp_path / "with" / "stellwerk.toml").read_text()
 
 
+def _over(stopped: BaseException, error: Exception) -> Exception:
+    """An error that was raised while somebody cleaned up after an interrupt."""
+    error.__context__ = stopped
+    return error
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [
         (130, KeyboardInterrupt()),
         (143, Terminated(signal.SIGTERM)),
         (129, Terminated(signal.SIGHUP)),
+        (130, _over(KeyboardInterrupt(), RuntimeError("release unlocked lock"))),
+        (143, _over(Terminated(signal.SIGTERM), OSError("no space left"))),
         (70, ZeroDivisionError("x")),
     ],
 )

@@ -45,6 +45,27 @@ class TestInProcess(ExecutorContract):
         yield from opened(InProcess())
 
 
+def test_an_interrupt_stays_one_whatever_is_raised_over_it(tmp_path: Path) -> None:
+    """Ctrl-C while a lock is given back makes the lock complain: what it was is told, and no failure of the step."""
+    (tmp_path / "locked_steps.py").write_text(
+        textwrap.dedent(
+            """
+            def waits():
+                try:
+                    raise KeyboardInterrupt
+                finally:
+                    raise RuntimeError("release unlocked lock")
+            """
+        ),
+        "utf-8",
+    )
+    executor = InProcess()
+    executor.start(Attempt(node="s", function="locked_steps:waits", file=str(tmp_path / "locked_steps.py")))
+
+    with pytest.raises(KeyboardInterrupt):
+        executor.wait(None)
+
+
 class TestSubprocess(ExecutorContract):
     source = "from stellwerk.pipelines.adapters.subprocess import Subprocess; executor = Subprocess()"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stellwerk.core.clock import monotonic
-from stellwerk.core.errors import NotFound, Refused
+from stellwerk.core.errors import NotFound, Refused, interrupt_behind
 from stellwerk.pipelines import loading
 from stellwerk.pipelines.adapters import endings, invocation
 from stellwerk.pipelines.adapters.turns import Turns, here
@@ -84,6 +84,9 @@ class InProcess:
                 function = self._function(attempt)
                 outputs = invocation.invoke(function, attempt, self._codecs, folder.fresh)
             except (Exception, SystemExit) as error:  # noqa: BLE001  # a user's code raises anything
+                stopped = interrupt_behind(error)
+                if stopped is not None:
+                    raise stopped from None
                 failed = invocation.failure(error, attempt)
                 return replace(failed, log=printed.text(), seconds=monotonic() - started)
         return Outcome(

@@ -34,16 +34,19 @@ class Pump:
         os.set_blocking(self._waker, False)
         self._selector.register(self._awake, selectors.EVENT_READ, self._woken)
         self._going = True
+        self._lock = threading.Lock()  # around the waker, whose number is somebody else's once it is closed
         self._thread = threading.Thread(target=self._run, name="stellwerk-executor", daemon=True)
         self._thread.start()
 
     def call(self, callback: Callable[[], None]) -> None:
         """Have something done in the thread, after what was asked for before. From any thread."""
         self._calls.append(callback)
-        try:
-            os.write(self._waker, b"!")
-        except (BlockingIOError, OSError):  # it is awake, or gone
-            pass
+        with self._lock:
+            if self._waker >= 0:
+                try:
+                    os.write(self._waker, b"!")
+                except BlockingIOError:  # it is awake
+                    pass
 
     def stop(self, seconds: float) -> None:
         """End the thread after what was asked for before. From any other thread."""
@@ -71,14 +74,16 @@ class Pump:
         while self._going:
             left = max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
             for key, _ in self._selector.select(left):
-                # An earlier callback of this round may have forgotten it.
-                if key.fd in self._selector.get_map():
+                # An earlier callback of this round may have forgotten it, and another may have its number by now.
+                if self._selector.get_map().get(key.fd) is key:
                     self._do(key.data)
             while self._timers and self._timers[0][0] <= monotonic():
                 self._do(heapq.heappop(self._timers)[2])
         self._selector.close()
         os.close(self._awake)
-        os.close(self._waker)
+        with self._lock:
+            waker, self._waker = self._waker, -1
+            os.close(waker)
 
     def _woken(self) -> None:
         try:
