@@ -38,3 +38,30 @@ class Grant:
     role: Role
     granted_at: datetime
     granted_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultGrant:
+    """That somebody elsewhere may ask for results of steps, one by one, by their keys; until it ends."""
+
+    id: str
+    to: str
+    """Who has the token, in the words of whoever granted it."""
+    experiment: str
+    """The id of the pipeline whose results are meant; empty for all pipelines."""
+    pipeline: str
+    """Its name when it was granted."""
+    token_hash: str
+    """SHA-256 of the token in hex. The token itself is kept by nobody here."""
+    granted_at: datetime
+    granted_by: str
+    until: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """A grant that was made, and its token, which is shown this once."""
+
+    grant: ResultGrant
+    token: str

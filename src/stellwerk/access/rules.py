@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from stellwerk.access.model import ROLES, Grant, Permission
+from datetime import datetime
+
+from stellwerk.access.model import ROLES, Grant, Permission, ResultGrant
 from stellwerk.core.errors import NotFound, Refused
 
 
@@ -21,3 +23,10 @@ def require(grant: Grant | None, actor: str, permission: Permission) -> None:
             code="permission-denied",
             hint="ask an owner of the workspace",
         )
+
+
+def covers(grant: ResultGrant | None, experiment: str, now: datetime) -> bool:
+    """Whether results of an experiment may be read under a grant at this moment; under none nothing may."""
+    if grant is None or grant.revoked_at is not None or not grant.granted_at <= now < grant.until:
+        return False
+    return not grant.experiment or grant.experiment == experiment

@@ -57,6 +57,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "experiments": Entry("stellwerk.cli.running:experiments", "list experiments, the latest first"),
         "models": Entry("stellwerk.cli.models:models", "list registered model versions, or show one model"),
         "alias": Entry("stellwerk.cli.models:alias", "point an alias at a model version, or take it away"),
+        "grants": Entry("stellwerk.cli.grants:grants", "who elsewhere may read results of steps by their keys"),
         "mlflow": Entry(
             "stellwerk.cli.mlflow:mlflow",
             "take over what MLflow keeps, and give it back: experiments, runs, models and their files",

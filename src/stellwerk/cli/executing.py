@@ -228,6 +228,9 @@ def _summary(ran: Ran) -> Table:
         (dim("run"), (ran.run.id, "  ", state(status), dim(f"  {words.took(took)}, {cached} of "
          f"{words.count(len(ran.report.tasks), 'task')} cached"))),
     ]  # fmt: skip
+    taken = [task for task in ran.report.tasks if task.result is not None and task.result.origin is not None]
+    places = sorted({task.result.origin.workspace for task in taken if task.result and task.result.origin})
+    rows += [(dim("taken"), f"{words.count(len(taken), 'result')} from {', '.join(places)}")] if taken else []
     rows += [(dim("waits for"), task.task) for task in ran.report.tasks if task.status == "waiting"]
     if ran.model is not None:
         rows.append(

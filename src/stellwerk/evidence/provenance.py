@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stellwerk.core.digest import Digest, short
 from stellwerk.evidence.model import CheckOutcome, CheckResult
-from stellwerk.tracking.model import Run
+from stellwerk.tracking.model import ORIGIN_WORKSPACE, Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +59,14 @@ def provenance(model: Digest, found: Origin, has_blob: Callable[[Digest], bool])
         *(d for run in found.runs for d in (*run.inputs.values(), *run.outputs.values())),
     }
     missing = [digest for digest in digests if not has_blob(digest)]
+    taken = taken_elsewhere(found)
     return (
         _requirement(
             "provenance:runs",
             "pass" if found.runs and not partial else "unproven",
             f"{len(complete)} runs with code and environment digest behind the model"
             + (f"; incomplete: {', '.join(sorted(set(partial)))}" if partial else "")
+            + (f"; {len(taken)} of them with results that another workspace gave" if taken else "")
             + ("" if found.runs else "; no run made these bytes"),
         ),
         _requirement(
@@ -81,6 +83,25 @@ def provenance(model: Digest, found: Origin, has_blob: Callable[[Digest], bool])
             else f"all {len(digests)} artifacts are in the store",
         ),
     )
+
+
+def own_results(found: Origin) -> tuple[CheckResult, ...]:
+    """Whether every step behind a model was computed here: what another workspace gave is believed and not proven."""
+    taken = sorted({f"{run.name} from {run.tags[ORIGIN_WORKSPACE]}" for run in taken_elsewhere(found)})
+    return (
+        _requirement(
+            "own-results",
+            "fail" if taken else "pass" if found.runs else "unproven",
+            f"results of another workspace stand behind the model: {', '.join(taken)}"
+            if taken
+            else f"all {len(found.runs)} runs behind the model were of this workspace",
+        ),
+    )
+
+
+def taken_elsewhere(found: Origin) -> tuple[Run, ...]:
+    """The runs whose results another workspace gave."""
+    return tuple(run for run in found.runs if ORIGIN_WORKSPACE in run.tags)
 
 
 def _requirement(name: str, outcome: CheckOutcome, text: str) -> CheckResult:

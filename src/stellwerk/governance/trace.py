@@ -27,7 +27,7 @@ from stellwerk.releases.model import Release, Verdict
 from stellwerk.releases.shelves import RELEASES, VERDICTS
 from stellwerk.store import service as trees
 from stellwerk.store.ports import Blobs
-from stellwerk.tracking.model import Run
+from stellwerk.tracking.model import ORIGIN_RUN, ORIGIN_WORKSPACE, Run
 from stellwerk.tracking.service import Runs
 from stellwerk.triggers.queue import firing_of
 from stellwerk.triggers.shelves import FIRINGS
@@ -290,6 +290,11 @@ class Tracer:
                 sentence = f"The {label} of run {run.name} is known by its digest only; its text was not kept."
                 walk.unproven += [] if sentence in walk.unproven else [sentence]
             _edge(walk, digest, node, label)
+        if ORIGIN_WORKSPACE in run.tags:
+            walk.unproven.append(
+                f"The result of run {run.name} was not computed here: {run.tags[ORIGIN_WORKSPACE]} gave it, "
+                f"from its run {run.tags.get(ORIGIN_RUN, '')}."
+            )
         for label, used in run.inputs.items():
             self._artifact(walk, used)
             _edge(walk, used, node, label)

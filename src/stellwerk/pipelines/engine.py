@@ -40,13 +40,11 @@ from stellwerk.pipelines.model import (
     StepResult,
     Stored,
 )
-from stellwerk.pipelines.ports import Journal, Resolver, Waits
+from stellwerk.pipelines.ports import Elsewhere, Journal, Resolver, Waits
 from stellwerk.pipelines.reporting import report_of
 from stellwerk.pipelines.supplies import Supplies, Work
 from stellwerk.pipelines.values import JSON_MEDIA, STANDARD
 
-LASTING = frozenset({"deploy", "gate", "publish", "promote", "release"})
-"""Kinds of steps that change something outside: what they were made from is durable before they start."""
 SMALL = 1 << 16
 """Bytes of a value that are looked into for what it says about itself."""
 LOOK = 1.0
@@ -67,6 +65,7 @@ class Engine:
     resolver: Resolver
     fleet: Fleet
     waits: Waits | None
+    elsewhere: Elsewhere | None
     environment: Digest
     clock: Clock
     builtins: dict[str, Digest]
@@ -253,6 +252,8 @@ class Engine:
         work.inputs = self.supplies.inputs(node, work.task)
         work.key = self._said(node, work).key
         work.result = self.buffer.lookup(work.key)
+        if work.result is None and self.elsewhere is not None and rules.travels(node) and node.id not in self.again:
+            work.result = self.elsewhere.find(work.key, node.outputs)
         if work.result is None:
             return rules.Missed(task=task)
         self._over(work, "node-cached", result=work.result)
@@ -290,7 +291,7 @@ class Engine:
     def _attempt(self, command: rules.Run) -> None:
         work = self.supplies.work(command.task)
         node = self.shape.nodes[work.task.of]
-        if node.kind in LASTING or not node.cache:
+        if node.kind in rules.LASTING or not node.cache:
             self.buffer.flush()
         timeout, memory = rules.limits(node)
         limited = rules.isolated(node)

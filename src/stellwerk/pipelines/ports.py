@@ -52,6 +52,17 @@ class Journal(Protocol):
         ...
 
 
+class Elsewhere(Protocol):
+    """Asks another workspace for results that this one does not have."""
+
+    def find(self, key: Digest, outputs: Sequence[str]) -> StepResult | None:
+        """A result under a key, with the bytes of exactly these outputs kept here by now.
+
+        Nothing is raised: where nobody answers, or what comes does not fit, there is no result.
+        """
+        ...
+
+
 class Executor(Protocol):
     """Runs attempts of steps, perhaps several at the same time."""
 

@@ -28,7 +28,7 @@ from stellwerk.pipelines.model import (
     Plan,
     RunReport,
 )
-from stellwerk.pipelines.ports import Blobs, Executor, Journal, Resolver, Waits
+from stellwerk.pipelines.ports import Blobs, Elsewhere, Executor, Journal, Resolver, Waits
 
 
 def execute(
@@ -42,6 +42,7 @@ def execute(
     apart: Executor | None = None,
     here: Executor | None = None,
     waits: Waits | None = None,
+    elsewhere: Elsewhere | None = None,
     environment: Digest,
     clock: Clock,
     builtins: Iterable[Builtin] = (),
@@ -66,6 +67,7 @@ def execute(
         apart: Runs the steps that declare an environment; `isolated` by default.
         here: Runs the built-in steps; `executor` by default.
         waits: Watches for what steps wait for; without it, a plan that waits is refused.
+        elsewhere: Another workspace that is asked for results that this one does not have.
         environment: The digest of the environment lock in which the executors run.
         execution: Names this execution in the keys of what is not to be found by others.
         again: Nodes that are executed whether their results are known or not.
@@ -99,6 +101,7 @@ def execute(
         resolver=resolver,
         fleet=fleet,
         waits=waits,
+        elsewhere=elsewhere,
         environment=environment,
         clock=clock,
         builtins={builtin.name: builtin.code for builtin in builtins},

@@ -56,6 +56,10 @@ class Codecs:
     def names(self) -> tuple[str, ...]:
         return (*(codec.name for codec in self._codecs), "pathlib.Path of a file")
 
+    def knows(self, media: str) -> bool:
+        """Whether values of a media type can be read."""
+        return media.partition(";")[0] == FILE_MEDIA or media in self._by_media
+
     def with_first(self, *codecs: Codec) -> Codecs:
         """A registry in which these codecs are asked first."""
         return Codecs((*codecs, *self._codecs))

@@ -30,6 +30,8 @@ class Project:
     endpoints: dict[str, EndpointSpec]
     triggers: dict[str, Any] = field(default_factory=dict)
     """The tables of triggers as they stand there; what they say is read by `triggers.declaration`."""
+    results_from: str = ""
+    """Folder, relative to the project's, or URL of the workspace that is asked for results of steps."""
 
     def endpoint(self, name: str) -> EndpointSpec:
         """The declaration of an endpoint. Raises `NotFound` with the nearest name."""
@@ -50,9 +52,11 @@ def parse(text: str) -> Project:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise Invalid(f"stellwerk.toml is not TOML: {cause}", code="invalid-project") from cause
-    _known("stellwerk.toml", document, ("project", "endpoint", "trigger"))
+    _known("stellwerk.toml", document, ("project", "endpoint", "trigger", "results"))
     project = document.get("project", {})
     _known("[project]", project, ("name", "pipeline"))
+    results = document.get("results", {})
+    _known("[results]", results, ("from",))
     endpoints = {
         checked_name(name, what="endpoint"): _endpoint(name, table)
         for name, table in _table("endpoint", document.get("endpoint", {})).items()
@@ -62,6 +66,7 @@ def parse(text: str) -> Project:
         pipeline=_text("[project]", project, "pipeline", "pipeline.py"),
         endpoints=endpoints,
         triggers=dict(_table("trigger", document.get("trigger", {}))),
+        results_from=_text("[results]", results, "from", ""),
     )
 
 

@@ -28,6 +28,12 @@ POLICIES: dict[str, Policy] = {
         requirements=(Requirement(evidence="leakage", max_age=timedelta(days=180)),),
         lease_cap={"minimal": 180, "limited": 90, "high": 30},
     ),
+    "own@1": Policy(
+        name="own",
+        version=1,
+        requirements=(Requirement(evidence="own-results", max_age=timedelta(days=180)),),
+        lease_cap={"minimal": 180, "limited": 90, "high": 30},
+    ),
     "rebuild@1": Policy(
         name="rebuild",
         version=1,

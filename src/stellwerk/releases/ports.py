@@ -62,6 +62,10 @@ class Examiner(Protocol):
         """Whether the data behind the model were cut and searched for leaks."""
         ...
 
+    def own_results(self, model: Digest) -> tuple[CheckResult, ...]:
+        """Whether every step behind the model was computed in this workspace."""
+        ...
+
 
 class Progress(Protocol):
     """Told what is happening, for people who wait."""

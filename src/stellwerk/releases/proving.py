@@ -105,6 +105,8 @@ class Prover:
             return self._give(plan, digest, 0, None)
         if "leakage" in plan.required:
             self._sign("leakage", plan, digest, self._examiner.leakage(plan.model), timedelta(days=180))
+        if "own-results" in plan.required:
+            self._sign("own-results", plan, digest, self._examiner.own_results(plan.model), timedelta(days=180))
         self._say(f"opening gate set {gate.name}@{gate.version} ({gate.rows:,} sealed cases)")
         opening, plain = self._gates.open(gate, digest)
         level, age = self._level(plan, opening), self._age(opening)

@@ -216,3 +216,7 @@ class TrialLine:
     """Whether its holder may be at work on it."""
     reports: tuple[tuple[int, float], ...] = ()
     """What it reported on its way, by step."""
+
+
+ORIGIN_WORKSPACE, ORIGIN_RUN = "origin.workspace", "origin.run"
+"""Tags of the run of a step whose result another workspace gave: the name of that one's book, and its run."""

@@ -20,7 +20,7 @@ from stellwerk.core.errors import NotFound
 from stellwerk.governance.dossier import Dossier
 from stellwerk.ledger.database import working_for
 from stellwerk.serving.service import EndpointServer
-from stellwerk.web import blobs, errors, hooks, inference, openapi
+from stellwerk.web import blobs, errors, hooks, inference, lending, openapi
 from stellwerk.web.bodies import read_json
 from stellwerk.web.doors import mlflow
 from stellwerk.web.file_pages import FilePages
@@ -47,6 +47,7 @@ def application(rooms: Rooms, servers: Mapping[str, EndpointServer], hosts: tupl
         *desk.operations(),
         *blobs.routes(rooms, API, desk.guard),
         *hooks.routes(rooms, API),
+        *lending.routes(rooms, API),
         *mlflow.routes(rooms, desk.guard),
         *desk.pages(),
     ]

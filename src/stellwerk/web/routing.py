@@ -19,7 +19,9 @@ OPEN = "none"
 """The permission of routes that everybody may ask, such as health."""
 SIGNATURE = "signature"
 """The permission of routes whose endpoints take nothing but bodies that are signed, and check that themselves."""
-_OF_NOBODY = (OPEN, SIGNATURE)
+GRANT = "grant"
+"""The permission of routes that give only what the grant covers whose token is sent, and check that themselves."""
+_OF_NOBODY = (OPEN, SIGNATURE, GRANT)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Guard = Callable[[Request, str], Awaitable[None]]
@@ -88,7 +90,7 @@ def route(
     """Make a route whose guard is asked before its endpoint, and whose errors become answers.
 
     Args:
-        permission: One of the workspace's permissions, `none`, or `signature`.
+        permission: One of the workspace's permissions, `none`, `signature`, or `grant`.
         guard: Required for every permission of the workspace.
         respond: How errors are spelled: doors of other protocols have their own way.
         about: What it takes and answers.

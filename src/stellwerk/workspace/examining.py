@@ -13,7 +13,7 @@ from stellwerk.core.errors import Invalid, StellwerkError
 from stellwerk.evidence.adapters.sandbox import Sandbox
 from stellwerk.evidence.model import CheckResult, GateSet
 from stellwerk.evidence.ports import Limits
-from stellwerk.evidence.provenance import origin, provenance
+from stellwerk.evidence.provenance import origin, own_results, provenance
 from stellwerk.models.fitting import class_indices
 from stellwerk.releases.ports import Answers
 from stellwerk.store import service as trees
@@ -197,6 +197,9 @@ class SandboxExaminer:
             return provenance(model, self._origin(model), self._blobs.has)
         except StellwerkError as problem:
             return (CheckResult(name="provenance", kind="requirement", outcome="fail", text=str(problem)),)
+
+    def own_results(self, model: Digest) -> tuple[CheckResult, ...]:
+        return own_results(self._origin(model))
 
     def _origin(self, model: Digest) -> Any:
         return origin(model, self._runs.makers, lambda digest: self._datasets.by_digest(digest) is not None)

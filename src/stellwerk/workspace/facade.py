@@ -30,6 +30,7 @@ from stellwerk.workspace.checking import BookReport
 from stellwerk.workspace.erasing import Erasure
 from stellwerk.workspace.nouns.asking import call
 from stellwerk.workspace.nouns.data import Data
+from stellwerk.workspace.nouns.grants import Grants
 from stellwerk.workspace.nouns.ledger import Ledger
 from stellwerk.workspace.nouns.models import Models
 from stellwerk.workspace.nouns.steps import Steps
@@ -60,6 +61,7 @@ class Workspace:
         self.triggers = Triggers(caller)
         self.steps = Steps(caller)
         self.webhooks = Webhooks(caller)
+        self.grants = Grants(caller)
 
     def now(self) -> datetime:
         """The time of the workspace, simulated in a rehearsal."""

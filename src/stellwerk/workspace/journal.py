@@ -17,7 +17,7 @@ from stellwerk.core.names import new_id
 from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.model import RESOLVED, Event, Plan, StepResult, Stored, TaskState
 from stellwerk.pipelines.ports import Request
-from stellwerk.tracking.model import Cost, Run, StepMemory
+from stellwerk.tracking.model import ORIGIN_RUN, ORIGIN_WORKSPACE, Cost, Run, StepMemory
 from stellwerk.workspace import notebook_runs
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.layout import this_process
@@ -109,7 +109,12 @@ class StepJournal:
             case "node-cached" if event.result is not None and event.key:
                 outputs = {name: stored.digest for name, stored in event.result.outputs.items()}
                 batch.runs[event.task] = self._run(
-                    event, status="finished", ended_at=event.at, outputs=outputs, cached=True
+                    event,
+                    status="finished",
+                    ended_at=event.at,
+                    outputs=outputs,
+                    cached=True,
+                    tags=origin_tags(event.result),
                 )
             case "node-failed" if event.failure is not None:
                 self._fail(event, batch)
@@ -217,6 +222,13 @@ class _Batch:
     runs: dict[str, Run] = field(default_factory=dict)
     memories: dict[str, StepMemory] = field(default_factory=dict)
     tasks: dict[str, TaskState] = field(default_factory=dict)
+
+
+def origin_tags(result: StepResult) -> dict[str, str]:
+    """What a run says of a result that another workspace gave."""
+    if result.origin is None:
+        return {}
+    return {ORIGIN_WORKSPACE: result.origin.workspace, ORIGIN_RUN: result.origin.run}
 
 
 def _result(memory: StepMemory) -> StepResult:

@@ -37,6 +37,7 @@ from stellwerk.models.catalogue import Catalogue
 from stellwerk.models.service import Registry
 from stellwerk.monitoring import shelves as monitoring_shelves
 from stellwerk.pipelines.executions import Executions, Waits
+from stellwerk.pipelines.lending import Lending
 from stellwerk.pipelines.offers import Offers
 from stellwerk.releases.ports import Progress
 from stellwerk.releases.service import Interlocking
@@ -129,6 +130,7 @@ class Rooms:
         self.executions = Executions(self.book, self.clock, self.runs)
         self.waits = Waits(self.book)
         self.offers = Offers(self.book, self.clock)
+        self.lending = Lending(self.book, self.blobs, self.clock, layout.identity)
         self.trials = Trials(self.book, self.clock, self.runs, points, folders.process_alive)
         self.experiments = Experiments(self.book, self.clock)
         self.logbook = Logbook(self.book, self.blobs, self.clock, finder, points)

@@ -31,7 +31,7 @@ from stellwerk.pipelines.model import (
 )
 from stellwerk.store import service as trees
 from stellwerk.tracking.model import Run
-from stellwerk.workspace import builtins, causing, codecs, revision, searching
+from stellwerk.workspace import builtins, causing, codecs, elsewhere, revision, searching
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.executing import executor
 from stellwerk.workspace.journal import StepJournal
@@ -202,7 +202,7 @@ class _Desk:
             interpreter=own.interpreter,
             workers=lambda: Workers(self.caller, self.execution.id, parent.tags.get(keeping.SOURCES, "")),
         )
-        with closing(isolated), closing(main):
+        with closing(isolated), closing(main), elsewhere.opened(self.caller) as others:
             return engine.execute(
                 self.plan,
                 blobs=self.caller.blobs,
@@ -213,6 +213,7 @@ class _Desk:
                 apart=isolated,
                 here=here,
                 waits=Watched(self.caller, self.execution.id, self.plan.name),
+                elsewhere=others,
                 environment=self.environment,
                 clock=self.caller.clock,
                 builtins=builtins.BUILTINS,

@@ -99,6 +99,11 @@ class Settings:
     git_author: str = ""
     """`Name <address>` of commits that `stellwerk promote` makes; else git's own `user.name` and `user.email`, else
     whoever is acting."""
+    results_from: str = ""
+    """Folder or URL of another workspace that is asked for results of steps which this one does not have; else `from`
+    in `[results]` of `stellwerk.toml`."""
+    results_token: str = field(default="", repr=False)
+    """Token of the grant under which it is asked. Without one nobody is asked."""
     iceberg: Mapping[str, str] = field(default_factory=dict, repr=False)
     """`STELLWERK_ICEBERG_LAKE` holds the properties of the catalogue that sources call `iceberg:lake/…`, as pyiceberg
     calls them: `type=rest&uri=https://…`. And so for each other name."""
@@ -141,6 +146,8 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         source_buckets=_listed(source.get("STELLWERK_SOURCE_BUCKETS", ""), ","),
         forge_token=said("FORGE_TOKEN"),
         git_author=said("GIT_AUTHOR"),
+        results_from=said("RESULTS_FROM"),
+        results_token=said("RESULTS_TOKEN"),
         trigger_budget=_budget(source.get("STELLWERK_TRIGGER_BUDGET", "")),
         cause=named_cause(source.get("STELLWERK_CAUSE", "")),
         sql=_named(source, "STELLWERK_SQL_"),

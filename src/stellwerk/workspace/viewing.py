@@ -13,7 +13,7 @@ from stellwerk.governance.trace import Tracer
 from stellwerk.releases import signals
 from stellwerk.releases.model import SignalState
 from stellwerk.tracking import previews, surroundings
-from stellwerk.tracking.model import CONTEXT_TAG, STUDY, Run
+from stellwerk.tracking.model import CONTEXT_TAG, ORIGIN_RUN, ORIGIN_WORKSPACE, STUDY, Run
 from stellwerk.tracking.rules import artifacts_of, spelled
 from stellwerk.tracking.service import PIPELINE
 from stellwerk.tracking.tables import standing
@@ -113,6 +113,7 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         note=run.tags.get(NOTE_TAG, ""),
         origin=(
             *causing.told(rooms, run),
+            *_taken(run),
             *((name, said) for name, said in surroundings.code(run).items() if name != "code"),
         ),
         elsewhere="" if artifacts_of(run).startswith(HERE) else artifacts_of(run),
@@ -172,6 +173,13 @@ def _logs(rooms: Rooms, files: Sequence[FileLine]) -> Iterator[LogLine]:
             continue  # the page tells of everything else, and `fsck` of this
         if found.shows == "text" and found.text:
             yield LogLine(path=one.path, size=one.size, text=found.text, skipped=found.skipped)
+
+
+def _taken(run: Run) -> tuple[tuple[str, str], ...]:
+    """Where a result is from that was not computed here."""
+    if ORIGIN_WORKSPACE not in run.tags:
+        return ()
+    return (("taken from", f"{run.tags[ORIGIN_WORKSPACE]}, run {run.tags.get(ORIGIN_RUN, '')}"),)
 
 
 def _parent(rooms: Rooms, run: Run) -> Run | None:

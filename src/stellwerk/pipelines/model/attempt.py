@@ -41,6 +41,14 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a result was computed that was not computed here: the name of the workspace's book, and its run."""
+
+    workspace: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
     """What a step gave under one step key.
 
@@ -50,6 +58,7 @@ class StepResult:
         log: The digest of what the step printed; empty if it printed nothing.
         cpu_seconds: Processor time that it used, as far as its executor could tell.
         peak_memory: The most memory that its process held, in bytes.
+        origin: Where it was computed, if another workspace gave it.
     """
 
     outputs: dict[str, Stored]
@@ -57,6 +66,7 @@ class StepResult:
     log: str = ""
     cpu_seconds: float = 0.0
     peak_memory: int = 0
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,17 +30,20 @@ from stellwerk.pipelines.rules.messages import (
     Stop,
 )
 from stellwerk.pipelines.rules.shape import (
+    LASTING,
     PORTABLE,
     Shape,
     isolated,
     limits,
     order,
     task_id,
+    travels,
 )
 from stellwerk.pipelines.rules.state import GOOD, OVER, State, Task
 
 __all__ = [
     "GOOD",
+    "LASTING",
     "MAX_LOST",
     "OVER",
     "PORTABLE",
@@ -80,4 +83,5 @@ __all__ = [
     "limits",
     "order",
     "task_id",
+    "travels",
 ]

@@ -35,6 +35,20 @@ PORTABLE = {
 }
 """Built-in steps that need nothing but their inputs, so that any executor can run them: where their functions are."""
 
+PURE = (BUILTIN + "split", BUILTIN + "evaluate")
+"""Built-in steps whose results say nothing of the workspace in which they were computed."""
+LASTING = frozenset({"deploy", "gate", "publish", "promote", "release"})
+"""Kinds of steps that change something outside: what they were made from is durable before they start."""
+
+
+def travels(node: Node) -> bool:
+    """Whether the result of a step means the same in every workspace, so that another one may give it.
+
+    What a person decided, which contract held and what was deployed is of one workspace.
+    """
+    own = node.function.startswith(BUILTIN) and node.function not in {*PORTABLE, *PURE}
+    return node.cache and node.kind not in LASTING and not own
+
 
 @dataclass(frozen=True, slots=True)
 class Need:

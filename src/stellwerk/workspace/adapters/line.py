@@ -48,11 +48,18 @@ class Answer:
 class Line:
     """Talks to one address. Follows no redirect: whoever answers is whom we asked."""
 
-    def __init__(self, url: str, *, pause: float = PAUSE_SECONDS, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pause: float = PAUSE_SECONDS,
+        headers: dict[str, str] | None = None,
+        seconds: float = READ_SECONDS,
+    ) -> None:
         self.url = url.rstrip("/")
         self._pause, self._headers = pause, headers or {}
         self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False, maxsize=16
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=seconds), retries=False, maxsize=16
         )
 
     def request(self, method: str, path: str, *, body: Any = None, kind: str = "", again: bool = False) -> bytes:

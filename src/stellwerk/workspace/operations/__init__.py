@@ -42,6 +42,7 @@ from stellwerk.workspace.operations.executions import (
     take_execution,
 )
 from stellwerk.workspace.operations.foreign import find_foreign, name_foreign, remember_foreign
+from stellwerk.workspace.operations.grants import add_grant, list_grants, revoke_grant
 from stellwerk.workspace.operations.ground import collect, fsck, scrub, verify
 from stellwerk.workspace.operations.ledger import (
     entry_text,
@@ -147,6 +148,7 @@ from stellwerk.workspace.operations.webhooks import add_webhook, list_webhooks, 
 __all__ = [
     "about_model",
     "add_data",
+    "add_grant",
     "add_trigger",
     "add_webhook",
     "advance_execution",
@@ -220,6 +222,7 @@ __all__ = [
     "list_executions",
     "list_experiments",
     "list_firings",
+    "list_grants",
     "list_keys",
     "list_models",
     "list_protected",
@@ -265,6 +268,7 @@ __all__ = [
     "renew_trials",
     "resume_trigger",
     "retake_trial",
+    "revoke_grant",
     "rotate_key",
     "run_page",
     "runs_of_step",

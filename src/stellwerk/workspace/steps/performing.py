@@ -46,7 +46,7 @@ from stellwerk.pipelines.model import (
 from stellwerk.pipelines.ports import Executor
 from stellwerk.pipelines.values import JSON_MEDIA, STANDARD
 from stellwerk.store import service as trees
-from stellwerk.workspace import builtins, codecs
+from stellwerk.workspace import builtins, codecs, elsewhere
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.rebuilding.keeping import SOURCES
 from stellwerk.workspace.resolving import Names
@@ -104,7 +104,7 @@ def perform(caller: Caller, order: Order) -> Performed:
     explained = _document(caller, order, found)
     caller.blobs.put(_parts(node, found))  # what the digest of the code stands for
     book = Book(caller=caller, plan=order.plan, node=node, task=order.task, parent=order.parent, document=explained)
-    known = book.known() if node.cache else None
+    known = (book.known() or elsewhere.find(caller, node, explained.key)) if node.cache else None
     if known is not None:
         run = book.found(known).id
         return Performed(task=order.task, key=explained.key, cached=True, outputs=known.outputs, run=run)

@@ -16,6 +16,7 @@ from stellwerk.pipelines.keys import KeyDocument
 from stellwerk.pipelines.model import Failure, Node, Plan, StepResult, Stored, document
 from stellwerk.tracking.model import Cost, Run, StepMemory
 from stellwerk.workspace import operations as ops
+from stellwerk.workspace.journal import origin_tags
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.ports import Caller
 
@@ -54,6 +55,8 @@ class Book:
     def found(self, result: StepResult) -> Run:
         """Note that nothing had to be executed."""
         now = self.caller.clock.now()
+        facts = self._facts()
+        facts["tags"] = {**facts["tags"], **origin_tags(result)}
         run = Run(
             id="",
             status="finished",
@@ -61,7 +64,7 @@ class Book:
             started_by="",
             outputs={name: stored.digest for name, stored in result.outputs.items()},
             cached=True,
-            **self._facts(),
+            **facts,
         )
         recorded: Run = self.caller.call(ops.record_run, {"run": run})
         return recorded

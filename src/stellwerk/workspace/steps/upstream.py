@@ -7,6 +7,7 @@ from dataclasses import replace
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.pipelines.model import BUILTIN, DATASET, EITHER, FILE, WAIT, Node, Plan, Ref, Stored
 from stellwerk.tracking.model import StepMemory
+from stellwerk.workspace import elsewhere
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.resolving import Names
@@ -63,6 +64,9 @@ class Upstream:
         key = performing.said(self._caller, order).key
         memory: StepMemory | None = self._caller.call(ops.remembered_step, {"step_key": key})
         if memory is None:
+            taken = elsewhere.find(self._caller, node, key)
+            if taken is not None:
+                return taken.outputs
             raise NotFound(
                 f"step {task!r} has no result with this code, these parameters and this environment ({key})",
                 code="not-computed",
