@@ -14,6 +14,7 @@ _ANSI: dict[Tone, str] = {"plain": "", "strong": "1", "dim": "2", "good": "32", 
 TONES: dict[str, Tone] = {
     "clear": "good", "pass": "good", "finished": "good", "active": "good", "confirmed": "good", "good": "good",
     "caution": "warn", "unproven": "warn", "interrupted": "warn", "draft": "warn", "warn": "warn",
+    "waiting": "warn", "paused": "warn",
     "stop": "bad", "fail": "bad", "failed": "bad", "stopped": "bad", "error": "bad", "bad": "bad",
 }  # fmt: skip
 """How states are coloured, wherever they appear."""

@@ -9,16 +9,17 @@ import click
 
 from stellwerk.cli import trials, words
 from stellwerk.cli.command import Command
-from stellwerk.cli.output import Block, Table, dim, state, strong
+from stellwerk.cli.output import Block, Line, Span, Table, dim, state, strong
 from stellwerk.cli.session import Session
 
 if TYPE_CHECKING:
-    from stellwerk.governance.model import RunLine, RunPage
+    from stellwerk.governance.model import RunLine, RunPage, WaitLine
     from stellwerk.tracking.model import Run
     from stellwerk.tracking.tables import ExperimentLine, Standing
 
 LOG_LINES = 12
 """Of the end of a log among the files of a run."""
+_GOES_ON = {"waiting": "waits", "paused": "is paused"}
 MEASURED = 3
 """Metrics of a run in a list."""
 
@@ -48,14 +49,15 @@ def runs(
 ) -> None:
     """List what was executed, newest first, or show one run.
 
-    With RUN: its parameters, inputs, outputs, steps, error and log. Conditions are those of MLflow's search: metrics,
-    params, tags and attributes (run_name, status, kind, user_id, start_time and end_time in milliseconds), joined by
-    AND.
+    With RUN: what it waits for, its parameters, inputs, outputs, steps, error and log. Conditions are those of MLflow's
+    search: metrics, params, tags and attributes (run_name, status, kind, user_id, start_time and end_time in
+    milliseconds), joined by AND.
 
     \b
     Example:
       stellwerk runs --experiment delay --limit 5
       stellwerk runs --where "metrics.auc > 0.7 AND params.depth = '6'" --order "metrics.auc DESC"
+      stellwerk runs --where "status = 'waiting'"
       stellwerk runs 01kc4v3n0w5x8y2z6q7r9s1t3v
     """
     if sends:
@@ -161,6 +163,7 @@ def _page(page: RunPage) -> list[Block]:
     ]
     facts += [(dim("note"), page.note)] if page.note else []
     facts += [(dim(what), said) for what, said in page.origin]
+    facts += [(dim("waits for"), _wait(one)) for one in page.waits]
     if page.parent is not None:
         facts.append((dim("part of"), f"{page.parent.name}  {page.parent.id}"))
     facts += [(dim("parameter"), f"{name} = {text}") for name, text in page.params]
@@ -194,8 +197,20 @@ def _page(page: RunPage) -> list[Block]:
 
 def _started(page: RunPage) -> str:
     run = page.run
-    took = f"took {words.took(run.seconds)}" if page.ended_at or run.seconds else "goes on"
+    took = f"took {words.took(run.seconds)}" if page.ended_at or run.seconds else _GOES_ON.get(run.status, "goes on")
     return f"{words.moment(run.started_at)} by {page.started_by}, {took}"
+
+
+def _wait(wait: WaitLine) -> Line:
+    """What a step waits for, and what is to be typed about it."""
+    what: dict[str, str] = {
+        "person": f"{wait.text}  case {wait.case}, asked of {wait.queue}",
+        "time": "a time",
+        "event": wait.text,
+    }
+    until = f"{', ' if wait.kind == 'person' else '  '}until {words.moment(wait.until)}" if wait.until else ""
+    over = Span(f"  it is over: {wait.over}", "good") if wait.over else ""
+    return (strong(wait.task), f"  {what[wait.kind]}{until}", over)
 
 
 def _standing(metric: Standing) -> str:

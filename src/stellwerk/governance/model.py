@@ -282,6 +282,25 @@ class StudyView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitLine:
+    """What a step of an execution waits for."""
+
+    task: str
+    kind: Literal["person", "time", "event"]
+    text: str
+    """The question, or the kind of entry in the ledger; empty for a time."""
+    since: datetime
+    until: datetime | None
+    """The time that is waited for, or until when an answer counts."""
+    case: str = ""
+    """Which a person decides."""
+    queue: str = ""
+    """Who is asked."""
+    over: str = ""
+    """How it came out, where nobody has gone on with it since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
     """One run with everything that is known of it."""
 
@@ -326,6 +345,8 @@ class RunPage:
     """Versions that were registered as its own, or whose bytes it or a run that is part of it wrote."""
     study: StudyView | None = None
     """Of a run whose parts are trials."""
+    waits: tuple[WaitLine, ...] = ()
+    """What it waits for, of an execution that goes on some other time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,8 +124,8 @@ class Executions:
                 known, status=status, owner="", request="", seen_at=self._clock.now(), keys=keys or known.keys
             )
             EXECUTIONS.put(tx, left)
-            if status in ("waiting", "paused"):
-                self._runs.leave(tx, execution)
+            if status == "waiting" or status == "paused":
+                self._runs.leave(tx, execution, status)
             if status not in (*OPEN, "failed"):
                 TASKS.remove_all(tx, execution=execution)
             tx.record(f"execution.{status}", f"run:{execution}", {"epoch": epoch})

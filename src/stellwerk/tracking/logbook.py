@@ -13,12 +13,12 @@ from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.core.names import new_id
-from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
+from stellwerk.core.search import Clause, Comparator, Subject, parse_filter, parse_order
 from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.store.ports import Blobs
 from stellwerk.tracking import experiments, rules, segments
-from stellwerk.tracking.model import OPEN, DatasetUse, Latest, Link, ModelUse, Point, Run, Score, Status
+from stellwerk.tracking.model import LEFT, OPEN, DatasetUse, Latest, Link, ModelUse, Point, Run, Score, Status
 from stellwerk.tracking.ports import THEN, Finder, Points
 from stellwerk.tracking.segments import Series
 from stellwerk.tracking.shelves import LINKS, RUNS
@@ -31,6 +31,7 @@ FORGOTTEN = "run.forgotten"
 MOST_EXPERIMENTS = 10_000
 FEW = 1000
 """Points of a run that stay rows when it ends: a file in the store for ten numbers helps nobody."""
+_LISTED: dict[Comparator, Comparator] = {"=": "IN", "IN": "IN", "!=": "NOT IN", "NOT IN": "NOT IN"}
 KIND = "logged"
 """Kind of a run that was told of, and not executed here."""
 
@@ -144,7 +145,7 @@ class Logbook:
         Raises:
             Invalid: `invalid-filter` or `invalid-order`, with what was expected.
         """
-        clauses = [*parse_filter(where), Clause(Subject("attribute", "experiment"), "IN", tuple(of))]
+        clauses = [*map(_spoken, parse_filter(where)), Clause(Subject("attribute", "experiment"), "IN", tuple(of))]
         criteria = (*parse_order(order), *THEN)
         if not of or limit == 0:
             return []
@@ -177,7 +178,8 @@ class Logbook:
         with self._book.write() as tx:
             known = self._living(tx, run)
             changes: dict[str, Any] = {}
-            if status is not None and status != known.status:
+            stays = status == "running" and known.status in LEFT  # as whoever knows no other word says it
+            if status is not None and status != known.status and not stays:
                 changes["status"] = status
             if status is not None and status in OPEN and known.ended_at is not None:
                 changes["ended_at"] = None
@@ -402,6 +404,16 @@ class Logbook:
             )
             for run in runs
         ]
+
+
+def _spoken(clause: Clause) -> Clause:
+    """A clause as MLflow's clients mean it: they know only that a run goes on, not that it waits or is paused."""
+    if clause.subject != Subject("attribute", "status") or clause.comparator not in _LISTED:
+        return clause
+    asked = clause.value if isinstance(clause.value, tuple) else (str(clause.value),)
+    if "running" not in asked:
+        return clause
+    return Clause(clause.subject, _LISTED[clause.comparator], (*asked, *LEFT))
 
 
 def _known(reader: Reader, run: str) -> Run:

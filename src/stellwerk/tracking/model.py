@@ -8,8 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 from stellwerk.core.digest import Digest
 
-Status = Literal["scheduled", "running", "finished", "failed", "interrupted"]
-OPEN: tuple[Status, ...] = ("scheduled", "running")
+Status = Literal["scheduled", "running", "waiting", "paused", "finished", "failed", "interrupted"]
+"""How a run stands: `waiting` for persons, events or times, or `paused` by somebody, without any machine."""
+LEFT: tuple[Status, ...] = ("waiting", "paused")
+"""What a run is that goes on some other time. MLflow's protocol knows no such thing: there it is running."""
+OPEN: tuple[Status, ...] = ("scheduled", "running", *LEFT)
 """What a run is before it has ended."""
 
 

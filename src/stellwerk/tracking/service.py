@@ -110,9 +110,12 @@ class Runs:
         mine = {memory.step_key: memory for memory in memories}
         return [kept for kept in STEPS.among(tx, "step_key", mine) if kept.run != mine[kept.step_key].run]
 
-    def leave(self, tx: Transaction, run_id: str) -> None:
-        """No process works on a run, which goes on some other time."""
-        RUNS.put(tx, evolve(RUNS.get(tx, run_id), process=None))
+    def leave(self, tx: Transaction, run_id: str, status: Status) -> None:
+        """No process works on a run, which goes on some other time: it waits, or is paused."""
+        run = RUNS.get(tx, run_id)
+        left = evolve(run, status=status, process=None)
+        RUNS.put(tx, left)
+        self._finder.enter(tx, left, run)
 
     def give_up(self, tx: Transaction, run_id: str, why: str) -> None:
         """End a run that no process works on any more, as interrupted."""

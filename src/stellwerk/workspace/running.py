@@ -228,7 +228,7 @@ class _Desk:
     def _finish(self, parent: Run, journal: StepJournal, report: RunReport) -> Ran:
         if report.status in ("waiting", "paused"):
             self._leave(journal, report.status)
-            return Ran(run=parent, report=report, model=None)
+            return Ran(run=self.caller.call(ops.get_run, {"run": parent.id}), report=report, model=None)
         if report.status == "cancelled":
             journal.abandon("cancelled")
             ended = self._end_run(parent, journal, status="interrupted", error="cancelled")

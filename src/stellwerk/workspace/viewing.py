@@ -17,7 +17,7 @@ from stellwerk.tracking.model import CONTEXT_TAG, ORIGIN_RUN, ORIGIN_WORKSPACE, 
 from stellwerk.tracking.rules import artifacts_of, spelled
 from stellwerk.tracking.service import PIPELINE
 from stellwerk.tracking.tables import standing
-from stellwerk.workspace import causing, lineage, studies
+from stellwerk.workspace import awaiting, causing, lineage, studies
 from stellwerk.workspace.filing import HERE
 from stellwerk.workspace.rooms import Rooms
 
@@ -142,6 +142,7 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         ),
         models=models,
         study=studies.view(rooms, run) if run.kind == STUDY else None,
+        waits=tuple(awaiting.lines(rooms, run)) if run.kind == PIPELINE else (),
     )
 
 

@@ -20,6 +20,7 @@ SEVERITY: dict[Outcome, int] = {"stop": 0, "unproven": 1, "clear": 2}
 _WORDS = (("fail", "failed"), ("unproven", "unproven"))
 _STATUS: dict[str, StepStatus] = {
     "failed": "failed", "interrupted": "interrupted", "running": "running", "scheduled": "running",
+    "waiting": "running", "paused": "running",
 }  # fmt: skip
 
 

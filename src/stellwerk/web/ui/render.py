@@ -48,7 +48,9 @@ _FAMILIES = {
     "answer": ("prediction",),
 }
 _FAMILY = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds}
-_STATUS = {"finished": "good", "running": "busy", "failed": "bad", "interrupted": "warn"}
+_STATUS = {
+    "finished": "good", "running": "busy", "failed": "bad", "interrupted": "warn", "waiting": "warn", "paused": "warn",
+}  # fmt: skip
 _OUTCOME = {"pass": "good", "clear": "good", "fail": "bad", "stop": "bad", "unproven": "warn"}
 _SIGNAL = {"clear": "good", "caution": "warn", "stop": "bad"}
 _RELEASE = {"active": "good", "superseded": "plain", "stopped": "bad", "lease ended": "warn"}

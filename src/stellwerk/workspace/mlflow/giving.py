@@ -19,6 +19,8 @@ _OURS = "mlflow-artifacts:/"
 STATUS = {
     "scheduled": "SCHEDULED",
     "running": "RUNNING",
+    "waiting": "RUNNING",
+    "paused": "RUNNING",
     "finished": "FINISHED",
     "failed": "FAILED",
     "interrupted": "KILLED",

@@ -8,18 +8,20 @@ from typing import Literal
 
 from stellwerk.tracking import rules
 from stellwerk.tracking.logbook import Found
-from stellwerk.tracking.model import DatasetUse, Experiment, Latest, Point, Run, Status
+from stellwerk.tracking.model import LEFT, DatasetUse, Experiment, Latest, Point, Run, Status
 from stellwerk.web.doors.mlflow import messages
 from stellwerk.web.doors.mlflow.wire import number, pairs
 
 STATUS: dict[Status, Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]] = {
+    "waiting": "RUNNING",
+    "paused": "RUNNING",
     "running": "RUNNING",
     "scheduled": "SCHEDULED",
     "finished": "FINISHED",
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-MEANT: dict[str, Status] = {word: status for status, word in STATUS.items()}
+MEANT: dict[str, Status] = {word: status for status, word in STATUS.items() if status not in LEFT}
 STATUS_NAMES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 VIEW_NAMES = {1: "ACTIVE_ONLY", 2: "DELETED_ONLY", 3: "ALL"}
 VIEWS: dict[str, bool | None] = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}

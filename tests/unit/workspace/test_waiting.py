@@ -1,0 +1,180 @@
+"""Executions that wait or are paused: what is said of them everywhere, and to whom."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import stellwerk as sw
+from stellwerk.cli.main import main
+from stellwerk.core.clock import ReplayClock
+from stellwerk.pipelines.loading import find_pipelines, load
+from stellwerk.web.app import application
+from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.settings import Settings
+
+FLOW = """
+import stellwerk as sw
+
+
+@sw.step
+def note(text: str) -> str:
+    return text
+
+
+@sw.pipeline
+def asked():
+    return note(sw.wait_for_person("May it go?", about=note("this"), queue="editors", deadline="3d"))
+
+
+@sw.pipeline
+def later():
+    return note(sw.wait_until("2h"))
+
+
+@sw.pipeline
+def told():
+    return note(sw.wait_for_event("dataset.*", subject="dataset:flights"))
+
+
+@sw.pipeline
+def both():
+    first = sw.wait_until("1h")
+    return note(sw.wait_until("2h", after=first))
+"""
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    create(tmp_path, Settings(actor="anna"), clock="replay")
+    (tmp_path / "pipeline.py").write_text(FLOW)
+    clock(tmp_path).set(NOON)
+    return tmp_path
+
+
+def clock(folder: Path) -> ReplayClock:
+    return ReplayClock(folder / ".stellwerk" / "clock.json")
+
+
+def plan(folder: Path, name: str) -> Any:
+    return find_pipelines(load(folder / "pipeline.py"))[name].plan()
+
+
+def listed(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[Any]:
+    capsys.readouterr()
+    assert 0 == main(["-w", str(folder), "--json", "runs", *words])
+    found: list[Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_what_waits_is_not_shown_as_running(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the answer of the command, in the list, and by whichever status one asks for."""
+    with sw.connect(folder, actor="anna") as workspace:
+        ran = workspace.run(plan(folder, "asked"))
+
+    assert "waiting" == ran.run.status
+    assert ["waiting"] == [one["status"] for one in listed(folder, capsys)]
+    assert [ran.run.id] == [one["id"] for one in listed(folder, capsys, "--where", "status = 'waiting'")]
+    assert [] == listed(folder, capsys, "--where", "status = 'running'")
+
+
+def test_what_is_paused_is_shown_as_paused_and_then_as_finished(folder: Path) -> None:
+    """And again as running while it goes on."""
+    with sw.connect(folder, actor="anna") as workspace:
+        rooms = workspace._caller.rooms  # type: ignore[attr-defined]
+        ran = workspace.run(plan(folder, "asked"))
+        taken, _ = rooms.executions.take(ran.run.id, code=None, owner="", alive=lambda _owner: False)
+        running = workspace.runs(f"run_id = '{ran.run.id}'")[0].status
+        rooms.executions.leave(ran.run.id, taken.epoch, "paused")
+        paused = workspace.runs("status = 'paused'")[0].status
+        workspace.decide(workspace.inbox()[0].id, "approve")
+        ended = workspace.resume(ran.run.id, plan(folder, "asked")).run.status
+
+    assert ("running", "paused", "finished") == (running, paused, ended)
+
+
+def test_a_run_says_for_what_it_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The question with its case and deadline, the time, the entry of the ledger; and that it has come."""
+    with sw.connect(folder, actor="anna") as workspace:
+        runs = {name: workspace.run(plan(folder, name)).run.id for name in ("asked", "later", "told")}
+        case = workspace.inbox()[0].id
+        waits = {name: workspace.run_page(run).waits[0] for name, run in runs.items()}
+        clock(folder).set(NOON + timedelta(hours=3))
+        workspace.decide(case, "approve")
+        over = [workspace.run_page(run).waits[0].over for run in runs.values()]
+
+    assert ("person", "May it go?", case, "editors") == (
+        waits["asked"].kind, waits["asked"].text, waits["asked"].case, waits["asked"].queue,
+    )  # fmt: skip
+    assert NOON + timedelta(days=3) == waits["asked"].until
+    assert ("time", NOON + timedelta(hours=2)) == (waits["later"].kind, waits["later"].until)
+    assert ("event", "dataset.* of dataset:flights", None) == (
+        waits["told"].kind, waits["told"].text, waits["told"].until,
+    )  # fmt: skip
+    assert ["anna decided 'approve'", "the time has come", ""] == over
+    capsys.readouterr()
+    assert 0 == main(["-w", str(folder), "runs", runs["later"]])
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "waits for wait-until a time until 2026-05-04 14:00 it is over: the time has come" in lines
+
+
+def test_what_came_out_is_waited_for_no_more(folder: Path) -> None:
+    """Of two waits in a row the second is told, once the first is over; of an execution that ended none."""
+    with sw.connect(folder, actor="anna") as workspace:
+        run = workspace.run(plan(folder, "both")).run.id
+        clock(folder).set(NOON + timedelta(hours=1))
+        again = workspace.resume(run, plan(folder, "both"))
+        waits = [one.task for one in workspace.run_page(run).waits]
+        clock(folder).set(NOON + timedelta(hours=4))
+        workspace.resume(run, plan(folder, "both"))
+        left = workspace.run_page(run).waits
+
+    assert "waiting" == again.status
+    assert ["wait-until-2"] == waits
+    assert () == left
+
+
+def test_the_same_question_is_told_of_every_execution_that_asks_it(folder: Path) -> None:
+    """It is one case, whichever execution asked first."""
+    with sw.connect(folder, actor="anna") as workspace:
+        first, second = (workspace.run(plan(folder, "asked")).run.id for _ in range(2))
+        waits = [workspace.run_page(run).waits[0] for run in (first, second)]
+
+    assert waits[0] == waits[1]
+
+
+def test_clients_of_mlflow_see_that_it_runs(folder: Path) -> None:
+    """Their protocol knows nothing else; what they say in its words changes nothing."""
+    with sw.connect(folder, actor="anna") as workspace:
+        run = workspace.run(plan(folder, "asked")).run
+        rooms: Rooms = workspace._caller.rooms  # type: ignore[attr-defined]
+        client = TestClient(application(rooms, {}), base_url="http://localhost")
+        root = "/api/2.0/mlflow/runs"
+        found = {
+            words: [
+                one["info"]["status"]
+                for one in client.post(
+                    f"{root}/search",
+                    json={"experiment_ids": [run.experiment], "filter": f"{words} AND kind = 'pipeline'"},
+                ).json()["runs"]
+            ]
+            for words in ("status = 'RUNNING'", "status != 'RUNNING'", "status IN ('RUNNING', 'FAILED')")
+        }
+        client.post(f"{root}/update", json={"run_id": run.id, "status": "RUNNING"})
+        page = client.get(f"/runs/{run.id}").text
+
+    assert [["RUNNING"], [], ["RUNNING"]] == list(found.values())
+    assert "waiting" == workspace_status(folder, run.id)
+    assert "May it go?" in page
+    assert "case <code" in page
+
+
+def workspace_status(folder: Path, run: str) -> str:
+    with sw.connect(folder, actor="anna") as workspace:
+        return workspace.runs(f"run_id = '{run}'")[0].status
