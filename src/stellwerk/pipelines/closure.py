@@ -8,7 +8,8 @@ The rule:
   the top-level package of the step itself even if that is installed. Everything else is outside: it counts by its
   name, and its version by the environment lock.
 - Functions and classes count by their syntax tree. Comments, docstrings, formatting and positions do not count, nor
-  do the decorators `@step` and `@pipeline`, whose arguments are in the step key where they matter.
+  do the decorators `@step` and `@pipeline`, whose arguments are in the step key where they matter. What was set on them
+  after they were made (`Config.depth = 7`, a method that was replaced) counts by value if it is plain data or code.
 - Constants count by value if that is plain data (numbers, text, paths, enums, containers, arrays, frames, instances
   of project classes made of these), otherwise by the statements of their module that make them, and what these reach.
   A mutable global counts by its value at the moment the plan is executed, before the first step runs.
@@ -16,8 +17,10 @@ The rule:
 - A function whose source is gone or no longer what runs (edited since it was imported, rewritten by a tool) counts by
   its byte code. Where source and what runs cannot be compared, an edited file is refused until it is loaded anew.
 
-Not seen: modules imported by computed names, compiled extensions in the project, and what a statement that makes a
-constant reads from files, unless the constant is plain data. A value that can be followed in none of these ways is
+Not seen: names that are computed (`globals()[...]`, `__subclasses__()`, modules imported by them), compiled extensions
+in the project, what a function changes in an object of a library that is a global, what a statement that makes a
+constant reads from files, unless the constant is plain data, and what a step reads by itself: files that are no input,
+the environment, the network, the time. A value that can be followed in none of these ways is
 refused, never ignored.
 """
 
@@ -26,6 +29,7 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import enum
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -119,14 +123,34 @@ class _Walk:
             body: Any = {"code": source.shape(code)}
             reached: dict[str, set[tuple[str, ...]]] = {name: {()} for name in source.code_names(code)}
         else:
-            body = {"text": text}
+            body = {"text": text, **self._which(code)}
             reached = _reached(text)
         return {
             **body,
             "names": self._names_of(reached, space, cells),
             "imports": self._imports(text, space),
             "defaults": self._defaults(function),
+            **self._added(function),
         }
+
+    def _which(self, code: CodeType) -> dict[str, Any]:
+        """Which one it is of several lambdas of a line, that have one text."""
+        file = source.read(code.co_filename)
+        return {"which": source.shape(code)} if file and len(file.function(code)) > 1 else {}
+
+    def _added(self, function: FunctionType) -> dict[str, Any]:
+        """What was set on a function after it was made: `function.limit = 3`."""
+        added = {name: said for name, value in vars(function).items() if (said := self._plain(name, value))}
+        return {"attributes": added} if added else {}
+
+    def _plain(self, name: str, value: object) -> Any:
+        """The description of an attribute; None for what is Python's own, or can only be told by its text."""
+        if name.startswith("__") and name.endswith("__"):
+            return None
+        try:
+            return self._describer.describe(value)
+        except Untraceable:
+            return None
 
     def _text(self, code: CodeType, space: Mapping[str, Any]) -> str | None:
         file = source.read(code.co_filename)
@@ -161,6 +185,7 @@ class _Walk:
                 "text": text,
                 "names": self._names_of(_reached(text), space, cells),
                 "imports": self._imports(text, space),
+                **self._filled(klass, nodes),
             }
         return {
             "members": [
@@ -169,6 +194,28 @@ class _Walk:
             "methods": {name: self._refer(method) for name, method in sorted(methods.items())},
             "bases": [self._describer.describe(base) for base in klass.__bases__],
         }
+
+    def _filled(self, klass: type, nodes: list[ast.ClassDef]) -> dict[str, Any]:
+        """The attributes of a class that its text does not say, because they were set or filled after it was made."""
+        if issubclass(klass, enum.Enum):
+            return {}
+        said = source.attributes(nodes)
+        filled: dict[str, Any] = {}
+        for name, value in sorted(vars(klass).items(), key=lambda item: item[0]):
+            inner = getattr(value, "__func__", value)
+            if isinstance(inner, FunctionType):
+                if not source.own(inner.__code__.co_filename) or name in said.decorated:
+                    continue
+                if inner.__code__.co_qualname.startswith(f"{klass.__qualname__}."):
+                    continue
+                filled[name] = self._describer.describe(inner)
+                continue
+            if name in said.defined:
+                continue
+            found = self._plain(name, value)
+            if found is not None and not (name in said.literals and found == self._plain(name, said.literals[name])):
+                filled[name] = found
+        return {"filled": filled} if filled else {}
 
     def _member(self, value: object) -> Any:
         try:

@@ -33,11 +33,25 @@ _BY_TEXT = (
 )
 _SEQUENCES = (list, tuple, deque)
 _PLAIN = {list, tuple, deque, set, frozenset, dict, OrderedDict, defaultdict, types.MappingProxyType}
+_MADE_BY_PYTHON = 1 << 9
+"""The flag of classes that a `class` statement has made."""
 _BUILTIN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 
 
 class Untraceable(Exception):  # a signal between two modules, never seen outside
     """The value is neither plain data nor code that can be followed."""
+
+
+def _hides(kind: type) -> bool:
+    """Whether instances of a class keep something where attributes do not tell of it, as those of compiled ones do."""
+    return any(base is not object and not base.__flags__ & _MADE_BY_PYTHON for base in kind.__mro__)
+
+
+def _slots(value: object) -> dict[str, Any]:
+    """What an instance keeps in slots."""
+    members = (member for kind in type(value).__mro__ for member in vars(kind).values())
+    names = [one.__name__ for one in members if isinstance(one, types.MemberDescriptorType)]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 class Describer:
@@ -88,6 +102,9 @@ class Describer:
             return ["part", part]
         if isinstance(value, types.ModuleType):
             return ["external", value.__name__]
+        registry = getattr(value, "registry", None) if isinstance(value, types.FunctionType) else None
+        if isinstance(registry, types.MappingProxyType):  # of `singledispatch`
+            return ["dispatch", [[self.describe(key), self.describe(one)] for key, one in registry.items()]]
         if not isinstance(value, types.FunctionType) or "<locals>" not in value.__code__.co_qualname:
             return ["external", f"{value.__module__}:{value.__qualname__}"]
         # A wrapper made by a library, perhaps around a function of the project.
@@ -144,13 +161,15 @@ class Describer:
         part = self._refer(type(value))
         if part is None:
             return None
+        if _hides(type(value)):
+            return None
         if dataclasses.is_dataclass(value):
             state = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
         elif hasattr(value, "__dict__"):
             state = {}
         else:
             return None
-        return ["instance", part, self.describe({**state, **getattr(value, "__dict__", {})})]
+        return ["instance", part, self.describe({**_slots(value), **state, **getattr(value, "__dict__", {})})]
 
     def _encoded(self, value: Any) -> Any:
         """Arrays, frames and numpy's numbers by their bytes."""

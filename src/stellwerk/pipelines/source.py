@@ -11,9 +11,11 @@ import linecache
 import symtable
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 from weakref import WeakKeyDictionary
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
@@ -126,6 +128,33 @@ class Source:
                 self._bindings.setdefault(name, []).append(statement)
 
 
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What the text of a class says of its attributes: values that are written down, and what is defined."""
+
+    literals: dict[str, Any]
+    defined: set[str]
+    decorated: set[str]
+
+
+def attributes(nodes: list[ast.ClassDef]) -> Attributes:
+    """What the definitions of a class say of its attributes."""
+    said = Attributes({}, set(), set())
+    for statement in (one for node in nodes for one in node.body):
+        if isinstance(statement, (*_FUNCTION, ast.ClassDef)):
+            said.defined.add(statement.name)
+            if any(ast.unparse(one) not in ("staticmethod", "classmethod") for one in statement.decorator_list):
+                said.decorated.add(statement.name)
+        elif isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            try:
+                value = ast.literal_eval(statement.value)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                continue
+            said.literals.update({target.id: value for target in targets if isinstance(target, ast.Name)})
+    return said
+
+
 def _bound(statement: ast.stmt) -> Iterator[str]:
     """Names that a statement of a module binds there, in whatever branch or loop; not those of inner scopes."""
     stack: list[ast.AST] = [statement]
@@ -151,6 +180,7 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
                 root = root.value
             if isinstance(root, ast.Name) and root is not node.value.func:
                 yield root.id
+            yield from (one.id for one in node.value.args if isinstance(one, ast.Name))  # setattr(MODEL, ...)
         stack.extend(ast.iter_child_nodes(node))
 
 

@@ -15,14 +15,18 @@ from stellwerk.workspace.rooms import Rooms
 FIRING, CAUSE = "STELLWERK_FIRING", "STELLWERK_CAUSE"
 """Variables that a runner of triggers sets: the claim, which the first run takes, and the firing, which stays."""
 WITHIN = "STELLWERK_WITHIN"
-"""Variable that a backfill sets: its own run and the partition, with a space between; the first run takes it."""
+"""Variable that a backfill sets: its own run and the partition, with a space between; the first run takes it. What
+records a process sets it to a run alone, which is for recorded processes that this one starts."""
 
 
 def place(pipeline: str, environment: MutableMapping[str, str] | None = None) -> dict[str, str]:
     """Name and parent of a pipeline's run that begins now: within a backfill it is one of many."""
     source = os.environ if environment is None else environment
-    parent, _, partition = source.pop(WITHIN, "").partition(" ")
-    return {"name": name_within(pipeline, partition), "parent": parent} if parent else {"name": pipeline}
+    parent, _, partition = source.get(WITHIN, "").partition(" ")
+    if not partition:
+        return {"name": pipeline}
+    del source[WITHIN]
+    return {"name": name_within(pipeline, partition), "parent": parent}
 
 
 def name_within(pipeline: str, partition: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.closure import closure, difference
 from stellwerk.pipelines.loading import load
@@ -404,6 +405,71 @@ def test_objects_of_libraries_count_by_how_they_are_made(write: Write) -> None:
     before, after = closure(write(text.format(1)).train), closure(write(text.format(2)).train)
 
     assert ("pipeline:N changed",) == difference(before, after)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class C:\n    x = 1\nC.x = {}\ndef f(): return C.x",
+        "class C:\n    x = [1]\nC.x.append({})\ndef f(): return C.x",
+        "class C: pass\nsetattr(C, 'x', {})\ndef f(): return C.x",
+        "class C:\n    def m(self): return 1\ndef g(self): return {}\nC.m = g\ndef f(): return C().m()",
+        "class C:\n    @staticmethod\n    def m(): return 1\nC.m = staticmethod(lambda: {})\ndef f(): return C.m()",
+        "class C: pass\ndef g(self): return {}\nC.m = g\ndef f(): return C().m()",
+        "class C:\n    known = []\n    def __init_subclass__(cls): C.known.append(cls)\n"
+        "class D(C):\n    def m(self): return {}\ndef f(): return C.known[0]().m()",
+        "def g(): return g.limit\ng.limit = {}\ndef f(): return g()",
+        "class A:\n    __slots__ = ('x',)\nclass B(A): pass\nb = B()\nb.x = {}\ndef f(): return b.x",
+        "class A:\n    __slots__ = ('__x', '__dict__')\n    def __init__(self, x): self.__x = x\n"
+        "a = A({})\ndef f(): return a",
+        "class A(Exception): pass\na = A({})\ndef f(): return a.args",
+        "import numpy as np\nclass A(np.ndarray): pass\na = np.zeros({}).view(A)\ndef f(): return a",
+        "from functools import singledispatch\n@singledispatch\ndef g(x): return 0\n"
+        "@g.register\ndef _(x: int): return {}\ndef f(): return g(1)",
+        "a = ((lambda: 1), (lambda: 2), (lambda: 3))[{}]\ndef f(): return a()",
+        "import collections\na = collections.UserList()\nsetattr(a, 'data', [{}])\ndef f(): return a",
+    ],
+)
+def test_what_is_set_after_it_was_made_counts(text: str, write: Write) -> None:
+    """Attributes of classes and functions, methods that were replaced, slots, implementations for other types."""
+    before, again, after = (closure(write(text.format(number)).f) for number in (1, 1, 2))
+
+    assert before.digest == again.digest
+    assert before.digest != after.digest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from dataclasses import dataclass, field\n@dataclass\nclass C:\n    a: int = 1\n"
+        "    b: list = field(default_factory=list)\n    def m(self): return 1\ndef f(): return C()",
+        "import abc, enum\nclass E(enum.Enum):\n    A = 1\nclass C(abc.ABC):\n    x = (1, 'a')\n    @property\n"
+        "    def p(self): return E.A\n    @classmethod\n    def k(cls): return 1\ndef f(): return C",
+        "def f(): return [one for one in (lambda: 1, 2)]",
+    ],
+)
+def test_what_a_class_says_itself_is_not_said_twice(text: str, write: Write) -> None:
+    """What stands in the text of classes and functions adds nothing, so that their keys stay what they were."""
+    parts = _described(write(text).f)
+
+    assert parts
+    assert [] == [name for name, said in parts.items() if {"filled", "attributes", "which"} & said.keys()]
+
+
+def _described(function: Callable[..., Any]) -> dict[str, Any]:
+    """What each part of a closure is made of."""
+    found: dict[str, Any] = {}
+    plain = canonical.digest
+
+    def digest(value: Any) -> Any:
+        if isinstance(value, dict):
+            found[f"{len(found)}"] = value
+        return plain(value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canonical, "digest", digest)
+        closure(function)
+    return found
 
 
 def test_objects_are_followed_through_imports(write: Write) -> None:

@@ -144,6 +144,22 @@ def test_a_file_that_hangs_is_stopped(run: Run) -> None:
     assert 1 == value(after)
 
 
+def test_many_attempts_at_once_all_come(tmp_path: Path) -> None:
+    """More messages than the system keeps for one socket wait until the server has read some."""
+    (tmp_path / "many_steps.py").write_text("def step():\n    return 1\n", "utf-8")
+    pool = Pool(workers=300)
+    try:
+        for number in range(300):
+            file = str(tmp_path / "many_steps.py")
+            pool.start(Attempt(id=str(number), node="step", function="many_steps:step", file=file))
+        ended = [pool.wait(60.0) for _ in range(300)]
+    finally:
+        pool.close()
+
+    assert {str(number) for number in range(300)} == {one.attempt for one in ended if one is not None}
+    assert [1] * 300 == [value(one.outcome) for one in ended if one is not None]
+
+
 def test_what_left_its_group_is_ended(run: Run) -> None:
     """A process that made itself independent of the step does not outlive it."""
     text = """

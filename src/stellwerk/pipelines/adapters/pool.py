@@ -6,18 +6,20 @@ started instead, as `subprocess` does.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stellwerk.core import canonical
-from stellwerk.core.errors import Invalid, Refused, Unavailable
+from stellwerk.core.errors import Invalid, Refused
 from stellwerk.pipelines.adapters.processes import GRACE_SECONDS, Job, Process
 from stellwerk.pipelines.adapters.subprocess import Subprocess, environment
 from stellwerk.pipelines.adapters.turns import here
@@ -27,6 +29,7 @@ MAX_TEMPLATES = 8
 _COMMAND = ("-P", "-m", "stellwerk.pipelines.adapters.fork_server")
 _MAX_MESSAGE = 1 << 16
 _CLOSING_SECONDS = 5.0
+_PAUSE_SECONDS = 0.002
 
 
 class Pool(Subprocess):
@@ -131,6 +134,7 @@ class _Line:
         self._executor, self._end, self._heard = executor, end, heard
         self.gone: Callable[[], None] = self.close
         self._open = True
+        self._unsent: deque[tuple[bytes, tuple[int, ...]]] = deque()
         end.setblocking(False)
         executor._pump().read(end.fileno(), self._read)
 
@@ -142,12 +146,28 @@ class _Line:
             raise Invalid(
                 "environment and search path of this process are too long for its pool", code="message-too-long"
             )
+        if self._unsent or not self._sent(data, descriptors):
+            if not self._unsent:
+                self._executor._pump().after(_PAUSE_SECONDS, self._send_rest)
+            self._unsent.append((data, tuple(map(os.dup, descriptors))))
+
+    def _sent(self, data: bytes, descriptors: tuple[int, ...]) -> bool:
+        """Send a message, unless so many are under way that the other end has to read some first."""
         try:
             socket.send_fds(self._end, [data], descriptors)
-        except BlockingIOError as cause:
-            raise Unavailable("the fork server does not listen", code="no-process") from cause
-        except (BrokenPipeError, ConnectionResetError):  # which reading will tell
-            pass
+        except OSError as cause:
+            if cause.errno in (errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS):
+                return False
+            if not isinstance(cause, (BrokenPipeError, ConnectionResetError)):  # which reading will tell
+                raise
+        return True
+
+    def _send_rest(self) -> None:
+        while self._open and self._unsent and self._sent(*self._unsent[0]):
+            for descriptor in self._unsent.popleft()[1]:
+                os.close(descriptor)
+        if self._unsent:
+            self._executor._pump().after(_PAUSE_SECONDS, self._send_rest)
 
     def attempt(self, forked: _Forked, **facts: Any) -> None:
         """Have a child forked."""
@@ -171,6 +191,10 @@ class _Line:
             self._open = False
             self._executor._pump().forget(self._end.fileno())
             self._end.close()
+            for _, descriptors in self._unsent:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            self._unsent.clear()
 
     def _read(self) -> None:
         while self._open:
