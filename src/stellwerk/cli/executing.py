@@ -26,11 +26,7 @@ PAUSED = "goes on with `stellwerk resume {}`"
 
 
 @click.command(cls=Command)
-@click.argument("pipeline", required=False, default="")
-@click.option(
-    "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
-)
-@click.option("--file", type=click.Path(path_type=Path), help="The pipeline file, instead of the project's.")
+@parameters.pipeline
 @click.option(
     "--on",
     default="in-process",
@@ -93,7 +89,7 @@ def run(
         if scripts.kind_of(file) == "script":
             return scripts.record(session, file, param)
     project = session.project()
-    place = file or session.home() / (project.pipeline if project else "pipeline.py")
+    place = parameters.place(session, project, file)
     if sweep is not None:
         at_once = many["at_once"]
         return sweeping.sweep(session, sweep, pipeline, place, param, trials_at_most=trials, at_once=at_once, on=on)

@@ -17,11 +17,7 @@ from stellwerk.core.files import replace_text
 
 
 @click.command(cls=Command)
-@click.argument("pipeline", required=False, default="")
-@click.option(
-    "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
-)
-@click.option("--file", type=click.Path(path_type=Path), help="The pipeline file, instead of the project's.")
+@parameters.pipeline
 @click.option(
     "--image", required=True, metavar="IMAGE", help="The image of the pods: its environment runs the steps."
 )
@@ -64,8 +60,7 @@ def kubeflow(
     from stellwerk.pipelines.kubeflow.model import Secret
     from stellwerk.workspace.steps.emitting import Wish
 
-    project = session.project()
-    found = parameters.find(file or session.home() / (project.pipeline if project else "pipeline.py"), pipeline)
+    found = parameters.find(parameters.place(session, session.project(), file), pipeline)
     plan = parameters.plan(found, param)
     wish = Wish(
         image=wanted["image"],

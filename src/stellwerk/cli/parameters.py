@@ -5,20 +5,44 @@ from __future__ import annotations
 import contextlib
 import difflib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 from stellwerk.cli import scripts
 from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid, NotFound, StellwerkError
 
 if TYPE_CHECKING:
+    from stellwerk.cli.session import Session
     from stellwerk.pipelines.authoring import Pipeline
     from stellwerk.pipelines.model import Plan
+    from stellwerk.releases.declaration import Project
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 _WORDS = {"True": True, "False": False, "None": None}
 _SIMPLE = {"int", "float", "str", "bool", "None"}
+
+option = click.option(
+    "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
+)
+"""Parameters, as they were typed."""
+
+
+def pipeline(command: C) -> C:
+    """What names a pipeline and its parameters: an argument, `--param` and `--file`."""
+    file = click.option(
+        "--file", type=click.Path(path_type=Path), help="The pipeline file, instead of the project's."
+    )
+    return click.argument("pipeline", required=False, default="")(option(file(command)))
+
+
+def place(session: Session, project: Project | None, file: Path | None) -> Path:
+    """The file in which the pipeline is: this one, or the project's."""
+    return file or session.home() / (project.pipeline if project else "pipeline.py")
 
 
 def find(file: Path, name: str) -> Pipeline:
@@ -74,17 +98,25 @@ def plan(pipeline: Pipeline, given: Iterable[str]) -> Plan:
 
 def read(pipeline: Pipeline, given: Iterable[str]) -> dict[str, Any]:
     """Parameters by name, each read as its annotation says."""
-    values: dict[str, Any] = {}
     declared = pipeline.signature.parameters
+    return {
+        # An unknown name is left to the pipeline, which knows the nearest one.
+        name: value(pipeline.name, name, text, _kinds(declared, name)) if name in declared else text
+        for name, text in texts(given).items()
+    }
+
+
+def texts(given: Iterable[str]) -> dict[str, str]:
+    """Parameters by name, as they were typed."""
+    found: dict[str, str] = {}
     for item in given:
         name, equals, text = item.partition("=")
         if not equals or not name:
             raise Invalid(f"{item!r} is no parameter (expected NAME=VALUE)", code="usage", hint="-p depth=6")
-        if name in values:
+        if name in found:
             raise Invalid(f"parameter {name!r} is given twice", code="usage", hint="give it once")
-        # An unknown name is left to the pipeline, which knows the nearest one.
-        values[name] = value(pipeline.name, name, text, _kinds(declared, name)) if name in declared else text
-    return values
+        found[name] = text
+    return found
 
 
 def value(pipeline: str, name: str, text: str, kinds: set[str]) -> Any:

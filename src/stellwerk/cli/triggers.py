@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import exits, words
+from stellwerk.cli import exits, parameters, words
 from stellwerk.cli.command import Command, Group
 from stellwerk.cli.output import Line, Span, Table, dim, state, strong
 from stellwerk.cli.session import Session
@@ -38,9 +38,7 @@ def triggers() -> None:
 @triggers.command(cls=Command)
 @click.argument("name")
 @click.option("--pipeline", required=True, help="The pipeline that is run.")
-@click.option(
-    "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
-)
+@parameters.option
 @click.option("--cron", help='Times, as five fields of cron: "30 2 * * 1-5".')
 @click.option("--zone", default="UTC", show_default=True, help="The time zone of --cron, such as Europe/Berlin.")
 @click.option(
@@ -98,7 +96,7 @@ def add(session: Session, /, name: str, pipeline: str, param: tuple[str, ...], *
     limits = Limits(interval=interval, queue=said["queue"], depth=said["depth"], each=said["each"])
     with session.workspace() as workspace:
         made = workspace.triggers.add(
-            name, pipeline, on, params=_params(param), limits=limits, secret=_secret(said["secret_file"])
+            name, pipeline, on, params=parameters.texts(param), limits=limits, secret=_secret(said["secret_file"])
         )
     _show_made(session, made)
     session.screen.suggest("stellwerk triggers run")
@@ -129,18 +127,6 @@ def _source(said: dict[str, Any]) -> Source:
     if said["on_event"] is not None:
         return OnEvent(event=said["on_event"], of=said["of"])
     return OnWebhook(style=said["on_webhook"])
-
-
-def _params(given: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for item in given:
-        name, equals, text = item.partition("=")
-        if not equals or not name:
-            raise Invalid(f"{item!r} is no parameter (expected NAME=VALUE)", code="usage", hint="-p depth=6")
-        if name in found:
-            raise Invalid(f"parameter {name!r} is given twice", code="usage", hint="give it once")
-        found[name] = text
-    return found
 
 
 def _secret(file: IO[str] | None) -> str:

@@ -16,11 +16,7 @@ from stellwerk.core.files import replace_bytes
 
 
 @click.command("plan", cls=Command)
-@click.argument("pipeline", required=False, default="")
-@click.option(
-    "-p", "--param", multiple=True, metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated."
-)
-@click.option("--file", type=click.Path(path_type=Path), help="The pipeline file, instead of the project's.")
+@parameters.pipeline
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -39,8 +35,7 @@ def plan(session: Session, /, pipeline: str, param: tuple[str, ...], file: Path 
     """
     from stellwerk.pipelines.model import document
 
-    project = session.project()
-    found = parameters.find(file or session.home() / (project.pipeline if project else "pipeline.py"), pipeline)
+    found = parameters.find(parameters.place(session, session.project(), file), pipeline)
     planned = parameters.plan(found, param)
     data = canonical.dumps(document(planned))
     replace_bytes(out, data)
