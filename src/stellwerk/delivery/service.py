@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from stellwerk.core.clock import Clock
-from stellwerk.core.errors import Corrupt, Invalid, NotFound, StellwerkError
+from stellwerk.core.errors import Invalid, NotFound, StellwerkError
 from stellwerk.delivery import rules
 from stellwerk.delivery.model import Trial, Tried, Webhook, WebhookLine
 from stellwerk.delivery.ports import Sender
 from stellwerk.delivery.shelves import WEBHOOKS
+from stellwerk.evidence import sealed_secrets
 from stellwerk.evidence.ports import Sealer
 from stellwerk.ledger.ports import Book, Reader
 from stellwerk.ledger.shelf import evolve
@@ -176,20 +175,10 @@ class Webhooks:
 
     def secret(self, hook: Webhook) -> str:
         """The key of its signatures; empty where it has none. Only for signing: it is shown to nobody."""
-        if not hook.sealed:
-            return ""
-        opened = json.loads(self._sealer.open(base64.b64decode(hook.sealed)))
-        if opened.get("webhook") != hook.id:
-            raise Corrupt("a webhook has the secret of another one", code="corrupt-seal")
-        secret: str = opened["secret"]
-        return secret
+        return sealed_secrets.opened(self._sealer, hook.sealed, kind="webhook", of=hook.id)
 
     def _seal(self, webhook: str, secret: str) -> str:
-        if not secret:
-            return ""
-        return base64.b64encode(
-            self._sealer.seal(json.dumps({"webhook": webhook, "secret": secret}).encode())
-        ).decode()
+        return sealed_secrets.seal(self._sealer, secret, kind="webhook", of=webhook)
 
     def _host(self, url: str) -> str:
         host = rules.check_url(url)

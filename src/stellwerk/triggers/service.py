@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
 from stellwerk.core.clock import Clock
-from stellwerk.core.errors import Conflict, Corrupt, Invalid, NotFound
+from stellwerk.core.errors import Conflict, Invalid, NotFound
 from stellwerk.core.names import new_id
+from stellwerk.evidence import sealed_secrets
 from stellwerk.evidence.ports import Sealer
 from stellwerk.ledger.ports import Book, Reader
 from stellwerk.ledger.shelf import evolve
@@ -205,13 +204,7 @@ class Triggers:
 
     def secret(self, trigger: Trigger) -> str:
         """The secret of incoming deliveries; empty where there is none. Only for checking: it is shown to nobody."""
-        if not trigger.sealed:
-            return ""
-        opened = json.loads(self._sealer.open(base64.b64decode(trigger.sealed)))
-        if opened.get("trigger") != trigger.id:
-            raise Corrupt("a trigger has the secret of another one", code="corrupt-seal")
-        secret: str = opened["secret"]
-        return secret
+        return sealed_secrets.opened(self._sealer, trigger.sealed, kind="trigger", of=trigger.id)
 
     def firings(self, *, name: str = "", limit: int = 20) -> Sequence[Firing]:
         """Firings, those that are due last first."""
@@ -246,10 +239,7 @@ class Triggers:
         return changed
 
     def _seal(self, trigger: str, secret: str) -> str:
-        if not secret:
-            return ""
-        plain = json.dumps({"trigger": trigger, "secret": secret}).encode()
-        return base64.b64encode(self._sealer.seal(plain)).decode()
+        return sealed_secrets.seal(self._sealer, secret, kind="trigger", of=trigger)
 
 
 def find(reader: Reader, name: str) -> Trigger:
