@@ -13,7 +13,7 @@ from stellwerk.tracking.model import Run, StepMemory
 from stellwerk.triggers.queue import TAG
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive
-from stellwerk.workspace.operations.kept import must_be_kept
+from stellwerk.workspace.operations.kept import must_be_its_own, must_be_kept, still_kept
 from stellwerk.workspace.rooms import Rooms
 
 
@@ -73,23 +73,16 @@ def advance_execution(
     made = {run.id: run for run in runs}
     for memory in memories:
         run = made.get(memory.run)
-        same = run is not None and run.step_key == memory.step_key and run.parent == execution
-        if not same or run is None or not set(memory.outputs.values()) <= set(run.outputs.values()):
-            raise Refused(
-                "a run may only be remembered under its own step key, by its own outputs", code="foreign-memory"
-            )
+        ours = run if run is not None and run.parent == execution else None
+        must_be_its_own(memory, ours.outputs if ours else {}, step_keys={ours.step_key} if ours else ())
     for state in tasks:
         if state.execution != execution:
             raise Refused("a task may only be written to its own execution", code="foreign-memory")
     first = rooms.executions.advance(execution, epoch, runs=runs, memories=memories, tasks=tasks)
-    gone = {memory.step_key for memory in first if not _there(rooms, memory)}
+    gone = {memory.step_key for memory in first if not still_kept(rooms, memory)}
     if gone:
         rooms.executions.replace(execution, epoch, [memory for memory in memories if memory.step_key in gone])
     return tuple(memory for memory in first if memory.step_key not in gone)
-
-
-def _there(rooms: Rooms, memory: StepMemory) -> bool:
-    return all(rooms.blobs.has(digest) for digest in memory.outputs.values())
 
 
 @operation("executions.beat", "runs:write", changes=True)
@@ -115,7 +108,7 @@ def remembered_steps(rooms: Rooms, pipeline: str) -> tuple[StepMemory, ...]:
     if document is None or not rooms.blobs.has(document):
         return ()
     keys = canonical.loads(rooms.blobs.get(document))
-    return tuple(memory for memory in rooms.runs.remembered_many(keys) if _there(rooms, memory))
+    return tuple(memory for memory in rooms.runs.remembered_many(keys) if still_kept(rooms, memory))
 
 
 @operation("executions.take", "runs:write", changes=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import NotFound
+from stellwerk.core.errors import NotFound, Refused
+from stellwerk.tracking.model import StepMemory
 from stellwerk.workspace.rooms import Rooms
 
 
@@ -14,3 +15,23 @@ def must_be_kept(rooms: Rooms, digests: Iterable[Digest]) -> None:
     for digest in digests:
         if not rooms.blobs.has(digest):
             raise NotFound(f"the store holds no {digest}", hint="put the bytes before what refers to them")
+
+
+def still_kept(rooms: Rooms, memory: StepMemory) -> bool:
+    """Whether the store holds all that a step gave; garbage may have been collected since."""
+    return all(rooms.blobs.has(digest) for digest in memory.outputs.values())
+
+
+def result_must_be_kept(rooms: Rooms, outputs: Mapping[str, Digest] | None, memory: StepMemory | None) -> None:
+    """As `must_be_kept`, for what a run gave, and for what is remembered of it."""
+    must_be_kept(rooms, [*(outputs or {}).values(), *(memory.outputs.values() if memory else ())])
+
+
+def must_be_its_own(
+    memory: StepMemory, outputs: Mapping[str, Digest] | None, *, step_keys: Collection[Digest | None]
+) -> None:
+    """Raises `Refused` for a memory under a step key that is none of the run's, or of what the run did not give."""
+    if memory.step_key not in step_keys or not set(memory.outputs.values()) <= set((outputs or {}).values()):
+        raise Refused(
+            "a run may only be remembered under its own step key, by its own outputs", code="foreign-memory"
+        )

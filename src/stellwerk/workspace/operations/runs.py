@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Refused
 from stellwerk.tracking.model import Cost, Run, Status, StepMemory
 from stellwerk.triggers.queue import TAG
 from stellwerk.workspace import emptying
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive
-from stellwerk.workspace.operations.kept import must_be_kept
+from stellwerk.workspace.operations.kept import must_be_its_own, must_be_kept, result_must_be_kept, still_kept
 from stellwerk.workspace.rooms import Rooms
 
 
@@ -62,14 +61,10 @@ def finish_run(
     memory: StepMemory | None = None,
 ) -> Run:
     """End a run once, and remember its result under its step key in the same transaction."""
-    must_be_kept(rooms, [*(outputs or {}).values(), *(memory.outputs.values() if memory else ())])
+    result_must_be_kept(rooms, outputs, memory)
     if memory is not None:
         known = rooms.runs.get(run)
-        same = memory.run == run and memory.step_key == known.step_key
-        if not same or not set(memory.outputs.values()) <= set((outputs or {}).values()):
-            raise Refused(
-                "a run may only be remembered under its own step key, by its own outputs", code="foreign-memory"
-            )
+        must_be_its_own(memory, outputs, step_keys={known.step_key} if memory.run == run else ())
     return rooms.runs.finish(
         run, status=status, outputs=outputs, metrics=metrics, cost=cost, error=error, log=log, memory=memory
     )
@@ -127,4 +122,4 @@ def get_run(rooms: Rooms, run: str) -> Run:
 def remembered_step(rooms: Rooms, step_key: Digest) -> StepMemory | None:
     """The result of a step under its key, if any machine has computed it."""
     found = rooms.runs.remembered(step_key)
-    return found if found and all(rooms.blobs.has(digest) for digest in found.outputs.values()) else None
+    return found if found and still_kept(rooms, found) else None

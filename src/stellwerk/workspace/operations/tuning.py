@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Refused
 from stellwerk.tracking.model import Cost, Run, Status, StepMemory, Study, TrialLine
 from stellwerk.tracking.trials import Came
 from stellwerk.workspace import sealed
 from stellwerk.workspace.calls import operation
-from stellwerk.workspace.operations.kept import must_be_kept
+from stellwerk.workspace.operations.kept import must_be_its_own, must_be_kept, result_must_be_kept
 from stellwerk.workspace.rooms import Rooms
 
 
@@ -107,13 +106,10 @@ def finish_trial(
     memory: StepMemory | None = None,
 ) -> Run | None:
     """End a trial, once; nothing where it is not this epoch's any more. Its result is remembered with it."""
-    must_be_kept(rooms, [*(outputs or {}).values(), *(memory.outputs.values() if memory else ())])
-    if memory is not None and not set(memory.outputs.values()) <= set((outputs or {}).values()):
-        raise Refused("a trial may only be remembered by its own outputs", code="foreign-memory")
+    result_must_be_kept(rooms, outputs, memory)
     if memory is not None:
         keys = {line.run.step_key for line in rooms.trials.lines(study) if line.number == number}
-        if memory.step_key not in keys:
-            raise Refused("a trial may only be remembered under its own step key", code="foreign-memory")
+        must_be_its_own(memory, outputs, step_keys=keys)
     came = Came(
         status=status,
         reports=reports,
