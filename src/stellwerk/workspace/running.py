@@ -11,8 +11,7 @@ from typing import Any, Literal
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, StellwerkError, interrupt_behind
-from stellwerk.ledger import documents
-from stellwerk.models.model import ModelVersion, Signature
+from stellwerk.models.model import ModelVersion
 from stellwerk.pipelines import service as engine
 from stellwerk.pipelines.adapters.environments import Environments
 from stellwerk.pipelines.adapters.step_environments import StepEnvironments
@@ -29,7 +28,6 @@ from stellwerk.pipelines.model import (
     Standing,
     document,
 )
-from stellwerk.store import service as trees
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import builtins, causing, codecs, elsewhere, revision, searching
 from stellwerk.workspace import operations as ops
@@ -41,6 +39,7 @@ from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.rebuilding import keeping
 from stellwerk.workspace.resolving import Names
 from stellwerk.workspace.searching import Nodes, WithTuning
+from stellwerk.workspace.steps import registering
 from stellwerk.workspace.waiting import Watched
 from stellwerk.workspace.workers.offering import Workers
 
@@ -261,50 +260,17 @@ class _Desk:
 
     def _register(self, report: RunReport, parent: Run) -> tuple[dict[str, Any], ModelVersion | None]:
         """Register the model that the last `evaluate` step chose, unpacked into its files."""
-        caller, plan = self.caller, self.plan
-        nodes = {node.id: node for node in plan.nodes if node.function == BUILTIN + "evaluate"}
+        nodes = {node.id: node for node in self.plan.nodes if node.function == BUILTIN + "evaluate"}
         chosen = [task for task in report.tasks if task.node in nodes and task.result is not None]
         if not chosen or chosen[-1].result is None:
             return {}, None
         node, result = nodes[chosen[-1].node], chosen[-1].result
-        evaluation: dict[str, Any] = canonical.loads(caller.blobs.get(result.outputs["value"].digest))
         made = _made(report, node.inputs["model"])
         made += _made(report, node.inputs["baseline"]) if "baseline" in node.inputs else []
-        archive = made[evaluation["chosen"]]
-        files = codecs.files(caller.blobs.get(archive))
-        tree = trees.put_files(caller.blobs, files)
-        described = canonical.loads(files["model.json"])
-        registering = caller.call(
-            ops.start_run,
-            {
-                "experiment": plan.name,
-                "name": "register",
-                "kind": "register",
-                "parent": parent.id,
-                "inputs": {"model": archive, "evaluation": result.outputs["value"].digest},
-                "code": caller.blobs.put(canonical.dumps({"builtin": "register", "version": 1})),
-                "environment": self.environment,
-                "process": this_process() if caller.local else None,
-            },
+        found = result.outputs["value"].digest
+        return registering.register(
+            self.caller, self.plan.name, found, made, parent=parent.id, environment=self.environment
         )
-        try:
-            version = caller.call(
-                ops.register_model,
-                {
-                    "name": plan.name,
-                    "digest": tree,
-                    "signature": documents.load(Signature, described["signature"]),
-                    "layout": described["format"],
-                    "run": registering.id,
-                    "seed": evaluation["chosen"] if 1 < len(evaluation["seeds"]) > evaluation["chosen"] else None,
-                },
-            )
-        except BaseException as error:
-            failed = {"run": registering.id, "status": "interrupted", "error": str(error) or "interrupted"}
-            caller.call(ops.finish_run, failed)
-            raise
-        caller.call(ops.finish_run, {"run": registering.id, "outputs": {"model": tree}})
-        return evaluation, version
 
 
 def _made(report: RunReport, ref: Ref) -> list[Digest]:

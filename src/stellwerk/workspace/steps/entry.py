@@ -14,6 +14,7 @@ from stellwerk.core import canonical
 from stellwerk.core.digest import parse as parse_digest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.models.model import ModelVersion
+from stellwerk.pipelines.environment import current
 from stellwerk.pipelines.kubeflow.model import descriptor, read_descriptor
 from stellwerk.pipelines.model import SINGLE, Node, Plan, Stored
 from stellwerk.tracking.model import StepMemory
@@ -89,7 +90,14 @@ def register(caller: Caller, plan_said: str, name: str, group: str, kubeflow: st
         one for argument in ("model", "baseline") if argument in node.inputs for one in pod.several(node, argument)
     ]
     parent = recording.gather(caller, plan, group)
-    version = registering.register(caller, plan, pod.made(node), models, parent)
+    _, version = registering.register(
+        caller,
+        plan.name,
+        pod.made(node).digest,
+        [one.digest for one in models],
+        parent=parent,
+        environment=caller.blobs.put(current().document),
+    )
     envelope.give({"model": {"name": version.name, "version": version.version, "digest": version.bytes()}})
     return version
 
