@@ -5,17 +5,24 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stellwerk.cli import exits, words
 from stellwerk.cli.command import Command
-from stellwerk.cli.output import Block, Span, Table, dim, state, strong
+from stellwerk.cli.output import Block, Line, Span, Table, dim, state, strong
 from stellwerk.cli.progress import Phases, Steps
 from stellwerk.cli.releasing import reasons
 from stellwerk.cli.session import Session
 from stellwerk.core.errors import Invalid
+
+FAMILIES = {
+    "linear": "a linear model",
+    "forest": "a random forest",
+    "extra": "extremely randomised trees",
+    "boosting": "gradient boosting",
+}
 
 if TYPE_CHECKING:
     from stellwerk.workspace.shipping import Shipped
@@ -31,6 +38,12 @@ if TYPE_CHECKING:
 @click.option("--slice", "slices", multiple=True, help="Column whose values are judged one by one. Repeatable.")
 @click.option("--exclude", multiple=True, help="Column that is no input of the model. Repeatable.")
 @click.option("--floor", type=float, help="The least the model must reach; a modest number by default.")
+@click.option(
+    "--automl",
+    default="",
+    metavar="BUDGET",
+    help="Search for a model for so long (10m), or so many trials (200), instead of training two kinds.",
+)
 @click.option("--owner", default="", help="Who answers for the decision; you by default.")
 @click.option("--serve/--no-serve", default=None, help="Go on serving when clear; on a terminal by default.")
 @click.pass_context
@@ -45,6 +58,7 @@ def ship(
     slices: tuple[str, ...],
     exclude: tuple[str, ...],
     floor: float | None,
+    automl: str,
     owner: str,
     serve: bool | None,
 ) -> int:
@@ -56,6 +70,7 @@ def ship(
     \b
     Example:
       stellwerk ship flights.csv --target late --time departure --slice carrier
+      stellwerk ship flights.csv --target late --automl 10m
     """
     from stellwerk.core.names import slug
     from stellwerk.workspace import shipping
@@ -81,6 +96,7 @@ def ship(
         slices=slices,
         exclude=exclude,
         floor=floor,
+        automl=automl.strip(),
     )
     if not (folder / FOLDER / "format.json").exists():
         create(folder.resolve(), settings)
@@ -107,12 +123,12 @@ def _steps(plan: object, lines: object, phases: Phases) -> Steps:
 
 def _told(shipped: Shipped) -> list[Block]:
     verdict = shipped.verdict
-    chosen = "the linear model, which the boosted one did not beat" if shipped.simpler_chosen else "gradient boosting"
     facts = Table(
         rows=(
             (dim("rows"), f"{shipped.rows:,}"),
             (dim("task"), shipped.task),
-            (dim("model"), f"{shipped.model.name}@{shipped.model.version}, {chosen}"),
+            (dim("model"), f"{shipped.model.name}@{shipped.model.version}, {_chosen(shipped)}"),
+            *_searched(shipped.search),
             (dim("selection"), ", ".join(f"{k} {words.figure(v)}" for k, v in sorted(shipped.metrics.items()))),
             (dim("baseline"), ", ".join(f"{k} {words.figure(v)}" for k, v in sorted(shipped.baseline.items()))),
             (dim("inputs"), f"{len(shipped.inputs)}: {_few(shipped.inputs)}"),
@@ -132,6 +148,44 @@ def _told(shipped: Shipped) -> list[Block]:
         blocks += ["", f"Released until {words.moment(shipped.release.expires_at)} UTC; {share}."]
     blocks += ["", (dim("next  "), shipped.next_step)]
     return blocks
+
+
+def _chosen(shipped: Shipped) -> str:
+    """Which kind of model it is, and what it was compared with."""
+    if shipped.search is None:
+        return (
+            "the linear model, which the boosted one did not beat" if shipped.simpler_chosen else "gradient boosting"
+        )
+    if shipped.simpler_chosen:
+        return "the linear model, which what was found did not beat"
+    return f"{FAMILIES.get(family := shipped.search['chosen']['params']['family'], family)}, the best that was found"
+
+
+def _searched(found: dict[str, Any] | None) -> list[tuple[Line, Line]]:
+    """What a search was worth, in losses: what was held out, and what would have been reached without it."""
+    if found is None:
+        return []
+    trials, better, loss = found["trials"], found["better_than_linear"], found["loss"]
+    shown = {
+        "held out": found["held_out"]["value"],
+        "where it was chosen": found["selected"]["value"],
+        "linear": found["baselines"]["linear"],
+        "constant": found["baselines"]["constant"],
+    }
+    lower, upper = better["lower"], better["upper"]
+    bounds = "no bounds" if lower is None or upper is None else f"{words.figure(lower)} to {words.figure(upper)}"
+    proven = lower is not None and lower > 0
+    return [
+        (dim("searched"), f"{words.count(trials['all'], 'trial')} of {', '.join(found['searched'])}"),
+        (dim(loss), ", ".join(f"{what} {words.figure(value)}" for what, value in shown.items())),
+        (
+            dim("gained"),
+            (
+                f"{words.figure(better['by'])} over the linear model ({bounds}, each with 95 %): ",
+                Span("better", "good") if proven else Span("not shown to be better", "warn"),
+            ),
+        ),
+    ]
 
 
 def _few(items: tuple[str, ...], most: int = 12) -> str:

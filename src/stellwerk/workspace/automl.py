@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from stellwerk.models.tabular import TabularModel
 
+REPORT = "stellwerk-automl/1"
+"""What the report of a search says that it is."""
 VERSION = 1
 """Of what trials do; another one makes new trials of everything."""
 FOLDS = 4
@@ -230,7 +232,7 @@ def judged(
     others = [n for n in range(len(leading)) if n not in may]
     best_other = min(others, key=lambda n: float(means[n]), default=None)
     said = {
-        "format": "stellwerk-automl/1",
+        "format": REPORT,
         "task": task,
         "loss": loss,
         "trials": found["trials"],

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from stellwerk.core import canonical
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Conflict, Invalid, NotFound
 from stellwerk.core.files import replace_text
@@ -20,12 +21,15 @@ from stellwerk.models.model import ModelVersion
 from stellwerk.models.tabular import infer_signature
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.pipelines.model import Plan
+from stellwerk.pipelines.tuning.authoring import budget_of
+from stellwerk.pipelines.values import JSON_MEDIA
 from stellwerk.releases.declaration import parse
 from stellwerk.releases.model import Release, Verdict
 from stellwerk.workspace import templates
+from stellwerk.workspace.automl import REPORT
 from stellwerk.workspace.facade import Workspace
 from stellwerk.workspace.layout import FOLDER
-from stellwerk.workspace.running import Watch
+from stellwerk.workspace.running import Ran, Watch
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,6 +54,8 @@ class Shipped:
     metrics: dict[str, float]
     baseline: dict[str, float]
     simpler_chosen: bool
+    search: dict[str, Any] | None
+    """What a search for a model came to (`stellwerk-automl/1`), where there was one."""
     inputs: tuple[str, ...]
     left_out: tuple[str, ...]
     """Columns that are no inputs, each with the reason."""
@@ -71,11 +77,13 @@ def prepare(
     slices: Sequence[str] = (),
     exclude: Sequence[str] = (),
     floor: float | None = None,
+    automl: str = "",
 ) -> templates.Order:
     """Look at the table and write the project's two files; files that somebody has edited are kept and win.
 
     Raises:
-        Invalid: the table cannot be read, the target is not there, has gaps or one class only, or rows are too few.
+        Invalid: the table cannot be read, the target is not there, has gaps or one class only, or rows are too few; or
+            the budget of the search is none.
     """
     table = read_table(file)
     task = task_of(target_of(table, target))
@@ -100,7 +108,10 @@ def prepare(
         slices=tuple(slices),
         exclude=tuple(exclude),
         floor=floor,
+        automl=automl,
     )
+    if automl:
+        budget_of(order.budget)
     if folder.exists() and not folder.is_dir():
         raise Invalid(f"{str(folder)!r} is a file, not a folder", code="not-a-folder", hint="--into FOLDER")
     _must_know_it(folder / PROJECT, order)
@@ -125,6 +136,8 @@ def _write(folder: Path, order: templates.Order) -> None:
     note = folder / FOLDER / NOTE
     last = json.loads(note.read_text("utf-8")) if note.is_file() else {"order": None, "files": {}}
     asked = {key: value for key, value in documents.dump(order).items() if key not in ("rows", "task")}
+    if not order.automl:  # as it was written before there was a search
+        del asked["automl"]
     present = [name for name in made if (folder / name).exists()]
     edited = [name for name in present if of_bytes((folder / name).read_bytes()) != last["files"].get(name)]
     if asked == last["order"] and set(present) == set(made):
@@ -188,6 +201,7 @@ def ship(
         metrics=ran.evaluation["metrics"],
         baseline=ran.evaluation["baseline"],
         simpler_chosen=ran.evaluation["chosen"] >= seeds,
+        search=_search(workspace, ran),
         inputs=tuple(column.name for column in ran.model.interface().inputs),
         left_out=_left_out(read_table(file), order, ran.model),
         verdict=verdict,
@@ -195,6 +209,15 @@ def ship(
         next_step=card.next_step if release is not None else _goes_on(card),
         next_command=card.next_command,
     )
+
+
+def _search(workspace: Workspace, ran: Ran) -> dict[str, Any] | None:
+    """The report of the search for a model, if the pipeline gives one."""
+    given = ran.report.results.get("report", ())
+    if len(given) != 1 or given[0].media != JSON_MEDIA:
+        return None
+    said = canonical.loads(workspace._caller.blobs.get(given[0].digest))
+    return said if isinstance(said, dict) and said.get("format") == REPORT else None
 
 
 def _goes_on(card: EndpointCard) -> str:

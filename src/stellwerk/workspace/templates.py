@@ -32,6 +32,13 @@ class Order:
     slices: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     floor: float | None = None
+    automl: str = ""
+    """How much may be spent on a search for a model: a number of trials or a time; empty for no search."""
+
+    @property
+    def budget(self) -> int | str:
+        """The same as `sw.automl` takes it."""
+        return int(self.automl) if self.automl.isdecimal() else self.automl
 
 
 def project(order: Order) -> str:
@@ -77,12 +84,10 @@ audit = "auto"                  # the share of answers that people check, from t
 
 def pipeline(order: Order) -> str:
     """`pipeline.py`."""
-    boosted, simple = MODELS[order.task]
-    module = "linear_model"
     skipped = [*([order.time] if order.time else []), *order.entity, *order.exclude]
-    # A leaf needs few rows where there are few: the default of 20 would leave small tables without a tree.
-    leaf = 20 if order.rows >= 2000 else 5
     name = order.name.replace("-", "_").replace(".", "_")
+    summary = "a search for a model" if order.automl else "two kinds of model"
+    ending = _SEARCHED.format(budget=order.budget) if order.automl else _COMPARED
     return f'''\
 """{order.name}: from a table to a proven model. Written by `stellwerk ship`; yours to edit."""
 
@@ -93,19 +98,50 @@ import stellwerk as sw
 NAME, TARGET, TASK = {order.name!r}, {order.target!r}, {order.task!r}
 NOT_INPUTS = {skipped!r}
 
+{_simple(order)}{"" if order.automl else _boosted(order)}
+@sw.pipeline(name=NAME)
+def {name if name.isidentifier() else "train_and_prove"}():
+    """Contract, split without leaks, {summary}, and a gate set nobody has seen."""
+    table = sw.contract(NAME)(sw.dataset(NAME))
+    parts = sw.split(table, target=TARGET, time={order.time!r}, entity={list(order.entity)!r}, exclude=NOT_INPUTS)
+    sw.gate(parts["gate"], name=NAME, target=TARGET, task=TASK)
+{ending}'''
 
+
+_COMPARED = """\
+    return sw.evaluate(boosted(parts["train"]), parts["select"], baseline=simple(parts["train"]))
+"""
+_SEARCHED = """\
+    found = sw.automl(
+        parts["train"], select=parts["select"], target=TARGET, task=TASK, exclude=NOT_INPUTS, budget={budget!r}
+    )
+    chosen = sw.evaluate(found["model"], parts["select"], baseline=simple(parts["train"]))
+    return {{"model": chosen, "report": found["report"]}}
+"""
+
+
+def _simple(order: Order) -> str:
+    simple, beats = MODELS[order.task][1], "the search" if order.automl else "the boosted one"
+    return f'''
 @sw.step(kind="train")
 def simple(table: pl.DataFrame) -> sw.Model:
-    """A linear model: what the boosted one has to beat."""
+    """A linear model: what {beats} has to beat."""
     from sklearn.impute import SimpleImputer
-    from sklearn.{module} import {simple.partition("(")[0]}
+    from sklearn.linear_model import {simple.partition("(")[0]}
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     line = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), {simple})
     return sw.fit(line, table, target=TARGET, task=TASK, exclude=NOT_INPUTS)
 
+'''
 
+
+def _boosted(order: Order) -> str:
+    boosted = MODELS[order.task][0]
+    # A leaf needs few rows where there are few: the default of 20 would leave small tables without a tree.
+    leaf = 20 if order.rows >= 2000 else 5
+    return f'''
 @sw.step(kind="train", seeds=3)
 def boosted(table: pl.DataFrame, seed: int = 0) -> sw.Model:
     """Gradient boosting; each seed draws its own columns."""
@@ -116,14 +152,6 @@ def boosted(table: pl.DataFrame, seed: int = 0) -> sw.Model:
     )
     return sw.fit(trees, table, target=TARGET, task=TASK, exclude=NOT_INPUTS)
 
-
-@sw.pipeline(name=NAME)
-def {name if name.isidentifier() else "train_and_prove"}():
-    """Contract, split without leaks, two kinds of model, and a gate set nobody has seen."""
-    table = sw.contract(NAME)(sw.dataset(NAME))
-    parts = sw.split(table, target=TARGET, time={order.time!r}, entity={list(order.entity)!r}, exclude=NOT_INPUTS)
-    sw.gate(parts["gate"], name=NAME, target=TARGET, task=TASK)
-    return sw.evaluate(boosted(parts["train"]), parts["select"], baseline=simple(parts["train"]))
 '''
 
 

@@ -42,7 +42,7 @@ class Question:
     ) -> None:
         self.step = _step(step)
         self.space = checked(space)
-        self.budget = _budget(budget)
+        self.budget = budget_of(budget)
         self.workers = _workers(workers)
         self.select = select
         self.setup = Setup(
@@ -231,7 +231,8 @@ def _step(step: Any) -> Step[..., Any]:
     return step
 
 
-def _budget(budget: Any) -> Budget:
+def budget_of(budget: Any) -> Budget:
+    """A budget as people write it: a number of trials, a time, or both. Raises `Invalid`."""
     if isinstance(budget, Budget):
         return budget
     return Budget(time=budget) if isinstance(budget, str) else Budget(trials=budget)
