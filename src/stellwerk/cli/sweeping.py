@@ -12,9 +12,13 @@ from stellwerk.cli.session import Session
 from stellwerk.core.errors import Invalid
 
 if TYPE_CHECKING:
+    from stellwerk.pipelines.authoring import Pipeline
     from stellwerk.pipelines.model import Plan
-    from stellwerk.pipelines.tuning.model import Trial
+    from stellwerk.pipelines.tuning.model import Budget, Trial
+    from stellwerk.pipelines.tuning.sweeps import Sweep
+    from stellwerk.workspace.facade import Workspace
     from stellwerk.workspace.running import Ran
+    from stellwerk.workspace.tuning import Found
 
 
 def sweep(
@@ -36,7 +40,6 @@ def sweep(
     for note in asked.notes:
         session.screen.say(dim(note))
     with session.workspace() as workspace:
-        caller = workspace._caller
         if pipeline or not asked.program:
             if asked.pruning is not None:
                 raise Invalid(
@@ -44,26 +47,15 @@ def sweep(
                     code="sweep-not-supported",
                     hint="let the file name a program, or use sw.tune with a step that reports",
                 )
-            found_pipeline = parameters.find(place, pipeline)
-            fixed = parameters.read(found_pipeline, given)
-
-            def plan(params: Mapping[str, Any]) -> Plan:
-                return found_pipeline.plan(**{**fixed, **params})
-
-            def run(made: Plan) -> Ran:
-                from stellwerk.workspace.running import How
-
-                return workspace.run(made, how=How(on=on))
-
-            code = {"pipeline": found_pipeline.name, "given": fixed, "code": _code(plan, asked.space)}
-            found = sweeping.pipelines(
-                caller, asked, found_pipeline.name, plan=plan, run=run, code=code, limit=limit, watch=_watch(session)
+            planned = parameters.find(place, pipeline)
+            found = _pipelines(
+                session, workspace, asked, planned, parameters.read(planned, given), limit=limit, on=on
             )
         else:
             if given:
                 raise Invalid("-p is for pipelines; the sweep runs a program", code="wrong-arguments")
             found = sweeping.programs(
-                caller, asked, file.resolve().parent, place=_place(session), limit=limit, workers=at_once,
+                workspace._caller, asked, file.resolve().parent, place=_place(session), limit=limit, workers=at_once,
                 watch=_watch(session),
             )  # fmt: skip
         page = workspace.run_page(found.run)
@@ -74,6 +66,26 @@ def sweep(
         *(trials.blocks(page.study) if page.study is not None else ()),
     )
     return None
+
+
+def _pipelines(
+    session: Session, workspace: Workspace, asked: Sweep, pipeline: Pipeline, fixed: dict[str, Any], *, limit: Budget,
+    on: str,
+) -> Found:  # fmt: skip
+    """A run of the pipeline for each trial."""
+    from stellwerk.workspace import sweeping
+    from stellwerk.workspace.running import How
+
+    def plan(params: Mapping[str, Any]) -> Plan:
+        return pipeline.plan(**{**fixed, **params})
+
+    def run(made: Plan) -> Ran:
+        return workspace.run(made, how=How(on=on))
+
+    code = {"pipeline": pipeline.name, "given": fixed, "code": _code(plan, asked.space)}
+    return sweeping.pipelines(
+        workspace._caller, asked, pipeline.name, plan=plan, run=run, code=code, limit=limit, watch=_watch(session)
+    )
 
 
 def _place(session: Session) -> str:

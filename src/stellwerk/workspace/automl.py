@@ -206,22 +206,13 @@ def judged(
     families: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Choose among the leading candidates on the selection part, and say what that is worth."""
-    import numpy as np
-
-    from stellwerk.evidence.metrics import PROPER, constant_scores, losses
+    from stellwerk.evidence.metrics import PROPER
     from stellwerk.evidence.statistics.paired import paired_mean_difference
-    from stellwerk.models.fitting import class_indices
-    from stellwerk.workspace.evaluating import scores_of
 
-    loss = PROPER[task]
     leading = [one["params"] for one in found["leading"]]
     models = [fit(params, train, target=target, task=task, exclude=exclude) for params in leading]
     models.append(fit({"family": "linear"}, train, target=target, task=task, exclude=exclude))
-    signature = models[-1].signature
-    labels = class_indices(signature, select.get_column(target))
-    each = np.array([losses(loss, labels, scores_of(model, select)) for model in models])
-    seen = class_indices(signature, train.get_column(target))
-    constant = losses(loss, labels, constant_scores(task, seen, len(labels), len(signature.classes)))
+    each, constant = _losses(models, train, select, target=target, task=task)
     may = [n for n, params in enumerate(leading) if params["family"] in STORABLE] + [len(leading)]
     # A simpler model wins where it is as good: the linear one stands last, and is asked first.
     chosen = min(reversed(may), key=lambda n: float(each[n].mean()))
@@ -229,16 +220,14 @@ def judged(
     linear = each[-1]
     better = paired_mean_difference(linear, apart, alpha=ALPHA)
     means = each.mean(axis=1)
-    others = [n for n in range(len(leading)) if n not in may]
-    best_other = min(others, key=lambda n: float(means[n]), default=None)
     said = {
         "format": REPORT,
         "task": task,
-        "loss": loss,
+        "loss": PROPER[task],
         "trials": found["trials"],
         "cross_validated": {"folds": FOLDS, "best": found["best"]["values"][0]},
         "chosen": {"params": leading[chosen] if chosen < len(leading) else {"family": "linear"}},
-        "selected": {"rows": len(labels), "value": float(means[chosen]), "note": "optimistic: it was chosen here"},
+        "selected": {"rows": select.height, "value": float(means[chosen]), "note": "optimistic: it was chosen here"},
         "held_out": {"value": float(apart.mean()), "note": "each half judges what was chosen on the other"},
         "baselines": {"constant": float(constant.mean()), "linear": float(linear.mean())},
         "better_than_linear": {
@@ -248,13 +237,33 @@ def judged(
         "searched": families,
         "not_searched": _left_out(families),
     }  # fmt: skip
-    if best_other is not None:
+    others = [n for n in range(len(leading)) if n not in may]
+    if others:
+        best_other = min(others, key=lambda n: float(means[n]))
         said["cannot_be_released"] = {
             "params": leading[best_other],
             "value": float(means[best_other]),
             "note": "compared only: models of this family have no form here that can be released",
         }
     return {"model": models[chosen], "report": said}
+
+
+def _losses(
+    models: Sequence[Any], train: pl.DataFrame, select: pl.DataFrame, *, target: str, task: Any
+) -> tuple[Any, Any]:
+    """The loss of each model in each row of the selection part, and that of the best constant."""
+    import numpy as np
+
+    from stellwerk.evidence.metrics import PROPER, constant_scores, losses
+    from stellwerk.models.fitting import class_indices
+    from stellwerk.workspace.evaluating import scores_of
+
+    signature = models[-1].signature
+    labels = class_indices(signature, select.get_column(target))
+    each = np.array([losses(PROPER[task], labels, scores_of(model, select)) for model in models])
+    seen = class_indices(signature, train.get_column(target))
+    constant = losses(PROPER[task], labels, constant_scores(task, seen, len(labels), len(signature.classes)))
+    return each, constant
 
 
 def _held_out(each: Any, may: Sequence[int]) -> Any:

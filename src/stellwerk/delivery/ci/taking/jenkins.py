@@ -140,20 +140,9 @@ class _Reader:
             wait = self._input(inner["input"], name, before)
             found.append(wait)
             after = (wait.name,)
-        if "parallel" in inner:
-            self._notes.taken(inner["parallel"].line, f"{where} › parallel")
-            ends: list[str] = []
-            for branch in inner["parallel"].block or ():
-                steps, last = self._stage(branch, before, shared, image, axes)
-                found += steps
-                ends += last
-            return self._after(found, after), tuple(dict.fromkeys(ends)) or before
-        if "stages" in inner:
-            steps, last = self._stages(inner["stages"], before, shared, image, axes)
-            return self._after([*found, *steps], after), last
-        if "matrix" in inner:
-            steps, last = self._matrix(inner["matrix"], where, before, shared, image)
-            return self._after([*found, *steps], after), last
+        stages = self._within(inner, where, before, shared, image, axes)
+        if stages is not None:
+            return self._after([*found, *stages[0]], after), stages[1]
         if "steps" not in inner:
             self._notes.left(stage.line, where, "it has no steps")
             return found, before
@@ -178,6 +167,31 @@ class _Reader:
             self._kept.add(step.name)
         self._places[step.name] = (stage.line, where)
         return [*found, step], (step.name,)
+
+    def _within(
+        self,
+        inner: Mapping[str, Call],
+        where: str,
+        before: tuple[str, ...],
+        shared: Mapping[str, Value],
+        image: str,
+        axes: dict[str, str],
+    ) -> tuple[list[Command | Wait], tuple[str, ...]] | None:
+        """The steps of the stages within a stage, at once or one after another; None where it has none."""
+        if "parallel" in inner:
+            self._notes.taken(inner["parallel"].line, f"{where} › parallel")
+            found: list[Command | Wait] = []
+            ends: list[str] = []
+            for branch in inner["parallel"].block or ():
+                steps, last = self._stage(branch, before, shared, image, axes)
+                found += steps
+                ends += last
+            return found, tuple(dict.fromkeys(ends)) or before
+        if "stages" in inner:
+            return self._stages(inner["stages"], before, shared, image, axes)
+        if "matrix" in inner:
+            return self._matrix(inner["matrix"], where, before, shared, image)
+        return None
 
     @staticmethod
     def _after(steps: list[Command | Wait], names: tuple[str, ...]) -> list[Command | Wait]:
