@@ -58,7 +58,7 @@ def dossier(book: Book, runs: Runs, release_id: str, now: datetime) -> Dossier:
             _decision(release, endpoint, verdict),
             _people(release, endpoint),
             _checks(verdict, evidence),
-            _limits(verdict, release),
+            _limits(release),
             _gate(reader, verdict, evidence),
             _data(reader, behind),
             _training(reader, release, behind),
@@ -154,7 +154,7 @@ def _checks(verdict: Verdict, evidence: list[Evidence]) -> Section:
     )
 
 
-def _limits(verdict: Verdict, release: Release) -> Section:
+def _limits(release: Release) -> Section:
     routed = ", ".join(f"{column} = {value}" for column, value in release.routed)
     return Section(
         title="Limits of the proof",

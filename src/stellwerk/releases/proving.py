@@ -94,7 +94,7 @@ class Prover:
         self._sign("file-scan", plan, None, scan, timedelta(days=30))
         if any(result.outcome == "fail" for result in scan):
             # A file that is not plain data is never loaded, so nothing else can be measured.
-            return self._give(plan, self._gates.freeze(plan), 0, None)
+            return self._give(plan, self._gates.freeze(plan), 0)
         self._say("freezing the plan in the ledger")
         self._gates.freeze(plan)
         self._sign("provenance", plan, digest, self._examiner.provenance(plan.model), timedelta(days=180))
@@ -102,21 +102,25 @@ class Prover:
         self._sign("contract", plan, digest, contract, timedelta(days=30))
         if any(result.outcome == "fail" for result in contract):
             # Nothing could be measured, so no attempt is spent.
-            return self._give(plan, digest, 0, None)
+            return self._give(plan, digest, 0)
         if "leakage" in plan.required:
             self._sign("leakage", plan, digest, self._examiner.leakage(plan.model), timedelta(days=180))
         if "own-results" in plan.required:
             self._sign("own-results", plan, digest, self._examiner.own_results(plan.model), timedelta(days=180))
+        return self._opened(plan, gate, digest)
+
+    def _opened(self, plan: Plan, gate: GateSet, digest: Digest) -> Verdict:
+        """The verdict after an opening of the gate set, on what was measured with it."""
         self._say(f"opening gate set {gate.name}@{gate.version} ({gate.rows:,} sealed cases)")
         opening, plain = self._gates.open(gate, digest)
         level, age = self._level(plan, opening), self._age(opening)
         known = self._measured_before(plan, digest)
         if known is not None:
             # One opening, one measurement: asking again until chance agrees would be another attempt.
-            return self._give(plan, digest, opening.attempt, known, _numbers(known.results))
+            return self._give(plan, digest, opening.attempt, _numbers(known.results))
         labels = self._examiner.labels(plan.model, gate, plain)
         results, measured = self._measure(plan, gate, labels, level)
-        evidence = self._sign(
+        self._sign(
             "quality",
             plan,
             digest,
@@ -127,7 +131,7 @@ class Prover:
             champion=plan.champion,
             walls=self._examiner.walls(),
         )
-        return self._give(plan, digest, opening.attempt, evidence, measured)
+        return self._give(plan, digest, opening.attempt, measured)
 
     def _measured_before(self, plan: Plan, digest: Digest) -> Evidence | None:
         now = self._clock.now()
@@ -223,7 +227,6 @@ class Prover:
         plan: Plan,
         digest: Digest,
         attempt: int,
-        evidence: Evidence | None,
         measured: dict[str, tuple[float | None, float | None, float | None]] | None = None,
     ) -> Verdict:
         now: datetime = self._clock.now()

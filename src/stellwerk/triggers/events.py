@@ -42,7 +42,7 @@ def _alarm(*wanted: str) -> Callable[[str, Body], bool]:
     return lambda kind, body: kind != "alarm.raised" or body.get("kind") in wanted
 
 
-def _whole(kind: str, body: Body) -> bool:
+def _whole(_kind: str, body: Body) -> bool:
     """A pipeline and not one of its steps."""
     return body.get("kind") == "pipeline"
 

@@ -74,13 +74,13 @@ class Lookout:
                 self._tick(placing, known, on, instant)
             if due.missed:
                 why = "nobody looked when its time came, and nothing is caught up"
-                placing.drop(why, rules.tick(known, on, due.since, self._calendar).key, due.missed)
+                placing.drop(why, rules.tick(on, due.since, self._calendar).key, due.missed)
             return placing.close(evolve(known, since=due.since))
 
     def _tick(self, placing: Placing, trigger: Trigger, on: OnTime, instant: datetime) -> None:
         due_at = rules.jittered(trigger, on, instant)
         expires = due_at + rules.LATE if on.catch_up == "none" else None
-        placing.put(rules.tick(trigger, on, instant, self._calendar), due_at=due_at, expires_at=expires)
+        placing.put(rules.tick(on, instant, self._calendar), due_at=due_at, expires_at=expires)
 
     # The ledger
 

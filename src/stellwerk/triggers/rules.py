@@ -92,7 +92,7 @@ def _newest(on: OnTime, now: datetime, calendar: Calendar) -> datetime:
     return now  # there were a thousand times: one of them lies within fifty years
 
 
-def tick(trigger: Trigger, on: OnTime, instant: datetime, calendar: Calendar) -> Cause:
+def tick(on: OnTime, instant: datetime, calendar: Calendar) -> Cause:
     """A time of a clock as a cause."""
     local = calendar.local(instant, on.zone)
     return Cause(

@@ -53,7 +53,7 @@ class Steps:
         """What of the code in a folder and of this environment is different from what a key was made of."""
         from stellwerk.workspace.steps import past
 
-        return past.differences(self._caller, account, folder)
+        return past.differences(account, folder)
 
     def fetch(self, account: Account, folder: Path) -> Fetched:
         """Write a step into a folder: its inputs as ordinary files, its code, and a script that calls it."""

@@ -94,7 +94,7 @@ def account(caller: Caller, subject: str) -> Account:
     )
 
 
-def differences(caller: Caller, found: Account, folder: Path) -> Differences:
+def differences(found: Account, folder: Path) -> Differences:
     """What of the code and the environment is different here."""
     return Differences(code=_code_here(found, folder), environment=_environment_here(found))
 

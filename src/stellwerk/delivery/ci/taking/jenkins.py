@@ -150,7 +150,7 @@ class _Reader:
         if not script.lines:
             self._notes.left(stage.line, where, "nothing of its steps could be taken over")
             return found, before
-        fixed, exports = self._environment(shared, where)
+        fixed, exports = self._environment(shared)
         step = Command(
             name=self._names.new(" ".join((name, *axes.values()))),
             script="\n".join((*exports, *script.lines)),
@@ -334,7 +334,7 @@ class _Reader:
                 self._notes.left(one.line, "environment", "it is no assignment")
         return found
 
-    def _environment(self, shared: Mapping[str, Value], where: str) -> tuple[dict[str, str], list[str]]:
+    def _environment(self, shared: Mapping[str, Value]) -> tuple[dict[str, str], list[str]]:
         """Variables whose values are known, and lines that set the others."""
         fixed: dict[str, str] = {}
         lines: list[str] = []
