@@ -173,12 +173,13 @@ def cancel(session: Session, run_id: str) -> None:
     Example:
       stellwerk cancel 01kc4v3n0w5x8y2z6q7r9s1t3v
     """
-    _ask(session, run_id, "cancel", "is cancelled")
+    _ask(session, run_id, "cancel", "is about to be cancelled")
 
 
 def _ask(session: Session, run_id: str, request: str, said: str) -> None:
     with session.workspace() as workspace:
         asked = workspace.steer(run_id, request)
+    said = "is cancelled" if asked.status == "cancelled" else said
     session.screen.show(asked, (strong(asked.pipeline), f"  {asked.id}  {said}"))
 
 

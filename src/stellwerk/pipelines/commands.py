@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import subprocess
@@ -25,6 +26,7 @@ SUFFIXES = {
     "application/octet-stream": ".bin",
 }
 MAX_TEXT = 1 << 20
+_PIECE = 1 << 16
 PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """A place in an argument where the value of a name is put."""
 
@@ -82,12 +84,14 @@ def _run(argv: list[str], folder: Path, environ: Mapping[str, str]) -> str:
             code="no-such-command",
             hint="it must be on the PATH, or one of the step's files that may be executed",
         ) from cause
-    printed = bytearray()
+    printed, decoder = bytearray(), codecs.getincrementaldecoder("utf-8")("replace")
     with process:
         try:
-            for line in process.stdout or ():
-                sys.stdout.write(line.decode("utf-8", "replace"))
-                printed += line[: max(0, MAX_TEXT + 1 - len(printed))]
+            # Piece by piece: a line may be as long as the program likes.
+            while process.stdout and (piece := process.stdout.read1(_PIECE)):  # type: ignore[attr-defined]
+                sys.stdout.write(decoder.decode(piece))
+                printed += piece[: max(0, MAX_TEXT + 1 - len(printed))]
+            sys.stdout.write(decoder.decode(b"", final=True))
         except BaseException:
             process.kill()
             raise

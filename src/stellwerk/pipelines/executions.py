@@ -150,7 +150,7 @@ class Executions:
                 raise Conflict(
                     f"execution {execution} is {known.status}: nothing is left to do", code="execution-over"
                 )
-            if known.owner and alive(known.owner) and self._clock.now() - known.seen_at < SILENCE:
+            if self._goes_on(known, alive):
                 raise Conflict(
                     f"execution {execution} goes on in {known.owner}",
                     code="execution-running",
@@ -172,8 +172,14 @@ class Executions:
             tx.record("execution.taken", f"run:{execution}", {"epoch": taken.epoch, "was": known.status})
         return taken, states if known.status != "failed" else []
 
-    def ask(self, execution: str, request: str) -> Execution:
-        """Ask the engine of an execution to pause, to cancel, or (with "") to go on. Over ones raise `Conflict`."""
+    def ask(self, execution: str, request: str, *, alive: Callable[[str], bool]) -> Execution:
+        """Ask the engine of an execution to pause, to cancel, or (with "") to go on. Over ones raise `Conflict`.
+
+        Where there is no engine any more that could hear it, what is cancelled is over at once.
+
+        Args:
+            alive: Whether a process of this machine exists.
+        """
         if request not in ("", "pause", "cancel"):
             raise Invalid(f"request is {request!r} (expected pause, cancel or nothing)", code="wrong-arguments")
         with self._book.write() as tx:
@@ -181,8 +187,8 @@ class Executions:
             if known.status not in OPEN:
                 raise Conflict(f"execution {execution} is {known.status} already", code="execution-over")
             asked = evolve(known, request=request)
-            if request == "cancel" and not known.owner:
-                asked = evolve(known, status="cancelled", request="", epoch=known.epoch + 1)
+            if request == "cancel" and not self._goes_on(known, alive):
+                asked = evolve(known, status="cancelled", owner="", request="", epoch=known.epoch + 1)
                 self._runs.give_up(tx, execution, "cancelled")
                 TASKS.remove_all(tx, execution=execution)
             EXECUTIONS.put(tx, asked)
@@ -211,6 +217,10 @@ class Executions:
         """The tasks of an execution that have not simply been done."""
         with self._book.read() as reader:
             return TASKS.select(reader, execution=execution)
+
+    def _goes_on(self, known: Execution, alive: Callable[[str], bool]) -> bool:
+        """Whether there is an engine that works on an execution, as far as one can tell."""
+        return bool(known.owner) and alive(known.owner) and self._clock.now() - known.seen_at < SILENCE
 
     def _mine(self, tx: Transaction, execution: str, epoch: int) -> Execution:
         return self._checked(EXECUTIONS.get(tx, execution), epoch)

@@ -118,7 +118,8 @@ class Runs:
         self._finder.enter(tx, left, run)
 
     def give_up(self, tx: Transaction, run_id: str, why: str) -> None:
-        """End a run that no process works on any more, as interrupted."""
+        """End a run that no process works on any more, as interrupted, with what was under way inside it."""
+        self._end_inside(tx, run_id, why)
         run = RUNS.get(tx, run_id)
         ended = evolve(run, status="interrupted", ended_at=self._clock.now(), error=why, process=None)
         RUNS.put(tx, ended)
@@ -131,13 +132,15 @@ class Runs:
         again = evolve(run, status="running", ended_at=None, error="", process=process or None)
         RUNS.put(tx, again)
         self._finder.enter(tx, again)
+        self._end_inside(tx, run_id, "the engine ended before this step")
+        tx.record("run.reopened", f"run:{run_id}", {"name": run.name, "kind": run.kind})
+
+    def _end_inside(self, tx: Transaction, run_id: str, why: str) -> None:
         for status in OPEN:
             for child in RUNS.select(tx, parent=run_id, status=status):
-                why = "the engine ended before this step"
                 ended = evolve(child, status="interrupted", ended_at=self._clock.now(), error=why, process=None)
                 RUNS.put(tx, ended)
                 self._finder.enter(tx, ended, child)
-        tx.record("run.reopened", f"run:{run_id}", {"name": run.name, "kind": run.kind})
 
     def replace_memory(self, tx: Transaction, memory: StepMemory) -> None:
         """Let a result take the place of one whose bytes are gone."""

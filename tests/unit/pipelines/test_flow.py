@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from stellwerk.core.errors import Invalid, StellwerkError
+from stellwerk.pipelines.commands import command
 from stellwerk.pipelines.model import Plan, Resources, Verdict, document, parse
 from stellwerk.pipelines.rules import describe
 
@@ -291,6 +295,34 @@ def test_a_command_that_fails_says_so(write: Write, desk: Any) -> None:
     assert "command-failed" == failure.cause
     assert "status 3: no data" in failure.message
     assert "no data\n" == failure.log
+
+
+def test_a_command_may_print_a_line_without_an_end() -> None:
+    """It is taken in piece by piece and never held as a whole, and no character is cut where a piece ends."""
+    seen = _Seen()
+    code = "import sys; sys.stdout.write('é' * 20_000_000)"
+
+    tracemalloc.start()
+    with contextlib.redirect_stdout(seen), pytest.raises(Invalid) as refused:
+        command(argv=[sys.executable, "-c", code], params={}, outputs={}, environ={})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert "printed-too-much" == refused.value.code
+    assert (20_000_000, {"é"}) == (seen.count, seen.characters)
+    assert most < 20_000_000
+
+
+class _Seen(io.TextIOBase):
+    """Counts what is printed, and forgets it."""
+
+    def __init__(self) -> None:
+        self.count, self.characters = 0, set[str]()
+
+    def write(self, text: str) -> int:
+        self.count += len(text)
+        self.characters |= set(text)
+        return len(text)
 
 
 def test_a_command_sees_only_what_it_is_given(write: Write, desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,8 @@ def both():
     first = sw.wait_until("1h")
     return note(sw.wait_until("2h", after=first))
 """
+GONE = 2**22 + 1
+"""A number that no process has."""
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
@@ -97,6 +101,26 @@ def test_what_is_paused_is_shown_as_paused_and_then_as_finished(folder: Path) ->
         ended = workspace.resume(ran.run.id, plan(folder, "asked")).run.status
 
     assert ("running", "paused", "finished") == (running, paused, ended)
+
+
+def test_what_lost_its_engine_is_cancelled_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what was under way inside it; an engine that works is asked, and ends it itself."""
+    with sw.connect(folder, actor="anna") as workspace:
+        rooms = workspace._caller.rooms  # type: ignore[attr-defined]
+        ran = workspace.run(plan(folder, "asked"))
+        executions, machine = rooms.executions, platform.node()
+        executions.take(ran.run.id, code=None, owner=f"{machine}:{os.getpid()}", alive=lambda _owner: False)
+        asked = workspace.steer(ran.run.id, "cancel")
+        gone = rooms.runs.start(experiment="asked", name="note", kind="step", parent=ran.run.id)
+        executions.take(ran.run.id, code=None, owner=f"{machine}:{GONE}", alive=lambda _owner: False)
+        ended = workspace.steer(ran.run.id, "cancel")
+        states = [workspace.runs(f"run_id = '{one}'")[0].status for one in (ran.run.id, gone.id)]
+
+    assert ("running", "cancel") == (asked.status, asked.request)
+    assert ("cancelled", "", "") == (ended.status, ended.request, ended.owner)
+    assert ["interrupted", "interrupted"] == states
+    assert 5 == main(["-w", str(folder), "cancel", ran.run.id])
+    assert "execution-over" in capsys.readouterr().err
 
 
 def test_a_run_says_for_what_it_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

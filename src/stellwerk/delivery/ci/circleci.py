@@ -21,7 +21,7 @@ def render(order: Order) -> str:
 
 def _head(order: Order) -> str:
     workspace = f"\n      STELLWERK_ROOT: {order.workspace}" if order.workspace else ""
-    runner = f"\n    resource_class: {order.runner}" if order.runner else ""
+    runner = f"\n    resource_class: {lines.word(order.runner)}" if order.runner else ""
     return f"""\
 version: 2.1
 
@@ -91,7 +91,7 @@ def _workflow(order: Order) -> str:
           type: approval # somebody presses the button
           requires: [prove]
           filters: &released
-            branches: {{only: {order.branch}}}
+            branches: {{only: {lines.word(order.branch)}}}
       - release:
           requires: [approve]
           filters: *released

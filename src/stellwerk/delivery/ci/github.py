@@ -34,7 +34,7 @@ name: stellwerk
 
 on:
   push:
-    branches: [{order.branch}]
+    branches: [{lines.word(order.branch)}]
   pull_request:
 
 permissions: {{}} # each job asks for what it needs
@@ -53,7 +53,7 @@ def _run(order: Order) -> str:
     return f"""\
   run:
     name: Run
-    runs-on: {order.runner or "ubuntu-24.04"}{_container(order)}
+    runs-on: {lines.word(order.runner or "ubuntu-24.04")}{_container(order)}
     timeout-minutes: 60
 {_alone()}    permissions:
       contents: read{_token(order)}
@@ -78,7 +78,7 @@ def _prove(order: Order) -> str:
     return f"""\
   prove:
     name: {"Prove" if order.waits else "Run and prove"}
-{asked}    runs-on: {order.runner or "ubuntu-24.04"}{_container(order)}
+{asked}    runs-on: {lines.word(order.runner or "ubuntu-24.04")}{_container(order)}
     timeout-minutes: 60
 {"" if order.waits else _alone()}    permissions:
       contents: read
@@ -118,8 +118,8 @@ def _release(order: Order) -> str:
     name: Release
     needs: prove
     if: github.event_name == 'push' && github.ref == 'refs/heads/{order.branch}'
-    environment: {order.environment} # its required reviewers approve
-    runs-on: {order.runner or "ubuntu-24.04"}{_container(order)}
+    environment: {lines.word(order.environment)} # its required reviewers approve
+    runs-on: {lines.word(order.runner or "ubuntu-24.04")}{_container(order)}
     timeout-minutes: 15
     concurrency:
       group: stellwerk-release-{order.environment}

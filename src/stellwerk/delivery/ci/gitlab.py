@@ -19,7 +19,7 @@ def render(order: Order) -> str:
 def _head(order: Order) -> str:
     stages = f"[{', '.join((*(['run'] if order.waits else []), 'prove', *(['release'] if order.release else [])))}]"
     workspace = f"\n  STELLWERK_ROOT: {order.workspace}" if order.workspace else ""
-    runner = f"\n  tags: [{order.runner}]" if order.runner else ""
+    runner = f"\n  tags: [{lines.word(order.runner)}]" if order.runner else ""
     return f"""\
 stages: {stages}
 
@@ -101,8 +101,8 @@ release:
     - if: $CI_COMMIT_BRANCH == "{order.branch}"
       when: manual # whoever may deploy to the environment approves by starting it
   allow_failure: false
-  environment: {order.environment}
-  resource_group: {order.environment} # one at a time
+  environment: {lines.word(order.environment)}
+  resource_group: {lines.word(order.environment)} # one at a time
 {_token(order)}{_cache(order)}  before_script:
 {_listed(_setup(order))}
   script:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stellwerk.delivery.ci.model import REPORTS, Order
 
+_TRUTHS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 ACTIVATE = ". .venv/bin/activate"
 
 
@@ -63,6 +64,11 @@ def report(base: str, *, post: str = "--post", further: str = "") -> list[str]:
 def keep() -> str:
     """What a red run saw, without any private key: `stellwerk restore` and `step fetch` bring a step of it home."""
     return f"mkdir -p {REPORTS} && stellwerk backup {REPORTS}/workspace.tar"
+
+
+def word(text: str) -> str:
+    """A name as YAML: in quotes where it would be read as a number, a date or a truth, such as a branch `1.10`."""
+    return f'"{text}"' if text[0].isdigit() or text.lower() in _TRUTHS else text
 
 
 def block(lines: list[str], indent: int) -> str:

@@ -123,7 +123,7 @@ def take_execution(
 @operation("executions.ask", "runs:write", changes=True)
 def ask_execution(rooms: Rooms, execution: str, request: str) -> Execution:
     """Ask for an execution to pause, to cancel, or (with an empty request) to go on."""
-    return rooms.executions.ask(execution, request)
+    return rooms.executions.ask(execution, request, alive=process_alive)
 
 
 @operation("executions.get", "runs:read")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -142,6 +143,30 @@ def test_what_a_shell_would_read_otherwise_is_refused(wrong: dict[str, Any]) -> 
     """No option brings a word into a file that YAML, Groovy or a shell takes for something else."""
     with pytest.raises(Invalid):
         replace(ORDER, **wrong)
+
+
+@pytest.mark.parametrize("word", ["1.10", "007", "2024-01-01", "on", "No", "null", "1e3"])
+@pytest.mark.parametrize(
+    ("system", "field"),
+    [
+        *(("github", "branch"), ("github", "environment"), ("github", "runner")),
+        *(("gitlab", "environment"), ("gitlab", "runner"), ("circleci", "branch"), ("circleci", "runner")),
+    ],
+)
+def test_names_that_look_like_numbers_stay_names(system: str, field: str, word: str) -> None:
+    """Branches, environments and runners are read from the file as they were said."""
+    order = replace(ORDER, release=True, **{field: word})
+
+    assert word in set(_texts(yaml.safe_load(SYSTEMS[system].render(order))))
+
+
+def _texts(document: Any) -> Iterator[Any]:
+    """All values of a document."""
+    if isinstance(document, dict | list):
+        for one in document.values() if isinstance(document, dict) else document:
+            yield from _texts(one)
+    else:
+        yield document
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
