@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,14 +14,20 @@ from typing import Any
 import pytest
 
 import stellwerk as sw
+from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Conflict
+from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.pipelines.model import Attempt, Encoded, Failure, Outcome
 from stellwerk.pipelines.offers import LEASE, Offers
+from stellwerk.pipelines.values import STANDARD
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
+from stellwerk.workspace import operations as ops
 from stellwerk.workspace.rooms import create
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.workers import forms
+from stellwerk.workspace.workers.offering import Workers
+from stellwerk.workspace.workers.working import Worker
 
 FLOW = """
 import helper
@@ -191,3 +198,64 @@ def test_attempts_and_outcomes_are_read_as_they_were_written(tmp_path: Path) -> 
     for wrong in (b"{}", b"[]", b'{"format":"stellwerk-attempt/1"}'):
         with pytest.raises(sw.Invalid):
             forms.heard(wrong, blobs.get)
+
+
+class _Slow:
+    """A caller whose store answers only once a worker has said that it lives, and one that is told of its end."""
+
+    def __init__(self, caller: Any) -> None:
+        self._caller, self.heard = caller, threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._caller, name)
+
+    @property
+    def blobs(self) -> Any:
+        return self
+
+    def get(self, digest: Any) -> bytes:
+        assert self.heard.wait(20.0)
+        return bytes(self._caller.blobs.get(digest))
+
+    def put(self, data: bytes) -> Any:
+        self.heard.clear()
+        assert self.heard.wait(20.0)
+        return self._caller.blobs.put(data)
+
+    def call(self, operation: Any, arguments: dict[str, Any]) -> Any:
+        answer = self._caller.call(operation, arguments)
+        if operation is ops.beat_attempt:
+            self.heard.set()
+        return answer
+
+
+def test_a_worker_lives_while_it_fetches_and_keeps(folder: Path) -> None:
+    """Inputs and outputs that take longer than a lease lose no attempt."""
+    params = {"argv": [sys.executable, "-c", "print(1)"], "params": {}, "outputs": {}, "environ": {}}
+    attempt = Attempt(id="a", node="a", function="stellwerk.pipelines.commands:command", params=params)
+    with sw.connect(folder, actor="anna") as workspace:
+        caller = workspace._caller
+        document = caller.blobs.put(forms.written(attempt, ""))
+        asked = {"execution": "e", "attempt": "a", "document": document, "needs": {}}
+        caller.call(ops.offer_attempt, asked)
+        done = Worker(_Slow(caller), InProcess(), name="w", idle=0.6, beat=0.01).work()
+        (ended,) = caller.call(ops.collect_attempts, {"execution": "e"})
+        outcome = forms.heard(caller.blobs.get(ended.outcome), caller.blobs.get)
+
+    assert (1, "ended", 1) == (done, ended.status, ended.epoch)
+    assert isinstance(outcome, Outcome), outcome
+
+
+def test_what_is_offered_can_be_fetched_at_once(folder: Path) -> None:
+    """Also what the engine made a moment ago, and would keep later together with other things."""
+    value = STANDARD.encode([1, 2])
+    given = Encoded(media=value.media, data=value.data, digest=of_bytes(value.data))
+    with sw.connect(folder, actor="anna") as workspace:
+        caller = workspace._caller
+        before = caller.blobs.has(of_bytes(value.data))
+        engine = Workers(caller, "e", "")
+        engine.start(Attempt(id="a", node="a", function="flow:total", inputs={"values": (given,)}))
+        after = caller.blobs.has(of_bytes(value.data))
+        engine.close()
+
+    assert (False, True) == (before, after)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from stellwerk.core.clock import monotonic
+from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused
 from stellwerk.pipelines.adapters import endings
 from stellwerk.pipelines.model import BUILTIN, Attempt, Ended, Failure, Offer, Outcome, Resources
@@ -44,6 +45,11 @@ class Workers:
                 f"step {attempt.node!r} needs the engine's own machine, and cannot be offered to workers",
                 code="limits-not-kept",
             )
+        # What the engine made a moment ago may still wait to be kept with other things, and workers need it now.
+        given = {value.digest: value.data for values in attempt.inputs.values() for value in values}
+        self._caller.blobs.put_many(
+            [data for name, data in given.items() if not self._caller.blobs.has(Digest(name))]
+        )
         document = self._caller.blobs.put(forms.written(attempt, self._sources))
         arguments = {
             "execution": self._execution,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ class Worker:
         name: Names this worker to others: `machine:process id`.
         executor: Runs the attempts; its capacity says for how many there is room.
         idle: Seconds without anything to do after which it ends; None for never.
+        beat: Seconds between two signs of life, which a thread of its own gives: also while inputs are fetched and
+            outputs are kept, however long that takes.
     """
 
     def __init__(
@@ -49,13 +52,17 @@ class Worker:
         *,
         name: str,
         idle: float | None = None,
+        beat: float = BEAT,
         said: Said | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._caller, self._executor, self._name, self._idle = Patient(caller, pause), executor, name, idle
         self._said = said or (lambda offer, what: None)
         self._pause = pause
+        self._beat_seconds = beat
         self._claimed: dict[str, Offer] = {}
+        self._taken: deque[str] = deque()
+        """Attempts that are not with this worker any more, as their sign of life was answered."""
         self._folders = tempfile.TemporaryDirectory(prefix="stellwerk-worker-", ignore_cleanup_errors=True)
         self._stopped = threading.Event()
 
@@ -65,22 +72,25 @@ class Worker:
 
     def work(self) -> int:
         """Work until stopped or idle for too long; how many attempts were brought to their end."""
-        done, since, beaten = 0, monotonic(), monotonic()
+        done, since, over = 0, monotonic(), threading.Event()
+        heart = threading.Thread(target=self._live, args=(over,), name="stellwerk-worker", daemon=True)
         with self._folders:
+            heart.start()
             try:
                 while self._claimed or not self._over(since):
                     if self._room() and not self._stopped.is_set() and self._claim():
                         since = monotonic()
                         continue
-                    if monotonic() - beaten > BEAT:
-                        self._beat()
-                        beaten = monotonic()
+                    while self._taken:
+                        self._executor.stop(self._taken.popleft())
                     ended = self._executor.wait(LOOK) if self._claimed else self._pause(LOOK)
                     if ended is not None:
                         done += self._end(ended)
                         since = monotonic()
             finally:
+                over.set()
                 self._executor.close()
+        heart.join(self._beat_seconds)
         return done
 
     def _over(self, since: float) -> bool:
@@ -94,14 +104,13 @@ class Worker:
         offer: Offer | None = self._caller.call(ops.claim_attempt, arguments)
         if offer is None:
             return False
+        self._claimed[offer.id] = offer  # two executions may have attempts of one name
         self._said(offer, "claimed")
         try:
             document = self._caller.blobs.get(offer.document)
             attempt = forms.read(document, self._caller.blobs.get, self._code(forms.sources_of(document)))
-            self._claimed[offer.id] = offer  # two executions may have attempts of one name
             self._executor.start(replace(attempt, id=offer.id))
         except StellwerkError as error:
-            self._claimed[offer.id] = offer
             message = f"worker {self._name} cannot run it: {error.message}"
             failure = Failure(code="step-not-importable", message=message, hint=error.hint)
             self._end(Ended(attempt=offer.id, outcome=failure))
@@ -121,15 +130,25 @@ class Worker:
             fresh.rename(folder)
         return folder
 
-    def _beat(self) -> None:
-        for attempt, offer in list(self._claimed.items()):
-            try:
-                self._caller.call(ops.beat_attempt, {"offer": offer.id, "epoch": offer.epoch})
-            except Conflict:  # somebody else has it, or nobody needs it any more
-                self._executor.stop(attempt)
+    def _live(self, over: threading.Event) -> None:
+        """Say for each attempt that its worker is alive, in a thread of its own."""
+        while not over.wait(self._beat_seconds):
+            for attempt, offer in list(self._claimed.items()):
+                try:
+                    self._caller.call(ops.beat_attempt, {"offer": offer.id, "epoch": offer.epoch})
+                except Conflict:  # somebody else has it, or nobody needs it any more
+                    self._taken.append(attempt)
+                except StellwerkError:  # the workspace is away for a moment: it is said again
+                    break
 
     def _end(self, ended: Ended) -> int:
-        offer = self._claimed.pop(ended.attempt)
+        offer = self._claimed[ended.attempt]
+        try:
+            return self._told(offer, ended)
+        finally:
+            del self._claimed[ended.attempt]
+
+    def _told(self, offer: Offer, ended: Ended) -> int:
         outcome = self._caller.blobs.put(forms.told(ended.outcome, self._caller.blobs.put))
         try:
             self._caller.call(ops.end_attempt, {"offer": offer.id, "epoch": offer.epoch, "outcome": outcome})
