@@ -33,7 +33,7 @@ from stellwerk.web.routing import OPEN, matrix
 from stellwerk.workspace import facade, settings
 from stellwerk.workspace import operations as _operations  # noqa: F401  # fills the table
 from stellwerk.workspace.calls import OPERATIONS
-from stellwerk.workspace.nouns import data, models, steps, triggers, webhooks
+from stellwerk.workspace.nouns import data, grants, models, steps, triggers, webhooks
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _PART = re.compile(r"(<!-- made: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -145,6 +145,7 @@ def facade_reference() -> str:
         ("Steps", steps.Steps, "workspace.steps"),
         ("Triggers", triggers.Triggers, "workspace.triggers"),
         ("Webhooks", webhooks.Webhooks, "workspace.webhooks"),
+        ("Grants", grants.Grants, "workspace.grants"),
     ):
         lines += ["", f"## {title}", "", _first(kind), ""]
         for name, function in vars(kind).items():

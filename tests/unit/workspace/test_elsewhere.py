@@ -24,6 +24,7 @@ from stellwerk.testing.fakes import MemoryBlobs
 from stellwerk.tracking.model import ORIGIN_RUN, ORIGIN_WORKSPACE
 from stellwerk.workspace.elsewhere import Borrowing
 from stellwerk.workspace.facade import connect
+from stellwerk.workspace.layout import find
 from stellwerk.workspace.rooms import Rooms, create
 from stellwerk.workspace.running import How
 from stellwerk.workspace.settings import Settings, read
@@ -116,8 +117,6 @@ def two(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         plan = find_pipelines(load(b / "pipeline.py"))["sums"].plan()
         workspace.run(plan)
     (b / "NOTES").unlink()
-    from stellwerk.workspace.layout import find
-
     rooms = Rooms(find(a), Settings(actor="anna"))
     if request.param == "folder":
         yield Two(rooms, b, "../a")
@@ -242,6 +241,23 @@ def test_single_steps_find_them_too(two: Two, monkeypatch: pytest.MonkeyPatch) -
 
     assert done.cached
     assert [] == two.executed()
+
+
+def test_a_workspace_at_an_address_takes_them_too(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever executes asks, wherever the results are kept."""
+    monkeypatch.setenv("STELLWERK_RESULTS_FROM", two.place)
+    monkeypatch.setenv("STELLWERK_RESULTS_TOKEN", two.grant())
+    rooms = Rooms(find(two.here), Settings(actor="ben"))
+    try:
+        with worlds.served(rooms) as address, connect(address) as workspace:
+            ran = workspace.run(two.plan())
+            (total,) = [one for one in workspace.runs(parent=ran.run.id) if one.name == "total"]
+    finally:
+        rooms.close()
+
+    assert total.cached
+    assert two.rooms.layout.identity == total.tags[ORIGIN_WORKSPACE]
+    assert ["put_live"] == two.executed()
 
 
 def test_whoever_does_not_answer_is_asked_once(

@@ -14,8 +14,8 @@ from stellwerk.workspace.adapters.http_blobs import API, JSON
 from stellwerk.workspace.adapters.line import Line
 from stellwerk.workspace.remembering import is_loopback
 
-SECONDS = 60.0
-"""How long an answer may be on its way before a step is rather computed."""
+SECONDS = 30.0
+"""How long nothing may come before a step is rather computed."""
 
 
 class HttpResults:
@@ -33,7 +33,7 @@ class HttpResults:
         self._line = Line(url, headers={"Authorization": f"Bearer {token}"}, seconds=SECONDS)
 
     def find(self, key: Digest) -> Lent:
-        answer = self._line.request("POST", f"{API}/results/{key}", body=b"{}", kind=JSON, again=True)
+        answer = self._line.request("POST", f"{API}/results/{key}", body=b"{}", kind=JSON)
         try:
             body = loads(answer)
             if body.pop("format") != FORMAT:
