@@ -16,6 +16,8 @@ MARKS: dict[str, tuple[str, Tone]] = {
     "failed": ("✗", "bad"),
     "unproven": ("?", "warn"),
     "plain": ("·", "dim"),
+    "waiting": ("…", "warn"),
+    "omitted": ("–", "dim"),
 }
 
 

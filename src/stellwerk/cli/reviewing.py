@@ -8,6 +8,7 @@ from stellwerk.cli import words
 from stellwerk.cli.command import Command, Group
 from stellwerk.cli.output import Span, Table, dim, strong
 from stellwerk.cli.session import Session
+from stellwerk.core.errors import Invalid
 
 _TAKES_VALUE = ("-w", "--workspace")
 
@@ -51,15 +52,16 @@ def list_cases(session: Session, endpoint: str | None, limit: int) -> None:
         cases = workspace.inbox(endpoint=endpoint, limit=limit)
         now = workspace.now()
     table = Table(
-        header=("case", "endpoint", "kind", "due", "why"),
+        header=("case", "endpoint", "kind", "due", "asked", "why"),
         firm=(0, 3),
-        spare=(2,),
+        spare=(2, 4),
         rows=tuple(
             (
                 strong(case.id),
                 case.endpoint,
                 case.kind,
                 Span(words.moment(case.due_at), "warn" if case.due_at < now else "plain"),
+                case.asked or case.queue,
                 case.why,
             )
             for case in cases
@@ -87,3 +89,33 @@ def decide(session: Session, case: str, decision: str, reason: str) -> None:
     session.screen.show(
         decided, (strong(decided.id), "  decided as ", strong(decided.decision), f" by {decided.decided_by}")
     )
+
+
+@inbox.command(cls=Command)
+@click.argument("case")
+@click.argument("person", required=False, default="")
+@click.option("--queue", default="", help="Whoever looks after this queue is asked, instead of one person.")
+@click.option("--reason", default="", help="Why, for the ledger.")
+@click.pass_obj
+def delegate(session: Session, case: str, person: str, queue: str, reason: str) -> None:
+    """Hand an open case to another person, or to another queue.
+
+    A person who is asked decides alone, and whoever handed the case on does not decide it any more: it takes a second
+    pair of eyes. So it cannot be handed to oneself, to somebody who handed it on before, to whoever began the run that
+    it is about, or to somebody who may not decide.
+
+    \b
+    Example:
+      stellwerk inbox delegate wait-5a8c0f3b7d2e4f61 bela --reason "knows the dispatchers"
+      stellwerk inbox delegate wait-5a8c0f3b7d2e4f61 --queue editors
+    """
+    if bool(person) == bool(queue):
+        raise Invalid(
+            f"case {case} goes to one person or to one queue",
+            code="usage",
+            hint="`stellwerk inbox delegate CASE PERSON`",
+        )
+    with session.workspace() as workspace:
+        moved = workspace.delegate(case, person, queue=queue, reason=reason)
+    to = moved.asked or f"the queue {moved.queue}"
+    session.screen.show(moved, (strong(moved.id), "  is asked of ", strong(to)))

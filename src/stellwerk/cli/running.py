@@ -204,7 +204,7 @@ def _started(page: RunPage) -> str:
 def _wait(wait: WaitLine) -> Line:
     """What a step waits for, and what is to be typed about it."""
     what: dict[str, str] = {
-        "person": f"{wait.text}  case {wait.case}, asked of {wait.queue}",
+        "person": f"{wait.text}  case {wait.case}, asked of {wait.asked}",
         "time": "a time",
         "event": wait.text,
     }

@@ -165,9 +165,14 @@ class Node:
     title: str
     detail: str = ""
     digest: str = ""
-    state: Literal["verified", "failed", "unproven", "plain"] = "plain"
-    """Whether its bytes were re-read and matched; `unproven` says why in `detail`."""
+    state: Literal["verified", "failed", "unproven", "plain", "waiting", "omitted"] = "plain"
+    """Whether its bytes were re-read and matched; `unproven` says why in `detail`. Of a step how it came out, where that
+    is not simply well."""
     link: str = ""
+    within: str = ""
+    """The innermost frame around it."""
+    note: str = ""
+    """What stands below its title, if anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,11 +185,27 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A loop or a branch around nodes of a graph."""
+
+    id: str
+    kind: Literal["each", "when"]
+    title: str
+    """`each of months`, `when total ≥ 500`"""
+    detail: str = ""
+    """How many items it came to, or whether it was taken."""
+    state: Literal["plain", "failed", "omitted"] = "plain"
+    within: str = ""
+    """The frame around it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """Nodes and edges from causes (left) to effects (right)."""
+    """Nodes and edges from causes (left) to effects (right). The target of an edge may be a frame."""
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+    frames: tuple[Frame, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,8 +315,8 @@ class WaitLine:
     """The time that is waited for, or until when an answer counts."""
     case: str = ""
     """Which a person decides."""
-    queue: str = ""
-    """Who is asked."""
+    asked: str = ""
+    """Who is asked: a person, or whoever looks after a queue."""
     over: str = ""
     """How it came out, where nobody has gone on with it since."""
 

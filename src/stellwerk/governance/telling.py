@@ -74,6 +74,8 @@ _SAYINGS: dict[str, tuple[str, Tone]] = {
     "trigger.started": ("run {run} began", "neutral"),
     "trigger.ended": ("ended: {outcome}", "neutral"),
     "cases.opened": ("{count} cases opened", "neutral"),
+    "case.opened": ("case opened in the queue {queue}", "neutral"),
+    "case.delegated": ("case handed to {to}", "neutral"),
     "case.decided": ("case decided", "neutral"),
 }
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Bug, StellwerkError
-from stellwerk.pipelines.buffer import Buffer
 from stellwerk.pipelines.conditions import Untestable
 from stellwerk.pipelines.model import (
     SINGLE,
@@ -38,6 +37,18 @@ class Work:
     failure: Failure | None = None
 
 
+class Values(Protocol):
+    """The bytes of values by their digests."""
+
+    def put(self, data: bytes) -> Digest:
+        """Name bytes, and have them from now on."""
+        ...
+
+    def get(self, digest: Digest) -> bytes:
+        """The bytes of a name."""
+        ...
+
+
 class Supplies:
     """The works of an execution, and what its references stand for.
 
@@ -45,7 +56,7 @@ class Supplies:
         inputs: What the input nodes were resolved to.
     """
 
-    def __init__(self, state: State, buffer: Buffer, inputs: dict[str, Stored]) -> None:
+    def __init__(self, state: State, buffer: Values, inputs: dict[str, Stored]) -> None:
         self.state, self.given = state, inputs
         self._buffer = buffer
         self._works: dict[str, Work] = {}

@@ -33,6 +33,10 @@ class Case:
     decided_by: str = ""
     decided_at: datetime | None = None
     reason: str = ""
+    asked: str = ""
+    """Who alone is asked, if it was handed to a person; else whoever looks after the queue."""
+    handed_by: tuple[str, ...] = ()
+    """Who has handed it to another person, and so does not decide it."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Digests and numbers only; the inputs stay in the prediction log."""
 

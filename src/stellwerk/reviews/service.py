@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stellwerk.access.shelves import GRANTS
 from stellwerk.core import canonical, names
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
-from stellwerk.core.errors import Conflict, Invalid
-from stellwerk.ledger.ports import Book
+from stellwerk.core.errors import Invalid
+from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
+from stellwerk.reviews import rules
 from stellwerk.reviews.model import Case, Taken
 from stellwerk.reviews.shelves import CASES, TAKEN
 
@@ -60,18 +62,34 @@ class Inbox:
         with self._book.read() as reader:
             return CASES.get(reader, case_id)
 
-    def delegate(self, case_id: str, queue: str, reason: str = "") -> Case:
-        """Hand an open case to others: they are asked from now on. Raises `Conflict` where it is decided."""
+    def delegate(self, case_id: str, person: str, *, author: str = "", reason: str = "") -> Case:
+        """Ask a person, and nobody else, to decide an open case: a second pair of eyes.
+
+        Args:
+            author: Who made what an approval is about.
+
+        Raises:
+            Conflict: `case-decided`.
+            Refused: `may-not-decide`, `same-pair-of-eyes`.
+        """
+        with self._book.write() as tx:
+            case = CASES.get(tx, case_id)
+            grant = GRANTS.find(tx, person)
+            return self._change(tx, case, rules.handed(case, person, by=tx.actor, grant=grant, author=author), reason)
+
+    def move(self, case_id: str, queue: str, *, reason: str = "") -> Case:
+        """Put an open case into another queue. Raises `Conflict` where it is decided."""
         names.name(queue, what="queue")
         with self._book.write() as tx:
             case = CASES.get(tx, case_id)
-            if case.status == "decided":
-                raise Conflict(f"case {case_id} was decided by {case.decided_by!r}", code="case-decided")
-            moved = evolve(case, queue=queue)
-            CASES.put(tx, moved)
-            facts = {"queue": queue, "was": case.queue, "reason": canonical.digest(reason)}
-            tx.record("case.delegated", f"case:{case_id}", facts)
-        return moved
+            return self._change(tx, case, rules.moved(case, queue), reason)
+
+    def _change(self, tx: Transaction, case: Case, changed: Case, reason: str) -> Case:
+        CASES.put(tx, changed)
+        was = {"queue": case.queue, "asked": case.asked}
+        facts = {"queue": changed.queue, "asked": changed.asked, "was": was, "reason": canonical.digest(reason)}
+        tx.record("case.delegated", f"case:{case.id}", {**facts, "to": changed.asked or changed.queue})
+        return changed
 
     def taken(self) -> set[Digest]:
         """The pieces of the log whose cases are open or decided."""
@@ -95,8 +113,8 @@ class Inbox:
             raise Invalid("a decision cannot be empty", code="missing-decision")
         with self._book.write() as tx:
             case = CASES.get(tx, case_id)
-            if case.status == "decided":
-                raise Conflict(f"case {case_id} was decided by {case.decided_by!r}", code="case-decided")
+            rules.must_be_open(case)
+            rules.must_decide(case, tx.actor)
             options = case.facts.get("options")
             if options and decision not in options:
                 raise Invalid(

@@ -22,6 +22,7 @@ from stellwerk.ledger.database import working_for
 from stellwerk.serving.service import EndpointServer
 from stellwerk.web import blobs, errors, hooks, inference, lending, openapi
 from stellwerk.web.bodies import read_json
+from stellwerk.web.case_pages import CasePages
 from stellwerk.web.doors import mlflow
 from stellwerk.web.file_pages import FilePages
 from stellwerk.web.model_pages import ModelPages
@@ -122,6 +123,7 @@ class _Desk:
         pages = [route(path, page(draw), ["GET"], permission=need, guard=self.guard) for path, draw, need in made]
         pages += [*RunPages(self._rooms).routes(self.guard), *ModelPages(self._rooms).routes(self.guard)]
         pages += [*FilePages(self._rooms).routes(self.guard), *TriggerPages(self._rooms).routes(self.guard)]
+        pages += CasePages(self._rooms).routes(self.guard)
         return [*pages, route("/static/{name}", self._static, ["GET"], permission=OPEN)]
 
     def _board(self, _request: Request) -> str:

@@ -53,7 +53,7 @@ def lines(rooms: Rooms, run: Run) -> Iterator[WaitLine]:
             since=wait.since,
             until=_until(wait),
             case=wait.case,
-            queue=case.queue if case else "",
+            asked=(case.asked or case.queue) if case else "",
             over="" if came is None else came.refusal or _came(wait, case, came),
         )
 

@@ -290,6 +290,10 @@ class Workspace:
         """Decide a case."""
         return call(self._caller, ops.decide_case, case=case, decision=decision, reason=reason)
 
+    def delegate(self, case: str, to: str = "", *, queue: str = "", reason: str = "") -> Case:
+        """Ask a person, and nobody else, to decide a case; or put it into another queue."""
+        return call(self._caller, ops.delegate_case, case=case, to=to, queue=queue, reason=reason)
+
     def board(self) -> Board:
         """Every endpoint with its signal, lease, quality and next step."""
         return call(self._caller, ops.board)

@@ -17,7 +17,7 @@ from stellwerk.tracking.model import CONTEXT_TAG, ORIGIN_RUN, ORIGIN_WORKSPACE, 
 from stellwerk.tracking.rules import artifacts_of, spelled
 from stellwerk.tracking.service import PIPELINE
 from stellwerk.tracking.tables import standing
-from stellwerk.workspace import awaiting, causing, lineage, studies
+from stellwerk.workspace import awaiting, causing, lineage, picturing, studies
 from stellwerk.workspace.filing import HERE
 from stellwerk.workspace.rooms import Rooms
 
@@ -134,7 +134,7 @@ def run_page(rooms: Rooms, run_id: str) -> RunPage:
         log=log,
         children=tuple(map(boards.run_line, children)),
         graph=(
-            lineage.steps(children)
+            picturing.steps(rooms, run, children)
             if run.kind == PIPELINE
             else lineage.around(
                 run, parent=parent, children=() if run.kind == STUDY else children, logged=logged, made=models

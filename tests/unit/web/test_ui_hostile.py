@@ -7,6 +7,7 @@ import re
 import runpy
 import types
 import typing
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,6 +24,7 @@ from stellwerk.delivery.model import WebhookLine
 from stellwerk.governance.dossier import Dossier
 from stellwerk.governance.model import Board, FilePage, RunPage, Trace
 from stellwerk.governance.shelf_of_models import ModelList, ModelPage
+from stellwerk.reviews.model import Case
 from stellwerk.tracking.curves import Curve
 from stellwerk.tracking.tables import ColumnLine, Compared, ExperimentLine, Row, RunTable
 from stellwerk.triggers.model import TriggerLine
@@ -87,7 +89,7 @@ _HTML += (
     " header html input kbd label li link main meta nav noscript ol p pre script section span strong summary table"
 )
 _HTML += " tbody td th thead time title tr ul article option select fieldset legend i img"
-_SVG = "svg rect circle line path polygon polyline text title a"
+_SVG = "g tspan svg rect circle line path polygon polyline text title a"
 TAGS = set((_HTML + " " + _SVG).split())
 VOID = {"br", "img", "input", "link", "meta"}
 _ATTRIBUTES = (
@@ -98,7 +100,8 @@ _ATTRIBUTES = (
     "data-keys-button data-keys-switch data-since colspan data-graph data-node data-from data-to data-peek "
     "action for value min max step maxlength autocapitalize selected rel aria-sort aria-describedby aria-invalid "
     "data-search data-box data-swap data-auto data-compare data-compare-button data-changed data-steady data-pick-all "
-    "data-no-script data-chart data-run data-name data-x data-y data-pointer download alt data-end"
+    "data-no-script data-chart data-run data-name data-x data-y data-pointer download alt data-end "
+    "dx required"
 )
 ATTRIBUTES = set(_ATTRIBUTES.split())
 
@@ -184,6 +187,17 @@ def test_no_board_breaks_out(board: Board) -> None:
 def test_no_run_breaks_out(page: RunPage) -> None:
     """Any run renders, and only with the elements and attributes of the templates."""
     assert "script" in dict(check(render.render_run(page)).skeleton)
+
+
+@PATIENT
+@given(values_of(Case), st.text(max_size=40))
+def test_no_case_breaks_out(case: Case, typed: str) -> None:
+    """Any case renders, with whatever was typed into its forms; also in the list of all."""
+    case = replace(case, facts={"options": (case.why, typed), "about": (case.subject,)})
+    problem = Invalid(case.why, code="x", hint=typed)
+    drawn = render.render_case(case, actor=case.asked, problem=problem, typed={"reason": typed, "to": typed})
+    assert "script" in dict(check(drawn).skeleton)
+    assert "script" in dict(check(render.render_cases([case], more=True)).skeleton)
 
 
 @PATIENT

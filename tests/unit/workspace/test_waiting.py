@@ -134,7 +134,7 @@ def test_a_run_says_for_what_it_waits(folder: Path, capsys: pytest.CaptureFixtur
         over = [workspace.run_page(run).waits[0].over for run in runs.values()]
 
     assert ("person", "May it go?", case, "editors") == (
-        waits["asked"].kind, waits["asked"].text, waits["asked"].case, waits["asked"].queue,
+        waits["asked"].kind, waits["asked"].text, waits["asked"].case, waits["asked"].asked,
     )  # fmt: skip
     assert NOON + timedelta(days=3) == waits["asked"].until
     assert ("time", NOON + timedelta(hours=2)) == (waits["later"].kind, waits["later"].until)
@@ -196,7 +196,7 @@ def test_clients_of_mlflow_see_that_it_runs(folder: Path) -> None:
     assert [["RUNNING"], [], ["RUNNING"]] == list(found.values())
     assert "waiting" == workspace_status(folder, run.id)
     assert "May it go?" in page
-    assert "case <code" in page
+    assert "/cases/wait-" in page
 
 
 def workspace_status(folder: Path, run: str) -> str:

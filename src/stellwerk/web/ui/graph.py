@@ -2,20 +2,24 @@
 
 The method is Sugiyama's: longest-path layers, points for links that cross layers (shared by all links of one
 source, so they read as one trunk), barycentre ordering, then heights by isotonic regression, which keeps every
-distance while moving each node as close as possible to its neighbours.
+distance while moving each node as close as possible to its neighbours. What stands in a frame, such as the steps of a
+loop, is laid out by `frames` in the same way, and the frame is one node of what is around it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
-from stellwerk.governance.model import Graph, Node
+from stellwerk.governance.model import Frame, Graph, Node
 
 WIDTH, HEIGHT = 146.0, 56.0
 GAP_X, GAP_Y = 38.0, 16.0
+PORT_GAP = 18.0
+"""Between the edge of a frame and what stands in it."""
 BEND = 10.0
 """Distance of a passing link from whatever is above or below it."""
 MARGIN = 12.0
@@ -23,6 +27,27 @@ SWEEPS = 16
 STRAIGHT = 8
 
 Pairs = list[tuple[int, int]]
+Size = tuple[float, float]
+"""Width and height. What has neither is a port: a place on the edge of a frame where links pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """Things with their places, and links as stops: `(x, y, level)`, where a level stretch leads to a stop or a curve."""
+
+    places: tuple[tuple[float, float], ...]
+    layers: tuple[int, ...]
+    stops: Mapping[tuple[int, int], Sequence[Stop]]
+    width: float
+    height: float
+
+
+class Stop(NamedTuple):
+    """Where a link comes to, by a curve or on the level."""
+
+    x: float
+    y: float
+    level: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +67,26 @@ class Wire:
 
     source: int
     target: int
+    """The node; -1 where it leads to a frame."""
     label: str
     path: str
+    reaches: tuple[int, ...] = ()
+    """The nodes that it leads to: its target, or all in the frame."""
+    faint: bool = False
+    """Whether it leads to or from what was not taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framed:
+    """A frame around nodes, and its upper left corner."""
+
+    frame: Frame
+    x: float
+    y: float
+    width: float
+    height: float
+    depth: int
+    """In how many others it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +97,8 @@ class Layout:
     height: float
     nodes: tuple[Placed, ...]
     wires: tuple[Wire, ...]
+    frames: tuple[Framed, ...] = ()
+    """The outer ones before the inner ones."""
     undrawn: int
     """Links that could not be drawn from left to right: part of a loop, or to something that is not there."""
 
@@ -63,6 +108,7 @@ class _Rank:
     """Nodes and passing points by layer; items 0..n-1 are nodes, the rest are points."""
 
     nodes: int
+    sizes: Sequence[Size]
     layer: list[int]
     columns: list[list[int]]
     links: Pairs
@@ -71,9 +117,7 @@ class _Rank:
 
 def lay_out(graph: Graph) -> Layout:
     """Place every node. The same graph always gives the same drawing."""
-    nodes = tuple(
-        {node.id: node for node in reversed(graph.nodes)}[i] for i in dict.fromkeys(n.id for n in graph.nodes)
-    )
+    nodes = unique(graph)
     position = {node.id: index for index, node in enumerate(nodes)}
     labels: dict[tuple[int, int], str] = {}
     undrawn = 0
@@ -84,11 +128,57 @@ def lay_out(graph: Graph) -> Layout:
         else:
             labels.setdefault((source, target), edge.label)
     links = without_loops(len(nodes), list(labels))
-    undrawn += len(labels) - len(links)
-    rank = _rank(len(nodes), links, layers(len(nodes), links))
+    plot = arrange([(WIDTH, HEIGHT)] * len(nodes), links)
+    return Layout(
+        width=2 * MARGIN + plot.width,
+        height=round(2 * MARGIN + plot.height, 2),
+        nodes=tuple(
+            Placed(index=i, node=node, layer=plot.layers[i], x=MARGIN + x, y=round(MARGIN + y, 2))
+            for i, (node, (x, y)) in enumerate(zip(nodes, plot.places, strict=True))
+        ),
+        wires=tuple(
+            Wire(source=s, target=t, label=labels[s, t], path=path(plot.stops[s, t], MARGIN, MARGIN), reaches=(t,))
+            for s, t in links
+        ),
+        undrawn=undrawn + len(labels) - len(links),
+    )
+
+
+def unique(graph: Graph) -> tuple[Node, ...]:
+    """The nodes of a graph; of several with one id the first."""
+    known: dict[str, Node] = {}
+    for node in graph.nodes:
+        known.setdefault(node.id, node)
+    return tuple(known.values())
+
+
+def arrange(
+    sizes: Sequence[Size],
+    links: Pairs,
+    *,
+    first: Collection[int] = (),
+    last: Collection[int] = (),
+    heights: Mapping[tuple[int, int], Size] | None = None,
+) -> Plot:
+    """Place things of any size that have no loops.
+
+    Args:
+        first: Things that stand left of all others.
+        last: Things that stand right of all others.
+        heights: By link how far below the top of its source it leaves, and below that of its target it arrives, where
+            that is not their middle.
+    """
+    rank = _rank(sizes, links, _pinned(layers(len(sizes), links), first, last))
     _order(rank)
-    middle = _heights(rank)
-    return _drawing(nodes, rank, middle, {pair: labels[pair] for pair in links}, undrawn)
+    return _plot(rank, _heights(rank), heights or {})
+
+
+def _pinned(layer: list[int], first: Collection[int], last: Collection[int]) -> list[int]:
+    free = [place for item, place in enumerate(layer) if item not in first and item not in last]
+    begin, end = min(free, default=1) - 1, max(free, default=-1) + 1
+    moved = [begin if item in first else end if item in last else place for item, place in enumerate(layer)]
+    least = min(moved, default=0)
+    return [place - least for place in moved]
 
 
 def without_loops(count: int, links: Pairs) -> Pairs:
@@ -139,11 +229,12 @@ def layers(count: int, links: Pairs) -> list[int]:
     return layer
 
 
-def _rank(count: int, links: Pairs, layer: list[int]) -> _Rank:
+def _rank(sizes: Sequence[Size], links: Pairs, layer: list[int]) -> _Rank:
+    count = len(sizes)
     columns: list[list[int]] = [[] for _ in range(max(layer, default=-1) + 1)]
     for index in range(count):
         columns[layer[index]].append(index)
-    rank = _Rank(nodes=count, layer=list(layer), columns=columns, links=[], routes={})
+    rank = _Rank(nodes=count, sizes=sizes, layer=list(layer), columns=columns, links=[], routes={})
     trunks: dict[int, list[int]] = defaultdict(list)
     seen: set[tuple[int, int]] = set()
     for source, target in links:
@@ -243,7 +334,7 @@ def _heights(rank: _Rank) -> list[float]:
             for item, y in zip(column, apart(wished, _gaps(rank, column)), strict=True):
                 middle[item] = y
     top = min((middle[c[0]] - _half(rank, c[0]) for c in rank.columns if c), default=0.0)
-    return [round(y - top + MARGIN, 2) for y in middle]
+    return [round(y - top, 2) for y in middle]
 
 
 def _wish(item: int, around: Sequence[int], middle: Sequence[float], nodes: int) -> float:
@@ -253,14 +344,14 @@ def _wish(item: int, around: Sequence[int], middle: Sequence[float], nodes: int)
 
 
 def _half(rank: _Rank, item: int) -> float:
-    return HEIGHT / 2 if item < rank.nodes else 0.0
+    return rank.sizes[item][1] / 2 if item < rank.nodes else 0.0
 
 
 def _gaps(rank: _Rank, column: Sequence[int]) -> list[float]:
     """The least distance of each item's middle from the first one's."""
     gaps = [0.0] if column else []
     for above, below in pairwise(column):
-        both = above < rank.nodes and below < rank.nodes
+        both = min(_half(rank, above), _half(rank, below)) > 0
         gaps.append(gaps[-1] + _half(rank, above) + _half(rank, below) + (GAP_Y if both else BEND))
     return gaps
 
@@ -278,38 +369,72 @@ def apart(wished: Sequence[float], gaps: Sequence[float]) -> list[float]:
     return [base + gap for base, gap in zip(level, gaps, strict=True)]
 
 
-def _drawing(
-    nodes: Sequence[Node],
+def _plot(rank: _Rank, middle: Sequence[float], heights: Mapping[tuple[int, int], Size]) -> Plot:
+    widths = [max((rank.sizes[i][0] for i in column if i < rank.nodes), default=0.0) for column in rank.columns]
+    lefts = [0.0]
+    for width in widths:
+        lefts.append(lefts[-1] + width + (GAP_X if width else PORT_GAP))
+    if widths and not widths[-1] and len(widths) > 1:
+        lefts[-2] -= GAP_X - PORT_GAP  # nothing but ports: as near as they are at the other side
+    tops = [middle[i] - _half(rank, i) for i in range(rank.nodes)]
+    return Plot(
+        places=tuple((lefts[rank.layer[i]], round(tops[i], 2)) for i in range(rank.nodes)),
+        layers=tuple(rank.layer[: rank.nodes]),
+        stops={
+            (s, t): _stops(route, rank, (lefts, widths), middle, *_ends(tops, heights.get((s, t)), (s, t), middle))
+            for (s, t), route in rank.routes.items()
+        },
+        width=lefts[len(widths) - 1] + widths[-1] if widths else 0.0,
+        height=round(max((y + _half(rank, i) for i, y in enumerate(middle)), default=0.0), 2),
+    )
+
+
+def _ends(
+    tops: Sequence[float], asked: Size | None, link: tuple[int, int], middle: Sequence[float]
+) -> tuple[float, float]:
+    source, target = link
+    if asked is None:
+        return middle[source], middle[target]
+    return round(tops[source] + asked[0], 2), round(tops[target] + asked[1], 2)
+
+
+def _stops(
+    route: Sequence[int],
     rank: _Rank,
+    columns: tuple[Sequence[float], Sequence[float]],
     middle: Sequence[float],
-    labels: dict[tuple[int, int], str],
-    undrawn: int,
-) -> Layout:
-    left = [MARGIN + layer * (WIDTH + GAP_X) for layer in rank.layer]
-    placed = tuple(
-        Placed(index=i, node=node, layer=rank.layer[i], x=left[i], y=round(middle[i] - HEIGHT / 2, 2))
-        for i, node in enumerate(nodes)
-    )
-    wires = tuple(
-        Wire(source=s, target=t, label=label, path=_path(rank.routes[s, t], left, middle))
-        for (s, t), label in labels.items()
-    )
-    return Layout(
-        width=2 * MARGIN + max(len(rank.columns) * (WIDTH + GAP_X) - GAP_X, 0.0),
-        height=round(max(middle, default=0.0) + HEIGHT / 2 + MARGIN, 2),
-        nodes=placed,
-        wires=wires,
-        undrawn=undrawn,
-    )
-
-
-def _path(route: Sequence[int], left: Sequence[float], middle: Sequence[float]) -> str:
+    start: float,
+    end: float,
+) -> list[Stop]:
     """Curves in the gaps between columns, level lines through them."""
-    parts = [f"M{left[route[0]] + WIDTH:g} {middle[route[0]]:g}"]
-    for here, there in pairwise(route):
-        x0, x1, y0, y1 = left[here] + WIDTH, left[there], middle[here], middle[there]
-        half = (x0 + x1) / 2
-        parts.append(f"C{half:g} {y0:g} {half:g} {y1:g} {x1:g} {y1:g}")
-        if there != route[-1]:
-            parts.append(f"H{x1 + WIDTH:g}")
+    lefts, widths = columns
+    source = rank.layer[route[0]]
+    right = lefts[source] + widths[source]
+    stops = [Stop(lefts[source] + rank.sizes[route[0]][0], start, False)]
+    if stops[0].x < right:
+        stops.append(Stop(right, start, True))
+    for here in route[1:]:
+        left = lefts[rank.layer[here]]
+        stops.append(Stop(left, end if here == route[-1] else middle[here], False))
+        if here != route[-1]:
+            stops.append(Stop(left + widths[rank.layer[here]], middle[here], True))
+    return stops
+
+
+def path(stops: Sequence[Stop], x: float = 0.0, y: float = 0.0) -> str:
+    """Stops as an SVG path, moved by some distance."""
+    here = stops[0]
+    parts = [f"M{_said(here.x + x)} {_said(here.y + y)}"]
+    for there in stops[1:]:
+        if there.level:
+            parts.append(f"H{_said(there.x + x)}")
+        else:
+            half = (here.x + there.x) / 2 + x
+            curve = (half, here.y + y, half, there.y + y, there.x + x, there.y + y)
+            parts.append("C" + " ".join(map(_said, curve)))
+        here = there
     return "".join(parts)
+
+
+def _said(number: float) -> str:
+    return f"{round(number, 2):g}"

@@ -19,18 +19,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stellwerk.core.clock import format_instant
 from stellwerk.core.digest import short
-from stellwerk.core.errors import Invalid
+from stellwerk.core.errors import Invalid, StellwerkError
 from stellwerk.delivery.model import WebhookLine
 from stellwerk.governance.model import Board, EndpointCard, FilePage, Graph, Node, RunPage, StudyView, Trace
 from stellwerk.pipelines.tuning import rules
 from stellwerk.pipelines.tuning.model import Setup
 from stellwerk.pipelines.tuning.plots import pictures
+from stellwerk.reviews.model import Case
 from stellwerk.tracking.previews import is_log
 from stellwerk.tracking.tables import MAX_COMPARED, ExperimentLine, RunTable
 from stellwerk.triggers.model import TriggerLine
-from stellwerk.web.ui import charts, drawing, gauges, shelving, words
+from stellwerk.web.ui import charts, drawing, frames, gauges, shelving, words
 from stellwerk.web.ui.drawing import Comparison, Panel
-from stellwerk.web.ui.graph import HEIGHT, WIDTH, lay_out
+from stellwerk.web.ui.frames import HEAD, lay_out
+from stellwerk.web.ui.graph import HEIGHT, WIDTH
 from stellwerk.web.ui.listing import SIZES, Asked, Listing
 
 if TYPE_CHECKING:  # the rooms behind it are heavy, and drawing needs only the value
@@ -40,11 +42,11 @@ if TYPE_CHECKING:  # the rooms behind it are heavy, and drawing needs only the v
 _HERE = Path(__file__).parent
 _MEDIA = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 _FAMILIES = {
-    "data": ("dataset", "file", "artifact", "segment"),
-    "work": ("run", "step", "code", "environment", "trigger"),
+    "data": ("dataset", "file", "artifact", "segment", "data", "clean", "features"),
+    "work": ("run", "step", "code", "environment", "trigger", "train", "tune", "test", "build", "split", "select"),
     "model": ("model",),
-    "proof": ("plan", "gate", "evidence", "verdict"),
-    "permit": ("release",),
+    "proof": ("plan", "gate", "evidence", "verdict", "evaluate"),
+    "permit": ("release", "deploy", "publish", "promote", "register"),
     "answer": ("prediction",),
 }
 _FAMILY = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds}
@@ -165,6 +167,28 @@ def render_triggers(triggers: Sequence[TriggerLine], address: str, *, simulated:
     return _page("triggers.html", triggers=triggers, server=address, simulated=simulated)
 
 
+def render_cases(cases: Sequence[Case], *, more: bool, simulated: datetime | None = None) -> str:
+    """The open cases, the most urgent first; `more` where there are others."""
+    return _page("cases.html", cases=cases, more=more, simulated=simulated)
+
+
+def render_case(
+    case: Case,
+    *,
+    actor: str,
+    problem: StellwerkError | None = None,
+    typed: Mapping[str, str] = MappingProxyType({}),
+    simulated: datetime | None = None,
+) -> str:
+    """One case for whoever looks; `problem` is what was wrong with what was typed."""
+    mine = actor not in case.handed_by and case.asked in ("", actor)
+    kind, _, about = case.subject.partition(":")
+    return _page(
+        "case.html", case=case, actor=actor, mine=mine, problem=problem, typed=typed, simulated=simulated,
+        run=about if kind == "run" else "",
+    )  # fmt: skip
+
+
 def render_trace(trace: Trace, *, simulated: datetime | None = None) -> str:
     """The graph from a thing to its causes or effects, what was verified, and what could not be proven."""
     return _page("trace.html", trace=trace, subject=_subject(trace), simulated=simulated)
@@ -239,6 +263,8 @@ def _environment() -> Environment:
         timeline=gauges.timeline,
         graph_layout=lay_out,
         box=(WIDTH, HEIGHT),
+        frame_head=HEAD,
+        frame_title=frames.title,
         causes=_causes,
         family=lambda kind: _FAMILY.get(kind, "plain"),
         status_tone=lambda status: _STATUS.get(status, "plain"),

@@ -89,7 +89,15 @@ from stellwerk.workspace.operations.pages import (
     page_of_model,
     table_of_runs,
 )
-from stellwerk.workspace.operations.production import assess, decide_case, duel, list_cases, record_outcomes
+from stellwerk.workspace.operations.production import (
+    assess,
+    decide_case,
+    delegate_case,
+    duel,
+    get_case,
+    list_cases,
+    record_outcomes,
+)
 from stellwerk.workspace.operations.rebuilds import list_rebuilds, record_rebuild
 from stellwerk.workspace.operations.recording import describe_run
 from stellwerk.workspace.operations.releases import (
@@ -179,6 +187,7 @@ __all__ = [
     "curves_of_runs",
     "decide_case",
     "declare_endpoint",
+    "delegate_case",
     "delete_artifacts",
     "delete_model",
     "describe_model",
@@ -203,6 +212,7 @@ __all__ = [
     "fsck",
     "gather_run",
     "get_artifact",
+    "get_case",
     "get_contract",
     "get_data",
     "get_execution",

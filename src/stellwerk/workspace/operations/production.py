@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.governance.comparing import Duel
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
 from stellwerk.reviews.model import Case
@@ -46,3 +47,28 @@ def list_cases(
 def decide_case(rooms: Rooms, case: str, decision: str, reason: str = "") -> Case:
     """Decide a case."""
     return rooms.inbox.decide(case, decision, reason)
+
+
+@operation("cases.get", "cases:read")
+def get_case(rooms: Rooms, case: str) -> Case:
+    """One case."""
+    return rooms.inbox.get(case)
+
+
+@operation("cases.delegate", "cases:decide", changes=True)
+def delegate_case(rooms: Rooms, case: str, to: str = "", queue: str = "", reason: str = "") -> Case:
+    """Ask a person, and nobody else, to decide an open case; or put it into another queue."""
+    if bool(to) == bool(queue):
+        raise Invalid("a case is handed to one person or to one queue", code="wrong-arguments")
+    if queue:
+        return rooms.inbox.move(case, queue, reason=reason)
+    return rooms.inbox.delegate(case, to, author=_author(rooms, rooms.inbox.get(case)), reason=reason)
+
+
+def _author(rooms: Rooms, case: Case) -> str:
+    """Who began the run that an approval is about."""
+    kind, _, run = case.subject.partition(":")
+    try:
+        return rooms.runs.get(run).started_by if kind == "run" else ""
+    except NotFound:
+        return ""

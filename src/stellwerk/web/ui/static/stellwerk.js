@@ -99,10 +99,12 @@
     while (waiting.length) {
       const here = waiting.pop();
       for (const wire of wires) {
-        if (wire.dataset[from] !== here) continue;
+        if (!wire.dataset[from].split(" ").includes(here)) continue;
         wire.classList.add("lit");
-        if (!seen.has(wire.dataset[to])) waiting.push(wire.dataset[to]);
-        seen.add(wire.dataset[to]);
+        for (const end of wire.dataset[to].split(" ")) {
+          if (!seen.has(end)) waiting.push(end);
+          seen.add(end);
+        }
       }
     }
     return seen;
