@@ -1,13 +1,16 @@
 """Notebooks as code: the cells of a file, their normal form, and the modules and files of the project that they name.
 
-What counts for step keys is the normal form: code without comments, formatting, outputs and numbers. Cells
-with lines for IPython (`%matplotlib inline`, `!ls`) count by their text. How a notebook is executed is elsewhere.
+What counts for step keys is the normal form: code without comments, formatting, outputs and numbers. Lines for IPython
+(`%matplotlib inline`, `!ls`) count by their text, and so do whole cells that are no Python (`%%bash`). How
+a notebook is executed is elsewhere.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +23,9 @@ from stellwerk.pipelines import source
 MAX_BYTES = 256 << 20
 MAX_FILE = 64 << 20
 """Bytes of a file that a notebook names and that is taken along. Larger data are datasets."""
+_MAGIC = re.compile(r"^([ \t]*)([%!].*)$", re.MULTILINE)
+_STAND_IN = re.compile(r"^([ \t]*)__ipython__\((.*)\)$", re.MULTILINE)
+"""A line for IPython, and what stands for it while the rest is read as Python."""
 NAMED = 50
 """Files that are taken along because cells name them."""
 
@@ -75,12 +81,15 @@ def joined(said: object) -> str:
 
 def normal(text: str) -> str:
     """A cell, or a module, in its normal form."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        lines = [line.rstrip() for line in text.splitlines()]
-        return "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
-    return ast.unparse(tree)
+    if not text.lstrip().startswith("%%"):  # what stands below that is no Python
+        for form in (text, _MAGIC.sub(lambda found: f"{found[1]}__ipython__({found[2]!r})", text)):
+            with contextlib.suppress(SyntaxError, ValueError):
+                return _STAND_IN.sub(_told, ast.unparse(ast.parse(form)))
+    return "\n".join(text.splitlines()).strip()
+
+
+def _told(line: re.Match[str]) -> str:
+    return line[1] + str(ast.literal_eval(line[2]))
 
 
 def code(cells: Iterable[CodeCell]) -> list[str]:

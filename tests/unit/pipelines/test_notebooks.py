@@ -41,6 +41,24 @@ def test_only_code_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "%%writefile rates.txt\n# rate {}\n",
+        "%%bash\necho a\n\n\n# {}\n",
+        "%time f()\nNOTE = '''\n# {}\n'''\nprint(NOTE)",
+        "!ls {}\nprint(1)",
+        "files = !ls\nTEXT = '''\n# {}\n'''",
+    ],
+)
+def test_what_is_no_comment_of_python_counts(text: str) -> None:
+    """In cells for other programs, and in texts beside lines for IPython."""
+    one, again, other = (notebooks.code(cells(text.format(what))) for what in ("a", "a", "b"))
+
+    assert one == again
+    assert one != other
+
+
+@pytest.mark.parametrize(
     ("data", "why"),
     [
         (b"{", "is no notebook"),
