@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from stellwerk.core.errors import StellwerkError
     from stellwerk.triggers.model import Firing, Made, Source, TriggerLine
+    from stellwerk.workspace.going_on import Gone
     from stellwerk.workspace.triggering import Runner, Told
 
 
@@ -300,8 +301,10 @@ def run(
 ) -> int:
     """Run what triggers fire, each run in a process of its own, until it is ended.
 
-    It looks for times that have come and for what happened, takes what is due, and says what became of it. Several may
-    run, on several machines: every firing begins one run. With --once it ends with 1 where a run failed.
+    It looks for times that have come and for what happened, takes what is due, and says what became of it. Executions of
+    the project that waited go on once a decision was taken, a time or an event has come, unless the code is another one
+    by now: that is said once, and they are left. Several may run, on several machines: every firing begins one run. With
+    --once it ends with 1 where a run failed.
 
     \b
     Example:
@@ -322,13 +325,15 @@ def run(
             drops=[Drops(dataset=name, folder=folder, say=_dropped(session)) for name, folder in map(parse, drop)],
             watch=lambda told: _watch(session, told),
             trouble=lambda problem: _trouble(session, problem),
+            went=lambda gone: _went(session, gone),
         )
         if not once:
             _forever(session, runner)
             return exits.DONE
         runner.once()
-    session.screen.show({"runs": runner.done, "failed": runner.failed}, _sum(runner))
-    return exits.STOP if runner.failed else exits.DONE
+    continued, failed = runner.continued
+    session.screen.show({"runs": runner.done, "failed": runner.failed + failed, "continued": continued}, _sum(runner))
+    return exits.STOP if runner.failed + failed else exits.DONE
 
 
 def _forever(session: Session, runner: Runner) -> None:
@@ -389,6 +394,20 @@ def _watch(session: Session, told: Told) -> None:
         session.screen.say(dim(f"    {line}"))
 
 
+def _went(session: Session, gone: Gone) -> None:
+    """What becomes of an execution that had waited."""
+    due = gone.due
+    who = (strong(due.execution.pipeline), f"  run {due.execution.id}")
+    if gone.left:
+        session.screen.say(*who, Span(f"  {gone.left}: ", "warn"), f"`stellwerk resume {due.execution.id}` says more")
+    elif not gone.status:
+        session.screen.say(*who, f" goes on: {due.task}, ", dim(due.cause))
+    else:
+        session.screen.say(*who, "  ", state(gone.status))
+        for line in gone.said.splitlines()[-12:]:
+            session.screen.say(dim(f"    {line}"))
+
+
 def _trouble(session: Session, problem: StellwerkError) -> None:
     session.screen.say(Span("waiting: ", "warn"), f"{problem.message} ({problem.code})")
 
@@ -398,10 +417,12 @@ def _dropped(session: Session) -> Any:
 
 
 def _sum(runner: Runner) -> Line:
-    if not runner.done:
+    continued, failed = runner.continued
+    if not runner.done + continued:
         return dim("nothing was due")
-    failed = Span(f", {runner.failed} failed", "bad") if runner.failed else ""
-    return (f"{words.count(runner.done, 'run')}", failed)
+    went = f", {continued} of them went on" if continued else ""
+    bad = runner.failed + failed
+    return (f"{words.count(runner.done + continued, 'run')}{went}", Span(f", {bad} failed", "bad") if bad else "")
 
 
 def fired_by(line: TriggerLine) -> str:

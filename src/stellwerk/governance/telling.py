@@ -72,6 +72,8 @@ _SAYINGS: dict[str, tuple[str, Tone]] = {
     "trigger.claimed": ("{runner} takes it, attempt {epoch}", "neutral"),
     "trigger.put-back": ("to be tried again: {problem}", "warn"),
     "trigger.started": ("run {run} began", "neutral"),
+    "execution.taken": ("goes on, was {was}: {cause}", "neutral"),
+    "execution.passed-over": ("left to people: {why}", "warn"),
     "trigger.ended": ("ended: {outcome}", "neutral"),
     "cases.opened": ("{count} cases opened", "neutral"),
     "case.opened": ("case opened in the queue {queue}", "neutral"),

@@ -132,13 +132,14 @@ class Executions:
         return left
 
     def take(
-        self, execution: str, *, code: Digest | None, owner: str, alive: Callable[[str], bool]
+        self, execution: str, *, code: Digest | None, owner: str, alive: Callable[[str], bool], cause: str = ""
     ) -> tuple[Execution, list[TaskState]]:
         """Take an execution over, to go on with it; what its tasks were doing.
 
         Args:
             code: All code that the plan reaches now.
             alive: Whether a process of this machine exists.
+            cause: What made it go on by itself, for the ledger; empty where somebody asked.
 
         Raises:
             Conflict: `execution-running` while its engine is alive, `execution-over` if there is nothing left to do.
@@ -166,11 +167,24 @@ class Executions:
             states = TASKS.select(tx, execution=execution)
             self._runs.reopen(tx, execution, owner)
             taken = evolve(
-                known, status="running", epoch=known.epoch + 1, owner=owner, request="", seen_at=self._clock.now()
-            )
+                known, status="running", epoch=known.epoch + 1, owner=owner, request="", passed="",
+                seen_at=self._clock.now(),
+            )  # fmt: skip
             EXECUTIONS.put(tx, taken)
-            tx.record("execution.taken", f"run:{execution}", {"epoch": taken.epoch, "was": known.status})
+            facts = {"epoch": taken.epoch, "was": known.status, **({"cause": cause} if cause else {})}
+            tx.record("execution.taken", f"run:{execution}", facts)
         return taken, states if known.status != "failed" else []
+
+    def pass_over(self, execution: str, epoch: int, why: str, cause: str) -> Execution:
+        """Leave an execution that waits to people: it cannot go on by itself. What changed meanwhile stays."""
+        with self._book.write() as tx:
+            known = EXECUTIONS.get(tx, execution)
+            if known.status != "waiting" or known.epoch != epoch or known.passed:
+                return known
+            passed = evolve(known, passed=why)
+            EXECUTIONS.put(tx, passed)
+            tx.record("execution.passed-over", f"run:{execution}", {"epoch": epoch, "why": why, "cause": cause})
+        return passed
 
     def ask(self, execution: str, request: str, *, alive: Callable[[str], bool]) -> Execution:
         """Ask the engine of an execution to pause, to cancel, or (with "") to go on. Over ones raise `Conflict`.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from stellwerk.core.clock import format_instant, parse_duration, parse_instant
 from stellwerk.core.errors import NotFound
 from stellwerk.governance.model import WaitLine
 from stellwerk.ledger.model import Entry
-from stellwerk.pipelines.model import TaskState, Verdict, Wait
+from stellwerk.pipelines.model import Due, TaskState, Verdict, Wait
 from stellwerk.reviews.model import Case
 from stellwerk.tracking.model import OPEN, Run
 from stellwerk.workspace.rooms import Rooms
+
+MOST = 1000
+"""Executions that wait at the same time of which the newest are looked at."""
 
 
 def verdict(rooms: Rooms, wait: Wait) -> Verdict | None:
@@ -41,9 +44,36 @@ def _shared(rooms: Rooms, task: TaskState) -> Wait | None:
         return None
 
 
+def due(rooms: Rooms, only: Collection[str] = ()) -> Iterator[Due]:
+    """Executions that can go on by themselves, because something that they waited for has come; the oldest first.
+
+    Args:
+        only: Pipelines that are meant; empty for all.
+    """
+    for execution in reversed(rooms.executions.all(status="waiting", limit=MOST)):
+        if execution.passed or execution.request or (only and execution.pipeline not in only):
+            continue
+        for wait in of(rooms, execution.id):
+            came = verdict(rooms, wait)
+            if came is not None:
+                yield Due(execution=execution, task=wait.task, cause=_cause(wait, came))
+                break
+
+
+def _cause(wait: Wait, came: Verdict) -> str:
+    """What has come, without what anybody has said."""
+    if wait.case:
+        return f"case:{wait.case}"
+    if came.refusal:
+        return f"deadline:{wait.task}"
+    return f"time:{came.value}" if wait.params["for"] == "time" else f"entry:{came.value['sequence']}"
+
+
 def lines(rooms: Rooms, run: Run) -> Iterator[WaitLine]:
     """What a run waits for, for people; nothing of one that has ended."""
-    for wait in of(rooms, run.id) if run.status in OPEN else ():
+    waits = of(rooms, run.id) if run.status in OPEN else ()
+    passed = rooms.executions.get(run.id).passed if waits else ""
+    for wait in waits:
         case = rooms.inbox.get(wait.case) if wait.case else None
         came = verdict(rooms, wait)
         yield WaitLine(
@@ -54,7 +84,7 @@ def lines(rooms: Rooms, run: Run) -> Iterator[WaitLine]:
             until=_until(wait),
             case=wait.case,
             asked=(case.asked or case.queue) if case else "",
-            over="" if came is None else came.refusal or _came(wait, case, came),
+            over="" if came is None else (came.refusal or _came(wait, case, came)) + (passed and f"; {passed}"),
         )
 
 

@@ -14,9 +14,17 @@ from stellwerk.workspace.rooms import Rooms
 
 FIRING, CAUSE = "STELLWERK_FIRING", "STELLWERK_CAUSE"
 """Variables that a runner of triggers sets: the claim, which the first run takes, and the firing, which stays."""
+GOES_ON = "STELLWERK_GOES_ON"
+"""Variable that a runner sets where it continues an execution: what has come that this waited for."""
 WITHIN = "STELLWERK_WITHIN"
 """Variable that a backfill sets: its own run and the partition, with a space between; the first run takes it. What
 records a process sets it to a run alone, which is for recorded processes that this one starts."""
+
+
+def went_on(environment: MutableMapping[str, str] | None = None) -> str:
+    """What made an execution go on that a runner continues, for the ledger; it is taken out of the environment."""
+    source = os.environ if environment is None else environment
+    return source.pop(GOES_ON, "")
 
 
 def place(pipeline: str, environment: MutableMapping[str, str] | None = None) -> dict[str, str]:

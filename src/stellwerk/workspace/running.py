@@ -136,7 +136,8 @@ def resume(caller: Caller, execution: str, plan: Plan, watch: Watch | None = Non
             hint="give the parameters with which it began, or execute the pipeline anew",
         )
     taken, states = caller.call(
-        ops.take_execution, {"execution": execution, "owner": this_process(), "code": _code(closures)}
+        ops.take_execution,
+        {"execution": execution, "owner": this_process(), "code": _code(closures), "cause": causing.went_on()},
     )
     environment = caller.blobs.put(current().document)
     codes = _keep_code(caller, plan, closures)

@@ -18,6 +18,7 @@ from stellwerk.workspace import causing
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.adapters.child_runs import Child, problem
 from stellwerk.workspace.dropping import Drops
+from stellwerk.workspace.going_on import Continuing, Gone
 from stellwerk.workspace.layout import Layout, this_process
 from stellwerk.workspace.ports import Caller
 
@@ -60,7 +61,13 @@ class Runner:
     trouble: Callable[[StellwerkError], None] = lambda _problem: None
     failed: int = 0
     done: int = 0
+    went: Callable[[Gone], None] = lambda _gone: None
     _running: dict[str, tuple[Firing, Child]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._goes_on = Continuing(
+            caller=self.caller, place=self.place, file=self.file, only=self.only, watch=self.went
+        )
 
     def once(self) -> int:
         """Run everything that is due by now; how many runs that were."""
@@ -68,12 +75,12 @@ class Runner:
             raise Invalid(f"{self.workers} workers run nothing (expected at least 1)", code="usage")
         try:
             self._take_drops(settled=True)
-            self.caller.call(ops.look_for_causes, {})
-            while self._claim() or self._running:
+            self._look()
+            while self._claim() or self._continue() or self._busy:
                 self._reap(REAP_SECONDS)
         finally:
             self._stop()
-        return self.done
+        return self.done + self._goes_on.done
 
     def forever(self, end: Event, every: float = EVERY_SECONDS) -> None:
         """Run what is due until told to end. A server that is away for a while is waited for."""
@@ -81,13 +88,13 @@ class Runner:
             while not end.is_set():
                 try:
                     self._take_drops(settled=False)
-                    self.caller.call(ops.look_for_causes, {})
-                    while self._claim():
+                    self._look()
+                    while self._claim() or self._continue():
                         pass
                     self._reap(0.0)
                 except StellwerkError as problem:
                     self.trouble(problem)
-                end.wait(REAP_SECONDS if self._running else every)
+                end.wait(REAP_SECONDS if self._busy else every)
         finally:
             self._stop()
 
@@ -95,9 +102,26 @@ class Runner:
         for one in self.drops:
             one.take(self.caller, settled=settled)
 
+    def _look(self) -> None:
+        self._goes_on.look()
+        self.caller.call(ops.look_for_causes, {})
+
+    @property
+    def _busy(self) -> int:
+        return len(self._running) + self._goes_on.busy
+
+    @property
+    def continued(self) -> tuple[int, int]:
+        """How many executions went on that had waited, and how many of them failed."""
+        return self._goes_on.done, self._goes_on.failed
+
+    def _continue(self) -> bool:
+        """Go on with one more execution, if there is one and a worker is free."""
+        return self._busy < self.workers and self._goes_on.begin()
+
     def _claim(self) -> bool:
         """Begin one more run, if there is one and a worker is free."""
-        if len(self._running) >= self.workers:
+        if self._busy >= self.workers:
             return False
         asked = {"runner": this_process(), "only": tuple(self.only)}
         firing: Firing | None = self.caller.call(ops.claim_firing, asked)
@@ -117,6 +141,7 @@ class Runner:
         Args:
             stopped: It was we who ended it: what had not begun its run waits for the next runner.
         """
+        self._goes_on.reap(0.0 if self._running else within)
         for key, (firing, child) in list(self._running.items()):
             code = child.ended(within)
             within = 0.0
@@ -147,6 +172,7 @@ class Runner:
         for _, child in self._running.values():
             child.stop()
         try:
+            self._goes_on.stop()
             self._reap(0.0, stopped=True)
         except StellwerkError as problem:
             self.trouble(problem)

@@ -62,14 +62,14 @@ def test_a_dropped_file_starts_the_run(capsys: pytest.CaptureFixture[str], tmp_p
     (tmp_path / "incoming").mkdir()
     answer(capsys, "triggers", "add", "fresh", "--pipeline", "count", "--on-data", "flights", "-p", "least=1")
     drop = ("triggers", "run", "--once", "--drop", "flights=incoming")
-    assert {"runs": 0, "failed": 0} == answer(capsys, *drop)
+    assert {"runs": 0, "failed": 0, "continued": 0} == answer(capsys, *drop)
     (tmp_path / "incoming" / "bad.csv").write_text("flight,late\n1000000,true\n")
     (tmp_path / "incoming" / "notes.txt").write_text("not a table, and left alone")
-    assert {"runs": 0, "failed": 0} == answer(capsys, *drop)
+    assert {"runs": 0, "failed": 0, "continued": 0} == answer(capsys, *drop)
     (tmp_path / "incoming" / "monday.csv").write_text("flight,late\n3,true\n")
 
-    assert {"runs": 1, "failed": 0} == answer(capsys, *drop)
-    assert {"runs": 0, "failed": 0} == answer(capsys, *drop)
+    assert {"runs": 1, "failed": 0, "continued": 0} == answer(capsys, *drop)
+    assert {"runs": 0, "failed": 0, "continued": 0} == answer(capsys, *drop)
 
     files = {
         str(path.relative_to(tmp_path / "incoming")) for path in (tmp_path / "incoming").rglob("*") if path.is_file()

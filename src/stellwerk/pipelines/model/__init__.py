@@ -14,7 +14,7 @@ from stellwerk.pipelines.model.attempt import (
     Stored,
     Verdict,
 )
-from stellwerk.pipelines.model.execution import Execution, Standing, TaskState, Wait
+from stellwerk.pipelines.model.execution import Due, Execution, Standing, TaskState, Wait
 from stellwerk.pipelines.model.offer import Offer
 from stellwerk.pipelines.model.plan import (
     BUILTIN,
@@ -56,6 +56,7 @@ __all__ = [
     "Branch",
     "Builtin",
     "Closure",
+    "Due",
     "Encoded",
     "Ended",
     "Environment",

@@ -25,6 +25,7 @@ class Execution:
         owner: The process that executes it, as `machine:process id`; empty if none does.
         seen_at: When its engine was last heard of.
         request: What somebody wants of it: `pause`, `cancel`, or nothing.
+        passed: Why a runner of triggers does not go on with it by itself; empty again once somebody has taken it.
         keys: The step keys that it came to, as a document in the store: what the next one probably asks for.
     """
 
@@ -39,7 +40,21 @@ class Execution:
     begun_at: datetime
     seen_at: datetime
     request: str = ""
+    passed: str = ""
     keys: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """An execution that waited, and something that it waited for has come.
+
+    Args:
+        cause: What has come, for the ledger: `case:…`, `time:…`, `entry:…` or `deadline:…`.
+    """
+
+    execution: Execution
+    task: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,10 @@ from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused
 from stellwerk.core.names import new_id
-from stellwerk.pipelines.model import Execution, Standing, TaskState
+from stellwerk.pipelines.model import Due, Execution, Standing, TaskState
 from stellwerk.tracking.model import Run, StepMemory
 from stellwerk.triggers.queue import TAG
+from stellwerk.workspace import awaiting
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive
 from stellwerk.workspace.operations.kept import must_be_its_own, must_be_kept, still_kept
@@ -113,11 +114,23 @@ def remembered_steps(rooms: Rooms, pipeline: str) -> tuple[StepMemory, ...]:
 
 @operation("executions.take", "runs:write", changes=True)
 def take_execution(
-    rooms: Rooms, execution: str, owner: str, code: Digest | None = None
+    rooms: Rooms, execution: str, owner: str, code: Digest | None = None, cause: str = ""
 ) -> tuple[Execution, tuple[TaskState, ...]]:
     """Take an execution over whose engine has ended, to go on with it."""
-    taken, states = rooms.executions.take(execution, code=code, owner=owner, alive=process_alive)
+    taken, states = rooms.executions.take(execution, code=code, owner=owner, alive=process_alive, cause=cause[:200])
     return taken, tuple(states)
+
+
+@operation("executions.due", "runs:read")
+def due_executions(rooms: Rooms, only: tuple[str, ...] = ()) -> tuple[Due, ...]:
+    """Executions that can go on by themselves: a decision was taken, a time or an event has come."""
+    return tuple(awaiting.due(rooms, only))
+
+
+@operation("executions.pass-over", "runs:write", changes=True)
+def pass_over_execution(rooms: Rooms, execution: str, epoch: int, why: str, cause: str = "") -> Execution:
+    """Say why an execution that waits does not go on by itself: it is left to people."""
+    return rooms.executions.pass_over(execution, epoch, why[:500], cause[:200])
 
 
 @operation("executions.ask", "runs:write", changes=True)
