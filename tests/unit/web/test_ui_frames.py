@@ -149,3 +149,22 @@ def test_frames_that_make_no_sense_are_drawn_all_the_same() -> None:
 
     assert 2 == len(layout.nodes)
     assert 3 == len(layout.wires) + layout.undrawn
+
+
+def test_ids_may_be_anything() -> None:
+    """Empty, the same for a node and a frame, or like a name that is used within: everything is drawn once."""
+    layout = frames.lay_out(
+        Graph(
+            nodes=(Node(id="", kind="step", title="a", within="x"), Node(id="x", kind="step", title="b", within="x")),
+            edges=(Edge(source="", target="x"), Edge(source="x", target="")),
+            frames=(
+                Frame(id="", kind="each", title="none", within=""),
+                Frame(id="x", kind="each", title="x", within=""),
+                Frame(id="out n0", kind="each", title="y", within="x"),
+            ),
+        )
+    )
+
+    assert ["a", "b"] == [placed.node.title for placed in layout.nodes]
+    assert {"x", "out n0"} == {framed.frame.id for framed in layout.frames}
+    assert 2 == len(layout.wires) + layout.undrawn

@@ -7,7 +7,8 @@ laid out as if the link ended there, and fit together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from stellwerk.governance.model import Frame, Graph, Node
@@ -58,7 +59,30 @@ class _Room:
 
 def lay_out(graph: Graph) -> Layout:
     """Place every node and frame. The same graph always gives the same drawing."""
-    return _Drawing(graph).layout() if graph.frames else lay_out_plain(graph)
+    nodes = unique(graph)
+    frames = {frame.id: frame for frame in reversed(graph.frames) if frame.id}
+    if not frames:
+        return lay_out_plain(graph)
+    # Under names of our own, because ids may be anything, and those of nodes and frames the same.
+    ids, boxes = ({one: f"{kind}{n}" for n, one in enumerate(of)} for kind, of in (("n", _ids(nodes)), ("f", frames)))
+    named = Graph(
+        nodes=tuple(replace(node, id=ids[node.id], within=boxes.get(node.within, "")) for node in nodes),
+        edges=tuple(
+            replace(edge, source=ids.get(edge.source, ""), target=ids.get(edge.target) or boxes.get(edge.target, ""))
+            for edge in graph.edges
+        ),
+        frames=tuple(replace(one, id=boxes[one.id], within=boxes.get(one.within, "")) for one in frames.values()),
+    )
+    drawn, known = _Drawing(named).layout(), {boxes[one]: frame for one, frame in frames.items()}
+    return replace(
+        drawn,
+        nodes=tuple(replace(placed, node=nodes[placed.index]) for placed in drawn.nodes),
+        frames=tuple(replace(framed, frame=known[framed.frame.id]) for framed in drawn.frames),
+    )
+
+
+def _ids(nodes: Iterable[Node]) -> list[str]:
+    return [node.id for node in nodes]
 
 
 class _Drawing:
