@@ -16,7 +16,8 @@ from stellwerk.store import sync
 from stellwerk.testing import worlds
 from stellwerk.workspace import syncing
 from stellwerk.workspace.places import of_rooms, opened
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 ANNA = Settings(actor="anna")

@@ -35,7 +35,7 @@ from stellwerk.governance.dossier import markdown
 from stellwerk.pipelines.loading import load
 from stellwerk.releases.declaration import parse
 from stellwerk.web.ui.render import render_dossier
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 FOLDER = Path(__file__).parent / "flights"

@@ -19,7 +19,7 @@ from stellwerk.testing import worlds
 from stellwerk.testing.worlds import DATASET, ENDPOINT, World
 from stellwerk.workspace import shipping
 from stellwerk.workspace.facade import Workspace
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 WORLD = World()

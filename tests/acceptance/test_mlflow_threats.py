@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from stellwerk.tracking.rules import artifacts_of
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 nbformat = pytest.importorskip("nbformat", reason="the extra `notebook` is not installed")

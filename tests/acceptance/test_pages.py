@@ -16,7 +16,7 @@ import pytest
 
 import stellwerk as sw
 from stellwerk.workspace import shipping
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 CHROMIUM = shutil.which("chromium")

@@ -18,7 +18,8 @@ from stellwerk.core.digest import Digest
 from stellwerk.store import service as trees
 from stellwerk.testing import buckets, worlds
 from stellwerk.workspace.layout import find
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 pytestmark = pytest.mark.slow

@@ -31,8 +31,7 @@ from stellwerk.serving.model import LIMITS, Limits
 from stellwerk.web.doors import mlflow
 from stellwerk.web.routing import OPEN, matrix
 from stellwerk.workspace import facade, settings
-from stellwerk.workspace import operations as _operations  # noqa: F401  # fills the table
-from stellwerk.workspace.calls import OPERATIONS
+from stellwerk.workspace import operations as ops
 from stellwerk.workspace.nouns import data, grants, models, steps, triggers, webhooks
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -200,7 +199,7 @@ def operations() -> str:
             f"`{_type(found.answer)}`",
             found.summary,
         )
-        for name, found in sorted(OPERATIONS.items())
+        for name, found in sorted(ops.table().items())
     ]
     return table(("operation", "permission", "changes", "arguments", "answer", "what it does"), rows)
 

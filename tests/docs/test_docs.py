@@ -25,8 +25,9 @@ from stellwerk.releases.model import LeaseToken, Release, Verdict
 from stellwerk.serving.model import SealedBatch
 from stellwerk.web.app import application
 from stellwerk.web.routing import matrix
-from stellwerk.workspace.calls import OPERATIONS
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace import operations as ops
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.serving import Servers
 from stellwerk.workspace.settings import Settings
 
@@ -154,7 +155,7 @@ def test_every_route_is_documented(tmp_path: Path) -> None:
         routes = matrix(application(rooms, Servers(rooms)).routes)
     finally:
         rooms.close()
-    operations = {f"/api/v1/{operation}" for operation in OPERATIONS}
+    operations = {f"/api/v1/{operation}" for operation in ops.table()}
     served = {
         (" ".join(sorted(set(methods) - {"HEAD"})), path, permission)
         for path, methods, permission in routes

@@ -49,7 +49,7 @@ class Life:
     def live(self) -> None:
         """Round after round until enough are complete."""
         import stellwerk as sw
-        from stellwerk.workspace.rooms import create
+        from stellwerk.workspace.rooms.making import create
         from stellwerk.workspace.settings import Settings
 
         worlds = self.worlds

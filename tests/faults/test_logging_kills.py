@@ -19,7 +19,8 @@ import urllib3
 from stellwerk.core.errors import StellwerkError
 from stellwerk.workspace import telling
 from stellwerk.workspace.layout import find
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 KILLS = int(os.environ.get("STELLWERK_KILLS", "8"))

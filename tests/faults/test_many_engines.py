@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import stellwerk as sw
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 pytestmark = pytest.mark.faults

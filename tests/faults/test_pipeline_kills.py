@@ -20,7 +20,7 @@ import pytest
 
 import stellwerk as sw
 from stellwerk.core import canonical
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 pytestmark = pytest.mark.faults

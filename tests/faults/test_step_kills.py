@@ -14,7 +14,7 @@ import stellwerk as sw
 from stellwerk.core import canonical
 from stellwerk.pipelines.loading import load
 from stellwerk.pipelines.model import document
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import read
 
 FLOW = """

@@ -19,7 +19,7 @@ import pytest
 
 import stellwerk as sw
 from stellwerk.tracking.model import TRIAL, Run
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 pytest.importorskip("optuna", reason="needs the extra hpo")

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 PROGRAM = os.environ.get("STELLWERK_SCHEMATHESIS") or shutil.which("schemathesis")

@@ -15,7 +15,7 @@ from stellwerk.pipelines.kubeflow.model import Secret, Target
 from stellwerk.pipelines.loading import load
 from stellwerk.testing.flows import PLANS
 from stellwerk.workspace.facade import Workspace, connect
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import read
 from stellwerk.workspace.steps.emitting import Wish
 

@@ -71,7 +71,7 @@ def init(session: Session, folder: Path | None, name: str, example: bool, databa
       stellwerk init flights --name flights --example
     """
     from stellwerk.workspace.books import chosen
-    from stellwerk.workspace.rooms import create
+    from stellwerk.workspace.rooms.making import create
     from stellwerk.workspace.settings import read
 
     if session.remote:

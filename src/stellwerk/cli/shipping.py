@@ -75,7 +75,7 @@ def ship(
     from stellwerk.core.names import slug
     from stellwerk.workspace import shipping
     from stellwerk.workspace.layout import FOLDER
-    from stellwerk.workspace.rooms import create
+    from stellwerk.workspace.rooms.making import create
     from stellwerk.workspace.settings import read
 
     session: Session = context.obj

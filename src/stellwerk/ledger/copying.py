@@ -10,7 +10,7 @@ from stellwerk.core.errors import Corrupt
 from stellwerk.ledger import rules
 from stellwerk.ledger.dialects.port import Session
 from stellwerk.ledger.group import Change
-from stellwerk.ledger.tables import metadata
+from stellwerk.ledger.tables import whole
 
 Row = tuple[str | int | float | None, ...]
 BOOK = ("meta", "ledger_entries", "ledger_nodes", "ledger_checkpoints", "ledger_commits")
@@ -35,7 +35,7 @@ class Copy:
         self.size = 0 if last is None else int(last) + 1
         self.tables = tuple(
             Table(name, tuple(column.name for column in table.columns))
-            for name, table in sorted(metadata.tables.items())
+            for name, table in sorted(whole().tables.items())
             if name not in BOOK
         )
 
@@ -86,7 +86,7 @@ class Written:
 
     def rows(self, table: Table, rows: Iterable[Row]) -> int:
         """Fill a table of a room; returns how many rows there were."""
-        known = metadata.tables.get(table.name)
+        known = whole().tables.get(table.name)
         if known is None or table.name in BOOK or {column.name for column in known.columns} != set(table.columns):
             raise Corrupt(
                 f"there are rows of a table {table.name!r} that this version does not have so",

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from stellwerk.core import failpoints
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Bug, Conflict, Corrupt, NotFound, Unavailable
-from stellwerk.ledger import migrations, rules
+from stellwerk.ledger import migrations, rules, tables
 from stellwerk.ledger.copying import Written
 from stellwerk.ledger.dialects.port import Dialect, Session
 from stellwerk.ledger.dialects.sqlite import SQLite
@@ -32,7 +32,7 @@ from stellwerk.ledger.model import Checkpoint, Entry
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Signer
 from stellwerk.ledger.spelling import Spelling
-from stellwerk.ledger.tables import entries, meta, metadata
+from stellwerk.ledger.tables import entries, meta
 
 failpoints.declare("ledger.record")
 
@@ -88,7 +88,7 @@ class Database:
             )
         if "origin" not in rows:
             raise Corrupt("the database does not say which book it is", code="corrupt-database")
-        if not present >= {*metadata.tables, *self.dialect.guards()}:
+        if not present >= {*tables.names(), *self.dialect.guards()}:
             # Tables of rooms that were added since this workspace was made.
             with self._change() as change:
                 self.dialect.complete(change.session)

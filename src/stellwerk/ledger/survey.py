@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stellwerk.ledger.database import Database
-from stellwerk.ledger.tables import metadata
+from stellwerk.ledger.tables import whole
 
 _PORTION = 2000
 
@@ -29,7 +29,7 @@ def entries(database: Database, start: int = 0) -> Iterator[tuple[int, str, str,
 def documents(database: Database) -> Iterator[bytes]:
     """Every row of current state, at one moment, but for tables that keep nothing alive."""
     with database.snapshot() as session:
-        for table in metadata.sorted_tables:
+        for table in whole().sorted_tables:
             if "document" in table.c and not table.info.get("weak"):
                 for row in session.run(f'SELECT document FROM "{table.name}"'):  # noqa: S608 - a table of our own
                     yield str(row[0]).encode()

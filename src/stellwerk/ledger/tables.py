@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +15,26 @@ REAL: Any = sa.REAL().with_variant(sa.Double(), "postgresql")
 BYTES: Any = sa.LargeBinary()
 
 metadata = sa.MetaData()
+"""The tables of the book and of the rooms that are in use. Who must not overlook one takes `whole`."""
+_LATER: dict[str, str] = {}
+
+
+def later(modules: Mapping[str, Iterable[str]]) -> None:
+    """Say which module defines which tables, so that it is loaded when one of them is used, or all are looked at."""
+    _LATER.update({table: module for module, tables in modules.items() for table in tables})
+
+
+def names() -> set[str]:
+    """Of all tables, loaded or not."""
+    return {*metadata.tables, *_LATER}
+
+
+def whole() -> sa.MetaData:
+    """All tables, also those of rooms that nobody has entered yet."""
+    for module in dict.fromkeys(_LATER.values()):
+        import_module(module)
+    return metadata
+
 
 meta = sa.Table(
     "meta",

@@ -31,7 +31,8 @@ from stellwerk.releases.declaration import parse
 from stellwerk.releases.model import EndpointSpec
 from stellwerk.web.app import application
 from stellwerk.workspace.facade import Workspace, connect
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.serving import Servers
 from stellwerk.workspace.settings import read
 

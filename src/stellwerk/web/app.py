@@ -32,7 +32,7 @@ from stellwerk.web.trigger_pages import TriggerPages
 from stellwerk.web.ui import render
 from stellwerk.web.wall import LOOPBACK, Wall
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.calls import OPERATIONS, Operation
+from stellwerk.workspace.calls import Operation
 from stellwerk.workspace.rooms import Rooms
 from stellwerk.workspace.settings import CAUSE_HEADER, named_cause
 
@@ -72,7 +72,7 @@ class _Desk:
         return [
             *(
                 route(f"{API}/{name}", self._operation(item), ["POST"], permission=item.permission, guard=self.guard)
-                for name, item in OPERATIONS.items()
+                for name, item in ops.table().items()
             ),
             route(f"{API}/openapi.json", self._openapi, ["GET"], permission=OPEN),
             route(f"{API}/openapi/mlflow.json", self._openapi_of_mlflow, ["GET"], permission=OPEN),

@@ -7,7 +7,8 @@ from typing import Any
 
 from stellwerk._version import __version__
 from stellwerk.ledger import documents
-from stellwerk.workspace.calls import OPERATIONS, Operation
+from stellwerk.workspace import operations as ops
+from stellwerk.workspace.calls import Operation
 
 ERROR = {
     "type": "object",
@@ -20,7 +21,7 @@ def describe(prefix: str) -> dict[str, Any]:
     """The whole document."""
     schemas: dict[str, Any] = {"Error": ERROR}
     paths = {
-        f"{prefix}/{operation.name}": {"post": _operation(operation, schemas)} for operation in OPERATIONS.values()
+        f"{prefix}/{operation.name}": {"post": _operation(operation, schemas)} for operation in ops.table().values()
     }
     return {
         "openapi": "3.1.0",

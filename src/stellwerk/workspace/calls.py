@@ -9,13 +9,15 @@ import inspect
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, Generic, NewType, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NewType, ParamSpec, TypeVar
 
 from stellwerk.access.model import Permission
 from stellwerk.access.rules import require
-from stellwerk.core.errors import Bug, Invalid, NotFound
+from stellwerk.core.errors import Bug, Invalid
 from stellwerk.ledger import documents
-from stellwerk.workspace.rooms import Rooms
+
+if TYPE_CHECKING:
+    from stellwerk.workspace.rooms import Rooms
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,10 +104,3 @@ def operation(
         return made
 
     return enter
-
-
-def find(name: str) -> Operation[..., Any]:
-    """The operation of a name. Raises `NotFound`."""
-    if name not in OPERATIONS:
-        raise NotFound(f"no operation {name!r}")
-    return OPERATIONS[name]

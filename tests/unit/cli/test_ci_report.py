@@ -13,7 +13,8 @@ import pytest
 from stellwerk.cli.main import main
 from stellwerk.testing.forges import Forge, forge
 from stellwerk.workspace.revision import BRANCH, COMMIT
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 VARIABLES = (

@@ -10,7 +10,8 @@ import pytest
 from stellwerk.cli.main import main
 from stellwerk.tracking.model import Point
 from stellwerk.workspace.layout import find as open_layout
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

@@ -9,7 +9,8 @@ import pytest
 from stellwerk.cli.main import main
 from stellwerk.cli.running import LOG_LINES
 from stellwerk.tracking.model import Point
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

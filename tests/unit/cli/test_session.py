@@ -8,7 +8,7 @@ import pytest
 
 from stellwerk.cli.session import Session
 from stellwerk.core.errors import Invalid, NotFound
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

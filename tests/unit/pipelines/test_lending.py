@@ -19,7 +19,8 @@ from stellwerk.pipelines.lending import LONGEST, PREFIX, Lending
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.tracking.model import Run, StepMemory
 from stellwerk.web import errors
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 START, DAY = datetime(2030, 1, 1, tzinfo=UTC), timedelta(days=1)

@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 
 from stellwerk.testing import worlds
 from stellwerk.web.app import application
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

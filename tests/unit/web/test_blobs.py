@@ -23,7 +23,8 @@ from stellwerk.testing.blobs import BlobsContract
 from stellwerk.testing.fakes import MemoryBlobs
 from stellwerk.workspace.adapters.http_blobs import HttpBlobs
 from stellwerk.workspace.adapters.line import Line
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

@@ -20,7 +20,8 @@ from stellwerk.triggers.model import Limits, Made, OnData, OnEvent, OnTime, OnWe
 from stellwerk.triggers.signing import MAX_BODY
 from stellwerk.web.app import application
 from stellwerk.web.routing import matrix
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.serving import Servers
 from stellwerk.workspace.settings import Settings
 

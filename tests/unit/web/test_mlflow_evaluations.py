@@ -12,7 +12,8 @@ import pytest
 
 from stellwerk.testing.worlds import served
 from stellwerk.tracking.model import DatasetUse, Point
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 THREE, TWO = "/api/3.0/mlflow/", "/ajax-api/2.0/mlflow/"

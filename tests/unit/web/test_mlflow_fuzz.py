@@ -15,7 +15,8 @@ from stellwerk.web.app import application
 from stellwerk.web.doors import mlflow
 from stellwerk.web.doors.mlflow.calls import Call
 from stellwerk.web.doors.mlflow.wire import Field
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 CALLS = [(table.prefix, call) for table in (*mlflow.TABLES, mlflow.workspaces.CALLS) for call in table.table]

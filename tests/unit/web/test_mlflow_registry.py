@@ -15,7 +15,8 @@ from stellwerk.core.digest import of_bytes
 from stellwerk.models.model import Column, Signature
 from stellwerk.testing import worlds
 from stellwerk.web.doors.mlflow import registry
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 SIGNATURE = Signature(inputs=(Column(name="x", kind="number"),), target="y", task="regression")

@@ -10,7 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from stellwerk.web.app import application
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 SETTINGS = Settings(actor="anna")

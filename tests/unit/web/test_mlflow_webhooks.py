@@ -17,7 +17,8 @@ from stellwerk.core.digest import of_bytes
 from stellwerk.models.model import Signature
 from stellwerk.testing.worlds import served
 from stellwerk.workspace.delivering import Deliveries
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 ROOT = "/api/2.0/mlflow/webhooks"

@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 from stellwerk.web.app import application
 from stellwerk.web.doors import mlflow
 from stellwerk.web.routing import OPEN
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 SETTINGS = Settings(actor="anna")

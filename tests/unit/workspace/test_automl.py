@@ -16,7 +16,7 @@ from stellwerk.core.errors import Invalid, Refused
 from stellwerk.pipelines.loading import load
 from stellwerk.workspace import automl
 from stellwerk.workspace.adapters.estimators import estimator
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 pytest.importorskip("optuna", reason="needs the extra hpo")

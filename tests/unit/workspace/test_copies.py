@@ -13,7 +13,7 @@ from stellwerk.data.pointer import parse
 from stellwerk.store.service import files
 from stellwerk.workspace.browsing import parse_reference
 from stellwerk.workspace.facade import Workspace
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

@@ -17,7 +17,8 @@ from stellwerk.cli.main import main
 from stellwerk.core.errors import Conflict, Invalid, Refused
 from stellwerk.reviews.model import Case
 from stellwerk.web.app import application
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)

@@ -25,7 +25,8 @@ from stellwerk.tracking.model import ORIGIN_RUN, ORIGIN_WORKSPACE
 from stellwerk.workspace.elsewhere import Borrowing
 from stellwerk.workspace.facade import connect
 from stellwerk.workspace.layout import find
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.running import How
 from stellwerk.workspace.settings import Settings, read
 from stellwerk.workspace.steps.entry import Request

@@ -11,7 +11,8 @@ from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.tracking.model import Point
 from stellwerk.workspace import collecting, emptying
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

@@ -12,7 +12,7 @@ import pytest
 import stellwerk as sw
 from stellwerk.cli.main import main
 from stellwerk.core.clock import ReplayClock
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 FLOW = """

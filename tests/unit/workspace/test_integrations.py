@@ -25,7 +25,8 @@ from stellwerk.core.errors import Invalid
 from stellwerk.tracking import rules
 from stellwerk.tracking.model import Point, Run
 from stellwerk.workspace import spelling
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.scribing import RunScribe
 from stellwerk.workspace.settings import Settings
 

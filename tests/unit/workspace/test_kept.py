@@ -16,7 +16,7 @@ from stellwerk.core.names import new_id
 from stellwerk.tracking.model import Run, StepMemory
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.facade import Workspace
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 KEY, OTHER = of_bytes(b"a step"), of_bytes(b"another step")

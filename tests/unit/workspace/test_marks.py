@@ -16,7 +16,8 @@ from stellwerk.evidence.service import MARK
 from stellwerk.testing.releases import a_plan
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.frames import marks
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

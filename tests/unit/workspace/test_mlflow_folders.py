@@ -27,7 +27,8 @@ from stellwerk.tracking.rules import milliseconds
 from stellwerk.workspace.mlflow import exporting_files, writing_files
 from stellwerk.workspace.mlflow.exporting_files import export_folder
 from stellwerk.workspace.mlflow.importing import import_tracker
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.trackers import open_source
 

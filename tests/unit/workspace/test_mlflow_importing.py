@@ -22,7 +22,8 @@ from stellwerk.workspace.mlflow import importing
 from stellwerk.workspace.mlflow.exporting import export_tracker
 from stellwerk.workspace.mlflow.importing import import_tracker
 from stellwerk.workspace.mlflow.model import TrackerImport
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.trackers import open_source, open_target
 

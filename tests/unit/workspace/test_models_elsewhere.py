@@ -13,7 +13,8 @@ from stellwerk.core.errors import Refused
 from stellwerk.governance.comparing import compare
 from stellwerk.releases.model import EndpointSpec, Goal
 from stellwerk.workspace import dueling, reachable, viewing, watching
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

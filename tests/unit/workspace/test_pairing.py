@@ -16,7 +16,8 @@ from stellwerk.core.digest import of_bytes
 from stellwerk.models.model import Column, ModelVersion, Signature
 from stellwerk.workspace import pairing
 from stellwerk.workspace.pairing import Evaluated, pair
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

@@ -16,7 +16,7 @@ from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.pipelines.replaying import Past, replay
 from stellwerk.web.app import application
 from stellwerk.workspace.facade import Workspace
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 FLOW = """

@@ -26,7 +26,8 @@ from stellwerk.workspace.adapters.git_remote import Author
 from stellwerk.workspace.facade import Workspace
 from stellwerk.workspace.local import LocalCaller
 from stellwerk.workspace.promotion import Order
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 ANNA = Author(name="anna", address="anna@example.test")

@@ -23,7 +23,8 @@ from stellwerk.workspace.recording.cells import Cell
 from stellwerk.workspace.recording.files import Watch
 from stellwerk.workspace.recording.session import Session, bare
 from stellwerk.workspace.recording.training import Measure
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 

@@ -17,7 +17,8 @@ import pytest
 import stellwerk
 from stellwerk.core.errors import Invalid, Unavailable
 from stellwerk.workspace import sampling, telling
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings, read
 
 BOX = Path(".stellwerk") / "outbox"

@@ -14,7 +14,7 @@ from stellwerk.cli.shipping import _searched, _told
 from stellwerk.core.errors import Conflict, Invalid
 from stellwerk.workspace import shipping, templates
 from stellwerk.workspace.facade import connect
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 FOUND: dict[str, Any] = {

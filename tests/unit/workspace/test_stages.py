@@ -13,7 +13,7 @@ import stellwerk as sw
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.pipelines.model import Encoded
 from stellwerk.pipelines.values import STANDARD
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 YAML = """

@@ -25,7 +25,7 @@ from stellwerk.pipelines.loading import load
 from stellwerk.pipelines.model import Plan, Stored, document
 from stellwerk.testing.kubeflow import PodFailed, Runner
 from stellwerk.workspace.facade import Workspace, connect
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import read
 from stellwerk.workspace.steps.emitting import Wish
 from stellwerk.workspace.steps.entry import Request

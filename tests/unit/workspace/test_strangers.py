@@ -10,8 +10,8 @@ import pytest
 
 from stellwerk.core.errors import Invalid
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.calls import find
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 SETTINGS = Settings(actor="anna")
@@ -37,7 +37,7 @@ def rooms(tmp_path: Path) -> Iterator[Rooms]:
 def test_nothing_is_taken_for_what_it_is_not(name: str, arguments: dict[str, Any]) -> None:
     """Truth for a number, a number for a time, a text for a number."""
     with pytest.raises(Invalid) as caught:
-        find(name).read(arguments)
+        ops.find(name).read(arguments)
 
     assert "invalid-document" == caught.value.code
 

@@ -12,7 +12,8 @@ import pytest
 
 from stellwerk.cli.main import main
 from stellwerk.workspace.layout import find
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 PROGRAM = """

@@ -18,7 +18,8 @@ from stellwerk.core.errors import Conflict, Invalid, NotFound, Unavailable
 from stellwerk.testing import worlds
 from stellwerk.tracking.adapters.outbox import Outbox, held
 from stellwerk.workspace import telling
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 BOX = Path(".stellwerk") / "outbox"

@@ -17,7 +17,7 @@ from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, Refused
 from stellwerk.pipelines.loading import load
 from stellwerk.tracking.model import OPEN
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 pytest.importorskip("optuna", reason="needs the extra hpo")

@@ -17,7 +17,8 @@ from stellwerk.cli.main import main
 from stellwerk.core.clock import ReplayClock
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.web.app import application
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 
 FLOW = """

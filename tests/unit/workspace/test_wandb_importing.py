@@ -24,7 +24,8 @@ from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.testing import wandb_logs as written
 from stellwerk.workspace.mlflow.importing import import_tracker
 from stellwerk.workspace.mlflow.model import TrackerImport
-from stellwerk.workspace.rooms import Rooms, create
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.trackers import open_wandb
 from stellwerk.workspace.wandb import log, records, replay

@@ -23,7 +23,7 @@ from stellwerk.pipelines.offers import LEASE, Offers
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.rooms import create
+from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.workers import forms
 from stellwerk.workspace.workers.offering import Workers

@@ -16,7 +16,7 @@ from stellwerk.core.clock import monotonic
 from stellwerk.core.errors import Bug, Corrupt, Invalid, NotFound, StellwerkError, Unavailable
 from stellwerk.ledger.dialects.port import Session
 from stellwerk.ledger.failures import busy, full, unusable
-from stellwerk.ledger.tables import APPEND_ONLY, metadata
+from stellwerk.ledger.tables import APPEND_ONLY, whole
 
 LOCK_MILLISECONDS = 15_000
 IDLE_MILLISECONDS = 120_000
@@ -144,7 +144,7 @@ class PostgreSQL:
         return {str(name) for (name,) in found.fetchall()}
 
     def complete(self, session: Session) -> None:
-        metadata.create_all(session.connection)
+        whole().create_all(session.connection)
         session.run(_TOKENS)
         for name, body in _FUNCTIONS.items():
             session.run(

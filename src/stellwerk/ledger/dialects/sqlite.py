@@ -18,7 +18,7 @@ from stellwerk.core.errors import Bug, Corrupt, NotFound, StellwerkError, Unavai
 from stellwerk.core.files import sync_folder
 from stellwerk.ledger.dialects.port import Session
 from stellwerk.ledger.failures import busy, full, unusable
-from stellwerk.ledger.tables import APPEND_ONLY, metadata
+from stellwerk.ledger.tables import APPEND_ONLY, whole
 from stellwerk.ledger.turns import Queue
 
 BUSY_MILLISECONDS = 15_000
@@ -121,7 +121,7 @@ class SQLite:
         return {str(name) for (name,) in found}
 
     def complete(self, session: Session) -> None:
-        metadata.create_all(session.connection)
+        whole().create_all(session.connection)
         for name, body in _GUARDS.items():
             session.run(f"CREATE TRIGGER IF NOT EXISTS {name} {body}")
 

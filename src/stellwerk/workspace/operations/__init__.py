@@ -1,312 +1,454 @@
-"""Everything that can be asked of a workspace, one function each, by noun. The table itself is in `calls`."""
+"""Everything that can be asked of a workspace, one function each, by noun. The table itself is in `calls`.
 
-from stellwerk.workspace.operations.artifacts import (
-    delete_artifacts,
-    get_artifact,
-    list_artifacts,
-    log_artifact,
-    show_files,
-)
-from stellwerk.workspace.operations.blobs import blob_lengths, join_blobs
-from stellwerk.workspace.operations.changes import (
-    begin_preview,
-    begin_promotion,
-    change,
-    close_preview,
-    end_promotion,
-    propose_promotion,
-    settle_promotion,
-)
-from stellwerk.workspace.operations.data import (
-    add_data,
-    confirm_contract,
-    diff_data,
-    forget_data,
-    get_contract,
-    get_data,
-    list_data,
-    log_of_data,
-    record_data,
-    table_of_data,
-    untrack_data,
-)
-from stellwerk.workspace.operations.executions import (
-    advance_execution,
-    ask_execution,
-    beat_execution,
-    begin_execution,
-    due_executions,
-    get_execution,
-    leave_execution,
-    list_executions,
-    pass_over_execution,
-    remembered_steps,
-    take_execution,
-)
-from stellwerk.workspace.operations.foreign import find_foreign, name_foreign, remember_foreign
-from stellwerk.workspace.operations.grants import add_grant, list_grants, revoke_grant
-from stellwerk.workspace.operations.ground import collect, fsck, scrub, verify
-from stellwerk.workspace.operations.ledger import (
-    entry_text,
-    entry_texts,
-    list_keys,
-    newest_checkpoint,
-    prove_consistency,
-    prove_inclusion,
-    rotate_key,
-    signed_checkpoints,
-)
-from stellwerk.workspace.operations.logging import begin_run, end_run, log_points, log_run
-from stellwerk.workspace.operations.models import (
-    about_model,
-    alias_model,
-    compare,
-    delete_model,
-    describe_model,
-    get_model,
-    history_of_model,
-    list_aliases,
-    list_models,
-    list_protected,
-    protect_alias,
-    register_model,
-    seal_gate,
-    unalias_model,
-    unprotect_alias,
-)
-from stellwerk.workspace.operations.offers import (
-    beat_attempt,
-    claim_attempt,
-    collect_attempts,
-    end_attempt,
-    offer_attempt,
-    withdraw_attempts,
-)
-from stellwerk.workspace.operations.pages import (
-    columns_of_runs,
-    compare_runs,
-    curves_of_runs,
-    list_experiments,
-    overview_of_models,
-    page_of_model,
-    table_of_runs,
-)
-from stellwerk.workspace.operations.production import (
-    assess,
-    decide_case,
-    delegate_case,
-    duel,
-    get_case,
-    list_cases,
-    record_outcomes,
-)
-from stellwerk.workspace.operations.rebuilds import list_rebuilds, record_rebuild
-from stellwerk.workspace.operations.recording import describe_run
-from stellwerk.workspace.operations.releases import (
-    declare_endpoint,
-    lease_token,
-    list_endpoints,
-    list_releases,
-    prove,
-    release,
-    renew,
-    signal,
-    stop,
-)
-from stellwerk.workspace.operations.runs import (
-    close_runs,
-    empty_bin,
-    finish_run,
-    get_run,
-    record_run,
-    remembered_step,
-    search_runs,
-    start_run,
-)
-from stellwerk.workspace.operations.sources import import_data, refer_data, verify_data
-from stellwerk.workspace.operations.steps import gather_run, media_of_value, runs_of_step
-from stellwerk.workspace.operations.subjects import erase_subject, find_subject
-from stellwerk.workspace.operations.triggers import (
-    add_trigger,
-    apply_triggers,
-    claim_firing,
-    fire_trigger,
-    get_firing,
-    list_firings,
-    list_triggers,
-    look_for_causes,
-    pause_trigger,
-    remove_trigger,
-    resume_trigger,
-    settle_firing,
-    show_trigger,
-)
-from stellwerk.workspace.operations.tuning import (
-    claim_trial,
-    find_study,
-    finish_trial,
-    list_trials,
-    open_study,
-    release_trials,
-    renew_trials,
-    retake_trial,
-)
-from stellwerk.workspace.operations.views import board, dossier, run_page, story, trace
-from stellwerk.workspace.operations.waits import look_at_wait, open_wait
-from stellwerk.workspace.operations.webhooks import add_webhook, list_webhooks, remove_webhook, try_webhook
+An operation is loaded when it is first used, with those of its module; `table` loads them all.
+"""
 
-__all__ = [
-    "about_model",
-    "add_data",
-    "add_grant",
-    "add_trigger",
-    "add_webhook",
-    "advance_execution",
-    "alias_model",
-    "apply_triggers",
-    "ask_execution",
-    "assess",
-    "beat_attempt",
-    "beat_execution",
-    "begin_execution",
-    "begin_preview",
-    "begin_promotion",
-    "begin_run",
-    "blob_lengths",
-    "board",
-    "change",
-    "claim_attempt",
-    "claim_firing",
-    "claim_trial",
-    "close_preview",
-    "close_runs",
-    "collect",
-    "collect_attempts",
-    "columns_of_runs",
-    "compare",
-    "compare_runs",
-    "confirm_contract",
-    "curves_of_runs",
-    "decide_case",
-    "declare_endpoint",
-    "delegate_case",
-    "delete_artifacts",
-    "delete_model",
-    "describe_model",
-    "describe_run",
-    "diff_data",
-    "dossier",
-    "due_executions",
-    "duel",
-    "empty_bin",
-    "end_attempt",
-    "end_promotion",
-    "end_run",
-    "entry_text",
-    "entry_texts",
-    "erase_subject",
-    "find_foreign",
-    "find_study",
-    "find_subject",
-    "finish_run",
-    "finish_trial",
-    "fire_trigger",
-    "forget_data",
-    "fsck",
-    "gather_run",
-    "get_artifact",
-    "get_case",
-    "get_contract",
-    "get_data",
-    "get_execution",
-    "get_firing",
-    "get_model",
-    "get_run",
-    "history_of_model",
-    "import_data",
-    "join_blobs",
-    "lease_token",
-    "leave_execution",
-    "list_aliases",
-    "list_artifacts",
-    "list_cases",
-    "list_data",
-    "list_endpoints",
-    "list_executions",
-    "list_experiments",
-    "list_firings",
-    "list_grants",
-    "list_keys",
-    "list_models",
-    "list_protected",
-    "list_rebuilds",
-    "list_releases",
-    "list_trials",
-    "list_triggers",
-    "list_webhooks",
-    "log_artifact",
-    "log_of_data",
-    "log_points",
-    "log_run",
-    "look_at_wait",
-    "look_for_causes",
-    "media_of_value",
-    "name_foreign",
-    "newest_checkpoint",
-    "offer_attempt",
-    "open_study",
-    "open_wait",
-    "overview_of_models",
-    "page_of_model",
-    "pass_over_execution",
-    "pause_trigger",
-    "propose_promotion",
-    "protect_alias",
-    "prove",
-    "prove_consistency",
-    "prove_inclusion",
-    "record_data",
-    "record_outcomes",
-    "record_rebuild",
-    "record_run",
-    "refer_data",
-    "register_model",
-    "release",
-    "release_trials",
-    "remember_foreign",
-    "remembered_step",
-    "remembered_steps",
-    "remove_trigger",
-    "remove_webhook",
-    "renew",
-    "renew_trials",
-    "resume_trigger",
-    "retake_trial",
-    "revoke_grant",
-    "rotate_key",
-    "run_page",
-    "runs_of_step",
-    "scrub",
-    "seal_gate",
-    "search_runs",
-    "settle_firing",
-    "settle_promotion",
-    "show_files",
-    "show_trigger",
-    "signal",
-    "signed_checkpoints",
-    "start_run",
-    "stop",
-    "story",
-    "table_of_data",
-    "table_of_runs",
-    "take_execution",
-    "trace",
-    "try_webhook",
-    "unalias_model",
-    "unprotect_alias",
-    "untrack_data",
-    "verify",
-    "verify_data",
-    "withdraw_attempts",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from stellwerk.core.errors import NotFound
+from stellwerk.workspace import calls
+
+if TYPE_CHECKING:
+    from stellwerk.workspace.operations.artifacts import (
+        delete_artifacts as delete_artifacts,
+        get_artifact as get_artifact,
+        list_artifacts as list_artifacts,
+        log_artifact as log_artifact,
+        show_files as show_files,
+    )
+    from stellwerk.workspace.operations.blobs import (
+        blob_lengths as blob_lengths,
+        join_blobs as join_blobs,
+    )
+    from stellwerk.workspace.operations.changes import (
+        begin_preview as begin_preview,
+        begin_promotion as begin_promotion,
+        change as change,
+        close_preview as close_preview,
+        end_promotion as end_promotion,
+        propose_promotion as propose_promotion,
+        settle_promotion as settle_promotion,
+    )
+    from stellwerk.workspace.operations.data import (
+        add_data as add_data,
+        confirm_contract as confirm_contract,
+        diff_data as diff_data,
+        forget_data as forget_data,
+        get_contract as get_contract,
+        get_data as get_data,
+        list_data as list_data,
+        log_of_data as log_of_data,
+        record_data as record_data,
+        table_of_data as table_of_data,
+        untrack_data as untrack_data,
+    )
+    from stellwerk.workspace.operations.executions import (
+        advance_execution as advance_execution,
+        ask_execution as ask_execution,
+        beat_execution as beat_execution,
+        begin_execution as begin_execution,
+        due_executions as due_executions,
+        get_execution as get_execution,
+        leave_execution as leave_execution,
+        list_executions as list_executions,
+        pass_over_execution as pass_over_execution,
+        remembered_steps as remembered_steps,
+        take_execution as take_execution,
+    )
+    from stellwerk.workspace.operations.foreign import (
+        find_foreign as find_foreign,
+        name_foreign as name_foreign,
+        remember_foreign as remember_foreign,
+    )
+    from stellwerk.workspace.operations.grants import (
+        add_grant as add_grant,
+        list_grants as list_grants,
+        revoke_grant as revoke_grant,
+    )
+    from stellwerk.workspace.operations.ground import (
+        collect as collect,
+        fsck as fsck,
+        scrub as scrub,
+        verify as verify,
+    )
+    from stellwerk.workspace.operations.ledger import (
+        entry_text as entry_text,
+        entry_texts as entry_texts,
+        list_keys as list_keys,
+        newest_checkpoint as newest_checkpoint,
+        prove_consistency as prove_consistency,
+        prove_inclusion as prove_inclusion,
+        rotate_key as rotate_key,
+        signed_checkpoints as signed_checkpoints,
+    )
+    from stellwerk.workspace.operations.logging import (
+        begin_run as begin_run,
+        end_run as end_run,
+        log_points as log_points,
+        log_run as log_run,
+    )
+    from stellwerk.workspace.operations.models import (
+        about_model as about_model,
+        alias_model as alias_model,
+        compare as compare,
+        delete_model as delete_model,
+        describe_model as describe_model,
+        get_model as get_model,
+        history_of_model as history_of_model,
+        list_aliases as list_aliases,
+        list_models as list_models,
+        list_protected as list_protected,
+        protect_alias as protect_alias,
+        register_model as register_model,
+        seal_gate as seal_gate,
+        unalias_model as unalias_model,
+        unprotect_alias as unprotect_alias,
+    )
+    from stellwerk.workspace.operations.offers import (
+        beat_attempt as beat_attempt,
+        claim_attempt as claim_attempt,
+        collect_attempts as collect_attempts,
+        end_attempt as end_attempt,
+        offer_attempt as offer_attempt,
+        withdraw_attempts as withdraw_attempts,
+    )
+    from stellwerk.workspace.operations.pages import (
+        columns_of_runs as columns_of_runs,
+        compare_runs as compare_runs,
+        curves_of_runs as curves_of_runs,
+        list_experiments as list_experiments,
+        overview_of_models as overview_of_models,
+        page_of_model as page_of_model,
+        table_of_runs as table_of_runs,
+    )
+    from stellwerk.workspace.operations.production import (
+        assess as assess,
+        decide_case as decide_case,
+        delegate_case as delegate_case,
+        duel as duel,
+        get_case as get_case,
+        list_cases as list_cases,
+        record_outcomes as record_outcomes,
+    )
+    from stellwerk.workspace.operations.rebuilds import (
+        list_rebuilds as list_rebuilds,
+        record_rebuild as record_rebuild,
+    )
+    from stellwerk.workspace.operations.recording import (
+        describe_run as describe_run,
+    )
+    from stellwerk.workspace.operations.releases import (
+        declare_endpoint as declare_endpoint,
+        lease_token as lease_token,
+        list_endpoints as list_endpoints,
+        list_releases as list_releases,
+        prove as prove,
+        release as release,
+        renew as renew,
+        signal as signal,
+        stop as stop,
+    )
+    from stellwerk.workspace.operations.runs import (
+        close_runs as close_runs,
+        empty_bin as empty_bin,
+        finish_run as finish_run,
+        get_run as get_run,
+        record_run as record_run,
+        remembered_step as remembered_step,
+        search_runs as search_runs,
+        start_run as start_run,
+    )
+    from stellwerk.workspace.operations.sources import (
+        import_data as import_data,
+        refer_data as refer_data,
+        verify_data as verify_data,
+    )
+    from stellwerk.workspace.operations.steps import (
+        gather_run as gather_run,
+        media_of_value as media_of_value,
+        runs_of_step as runs_of_step,
+    )
+    from stellwerk.workspace.operations.subjects import (
+        erase_subject as erase_subject,
+        find_subject as find_subject,
+    )
+    from stellwerk.workspace.operations.triggers import (
+        add_trigger as add_trigger,
+        apply_triggers as apply_triggers,
+        claim_firing as claim_firing,
+        fire_trigger as fire_trigger,
+        get_firing as get_firing,
+        list_firings as list_firings,
+        list_triggers as list_triggers,
+        look_for_causes as look_for_causes,
+        pause_trigger as pause_trigger,
+        remove_trigger as remove_trigger,
+        resume_trigger as resume_trigger,
+        settle_firing as settle_firing,
+        show_trigger as show_trigger,
+    )
+    from stellwerk.workspace.operations.tuning import (
+        claim_trial as claim_trial,
+        find_study as find_study,
+        finish_trial as finish_trial,
+        list_trials as list_trials,
+        open_study as open_study,
+        release_trials as release_trials,
+        renew_trials as renew_trials,
+        retake_trial as retake_trial,
+    )
+    from stellwerk.workspace.operations.views import (
+        board as board,
+        dossier as dossier,
+        run_page as run_page,
+        story as story,
+        trace as trace,
+    )
+    from stellwerk.workspace.operations.waits import (
+        look_at_wait as look_at_wait,
+        open_wait as open_wait,
+    )
+    from stellwerk.workspace.operations.webhooks import (
+        add_webhook as add_webhook,
+        list_webhooks as list_webhooks,
+        remove_webhook as remove_webhook,
+        try_webhook as try_webhook,
+    )
+
+_MODULES = {
+    "artifacts": (
+        "delete_artifacts",
+        "get_artifact",
+        "list_artifacts",
+        "log_artifact",
+        "show_files",
+    ),
+    "blobs": (
+        "blob_lengths",
+        "join_blobs",
+    ),
+    "changes": (
+        "begin_preview",
+        "begin_promotion",
+        "change",
+        "close_preview",
+        "end_promotion",
+        "propose_promotion",
+        "settle_promotion",
+    ),
+    "data": (
+        "add_data",
+        "confirm_contract",
+        "diff_data",
+        "forget_data",
+        "get_contract",
+        "get_data",
+        "list_data",
+        "log_of_data",
+        "record_data",
+        "table_of_data",
+        "untrack_data",
+    ),
+    "executions": (
+        "advance_execution",
+        "ask_execution",
+        "beat_execution",
+        "begin_execution",
+        "due_executions",
+        "get_execution",
+        "leave_execution",
+        "list_executions",
+        "pass_over_execution",
+        "remembered_steps",
+        "take_execution",
+    ),
+    "foreign": (
+        "find_foreign",
+        "name_foreign",
+        "remember_foreign",
+    ),
+    "grants": (
+        "add_grant",
+        "list_grants",
+        "revoke_grant",
+    ),
+    "ground": (
+        "collect",
+        "fsck",
+        "scrub",
+        "verify",
+    ),
+    "ledger": (
+        "entry_text",
+        "entry_texts",
+        "list_keys",
+        "newest_checkpoint",
+        "prove_consistency",
+        "prove_inclusion",
+        "rotate_key",
+        "signed_checkpoints",
+    ),
+    "logging": (
+        "begin_run",
+        "end_run",
+        "log_points",
+        "log_run",
+    ),
+    "models": (
+        "about_model",
+        "alias_model",
+        "compare",
+        "delete_model",
+        "describe_model",
+        "get_model",
+        "history_of_model",
+        "list_aliases",
+        "list_models",
+        "list_protected",
+        "protect_alias",
+        "register_model",
+        "seal_gate",
+        "unalias_model",
+        "unprotect_alias",
+    ),
+    "offers": (
+        "beat_attempt",
+        "claim_attempt",
+        "collect_attempts",
+        "end_attempt",
+        "offer_attempt",
+        "withdraw_attempts",
+    ),
+    "pages": (
+        "columns_of_runs",
+        "compare_runs",
+        "curves_of_runs",
+        "list_experiments",
+        "overview_of_models",
+        "page_of_model",
+        "table_of_runs",
+    ),
+    "production": (
+        "assess",
+        "decide_case",
+        "delegate_case",
+        "duel",
+        "get_case",
+        "list_cases",
+        "record_outcomes",
+    ),
+    "rebuilds": (
+        "list_rebuilds",
+        "record_rebuild",
+    ),
+    "recording": (
+        "describe_run",
+    ),
+    "releases": (
+        "declare_endpoint",
+        "lease_token",
+        "list_endpoints",
+        "list_releases",
+        "prove",
+        "release",
+        "renew",
+        "signal",
+        "stop",
+    ),
+    "runs": (
+        "close_runs",
+        "empty_bin",
+        "finish_run",
+        "get_run",
+        "record_run",
+        "remembered_step",
+        "search_runs",
+        "start_run",
+    ),
+    "sources": (
+        "import_data",
+        "refer_data",
+        "verify_data",
+    ),
+    "steps": (
+        "gather_run",
+        "media_of_value",
+        "runs_of_step",
+    ),
+    "subjects": (
+        "erase_subject",
+        "find_subject",
+    ),
+    "triggers": (
+        "add_trigger",
+        "apply_triggers",
+        "claim_firing",
+        "fire_trigger",
+        "get_firing",
+        "list_firings",
+        "list_triggers",
+        "look_for_causes",
+        "pause_trigger",
+        "remove_trigger",
+        "resume_trigger",
+        "settle_firing",
+        "show_trigger",
+    ),
+    "tuning": (
+        "claim_trial",
+        "find_study",
+        "finish_trial",
+        "list_trials",
+        "open_study",
+        "release_trials",
+        "renew_trials",
+        "retake_trial",
+    ),
+    "views": (
+        "board",
+        "dossier",
+        "run_page",
+        "story",
+        "trace",
+    ),
+    "waits": (
+        "look_at_wait",
+        "open_wait",
+    ),
+    "webhooks": (
+        "add_webhook",
+        "list_webhooks",
+        "remove_webhook",
+        "try_webhook",
+    ),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"there is no operation {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+def table() -> dict[str, calls.Operation[..., Any]]:
+    """All operations by their names."""
+    for module in _MODULES:
+        import_module(f"{__name__}.{module}")
+    return calls.OPERATIONS
+
+
+def find(name: str) -> calls.Operation[..., Any]:
+    """The operation of a name. Raises `NotFound`."""
+    if name not in table():
+        raise NotFound(f"no operation {name!r}")
+    return calls.OPERATIONS[name]
