@@ -103,11 +103,11 @@ class Session:
 
     def project(self) -> Project | None:
         """What the project file declares, if there is one."""
-        from stellwerk.releases.declaration import parse
-
         file = self.home() / PROJECT
         if not file.is_file():
             return None
+        from stellwerk.releases.declaration import parse
+
         try:
             return parse(file.read_text("utf-8"))
         except UnicodeDecodeError as cause:

@@ -29,8 +29,8 @@ from stellwerk.store import service as trees
 from stellwerk.store.ports import Blobs
 from stellwerk.tracking.model import ORIGIN_RUN, ORIGIN_WORKSPACE, Run
 from stellwerk.tracking.service import Runs
-from stellwerk.triggers.queue import firing_of
 from stellwerk.triggers.shelves import FIRINGS
+from stellwerk.triggers.tags import firing_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

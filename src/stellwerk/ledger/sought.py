@@ -17,7 +17,7 @@ from stellwerk.ledger.comparing import compared
 from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.shelf import Shelf
-from stellwerk.ledger.tables import REAL, TEXT, metadata
+from stellwerk.ledger.tables import REAL, TEXT, metadata, present_only
 
 T = TypeVar("T")
 Value = float | str | tuple[float | None, str]
@@ -75,7 +75,7 @@ class SoughtShelf(Shelf[T]):
             sa.Column("head", TEXT),
             sa.Column("text", TEXT),
             *(
-                sa.Index(f"{values}_by_{column}", "workspace", "entity", "key", column, *key, **_where(column))
+                sa.Index(f"{values}_by_{column}", "workspace", "entity", "key", column, *key, **present_only(column))
                 for column in ("number", "head")
             ),
             sqlite_strict=True,
@@ -182,11 +182,6 @@ def _bounded(number: float | None) -> float | None:
     if number is None or math.isnan(number):
         return None
     return max(-sys.float_info.max, min(float(number), sys.float_info.max))
-
-
-def _where(column: str) -> dict[str, Any]:
-    there = sa.text(f"{column} IS NOT NULL")
-    return {"sqlite_where": there, "postgresql_where": there}
 
 
 def _directed(columns: Any, field: str) -> Any:

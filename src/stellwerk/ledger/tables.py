@@ -19,6 +19,15 @@ metadata = sa.MetaData()
 _LATER: dict[str, str] = {}
 
 
+def present_only(column: str) -> dict[str, Any]:
+    """Of an index: only rows that have a column.
+
+    What PostgreSQL is to be told lies aside, for saying it here would load that dialect for everybody.
+    """
+    there = sa.text(f"{column} IS NOT NULL")
+    return {"sqlite_where": there, "info": {"where": there}}
+
+
 def later(modules: Mapping[str, Iterable[str]]) -> None:
     """Say which module defines which tables, so that it is loaded when one of them is used, or all are looked at."""
     _LATER.update({table: module for module, tables in modules.items() for table in tables})

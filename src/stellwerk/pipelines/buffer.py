@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from stellwerk.core import failpoints
 from stellwerk.core.clock import monotonic
 from stellwerk.core.digest import Digest, of_bytes
-from stellwerk.pipelines.model import Event, StepResult
-from stellwerk.pipelines.ports import Blobs, Journal
+
+if TYPE_CHECKING:
+    from stellwerk.pipelines.model import Event, StepResult
+    from stellwerk.pipelines.ports import Blobs, Journal
 
 failpoints.declare("step-stored", "step-committed")
 

@@ -6,16 +6,13 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stellwerk.core import canonical
 from stellwerk.core.clock import Clock, monotonic, parse_instant
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Bug, Invalid
 from stellwerk.pipelines import rules
-from stellwerk.pipelines.buffer import Buffer
 from stellwerk.pipelines.conditions import Untestable, holds
-from stellwerk.pipelines.fleet import Fleet
 from stellwerk.pipelines.keys import KeyDocument, environment_key, wait_code
 from stellwerk.pipelines.model import (
     BUILTIN,
@@ -40,10 +37,15 @@ from stellwerk.pipelines.model import (
     StepResult,
     Stored,
 )
-from stellwerk.pipelines.ports import Elsewhere, Journal, Resolver, Waits
 from stellwerk.pipelines.reporting import report_of
 from stellwerk.pipelines.supplies import Supplies, Work
 from stellwerk.pipelines.values import JSON_MEDIA, STANDARD
+
+if TYPE_CHECKING:
+    from stellwerk.core.digest import Digest
+    from stellwerk.pipelines.buffer import Buffer
+    from stellwerk.pipelines.fleet import Fleet
+    from stellwerk.pipelines.ports import Elsewhere, Journal, Resolver, Waits
 
 SMALL = 1 << 16
 """Bytes of a value that are looked into for what it says about itself."""

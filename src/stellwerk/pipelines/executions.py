@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stellwerk.core.clock import Clock
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Invalid, Refused
-from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.model import Execution, Standing, TaskState, Wait
 from stellwerk.pipelines.shelves import EXECUTIONS, TASKS, WAITS
-from stellwerk.tracking.model import Run, StepMemory
-from stellwerk.tracking.service import Runs
+
+if TYPE_CHECKING:
+    from stellwerk.core.clock import Clock
+    from stellwerk.core.digest import Digest
+    from stellwerk.ledger.ports import Book, Transaction
+    from stellwerk.tracking.model import Run, StepMemory
+    from stellwerk.tracking.service import Runs
 
 SILENCE = timedelta(seconds=120)
 """After so long without a word an engine on another machine is taken for gone."""

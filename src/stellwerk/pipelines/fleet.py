@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from stellwerk.core.clock import monotonic
 from stellwerk.pipelines.model import BUILTIN, Attempt, Ended, Node, Resources
-from stellwerk.pipelines.ports import Executor
 from stellwerk.pipelines.rules import PORTABLE, isolated
+
+if TYPE_CHECKING:
+    from stellwerk.pipelines.ports import Executor
 
 SLICE = 0.02
 """Seconds of waiting for one executor before the next is asked."""

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from stellwerk.core.clock import Clock
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, NotFound
 from stellwerk.core.names import new_id
-from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.model import Offer
 from stellwerk.pipelines.shelves import OFFERS
+
+if TYPE_CHECKING:
+    from stellwerk.core.clock import Clock
+    from stellwerk.core.digest import Digest
+    from stellwerk.ledger.ports import Book, Transaction
 
 LEASE = timedelta(seconds=30)
 """For how long a worker has an attempt without being heard of."""

@@ -11,9 +11,8 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from stellwerk.core.clock import Clock
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, Refused, StellwerkError
 from stellwerk.pipelines import loading, rules
 from stellwerk.pipelines.buffer import PATIENCE, Buffer
@@ -28,7 +27,11 @@ from stellwerk.pipelines.model import (
     Plan,
     RunReport,
 )
-from stellwerk.pipelines.ports import Blobs, Elsewhere, Executor, Journal, Resolver, Waits
+
+if TYPE_CHECKING:
+    from stellwerk.core.clock import Clock
+    from stellwerk.core.digest import Digest
+    from stellwerk.pipelines.ports import Blobs, Elsewhere, Executor, Journal, Resolver, Waits
 
 
 def execute(

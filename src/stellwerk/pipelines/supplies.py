@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stellwerk.core import canonical
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Bug, StellwerkError
 from stellwerk.pipelines.conditions import Untestable
 from stellwerk.pipelines.model import (
@@ -22,6 +21,9 @@ from stellwerk.pipelines.model import (
 )
 from stellwerk.pipelines.rules import State, Task, task_id
 from stellwerk.pipelines.values import JSON_MEDIA, STANDARD
+
+if TYPE_CHECKING:
+    from stellwerk.core.digest import Digest
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from stellwerk.pipelines.model import Encoded
 
 FILE_MEDIA = "application/vnd.stellwerk.file"
 JSON_MEDIA = "application/json"
+PARQUET = "application/vnd.apache.parquet"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}")
 
 
@@ -203,7 +204,7 @@ STANDARD = Codecs(
     (
         Codec(
             name="polars.DataFrame",
-            media_type="application/vnd.apache.parquet",
+            media_type=PARQUET,
             accepts=lambda value: _made_by(value, "polars", "DataFrame"),
             encode=_encode_frame,
             decode=_decode_frame,

@@ -21,8 +21,9 @@ from stellwerk.triggers.adapters.cron import CronCalendar
 from stellwerk.triggers.hooks import Hooks
 from stellwerk.triggers.lookout import Lookout
 from stellwerk.triggers.model import Firing, Limits, Made, Source
-from stellwerk.triggers.queue import TAG, Queue
+from stellwerk.triggers.queue import Queue
 from stellwerk.triggers.service import Triggers
+from stellwerk.triggers.tags import TAG
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.facade import connect
 from stellwerk.workspace.layout import this_process

@@ -6,19 +6,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from stellwerk.core.clock import Clock
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict
 from stellwerk.core.names import new_id
 from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
-from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.tracking import experiments, rules
 from stellwerk.tracking.model import OPEN, Cost, Link, Point, Run, Status, StepMemory
-from stellwerk.tracking.ports import Finder, Points
 from stellwerk.tracking.shelves import LINKS, RUNS, STEPS
+
+if TYPE_CHECKING:
+    from stellwerk.core.clock import Clock
+    from stellwerk.core.digest import Digest
+    from stellwerk.ledger.ports import Book, Reader, Transaction
+    from stellwerk.tracking.ports import Finder, Points
 
 PIPELINE = "pipeline"
 """Kind of a run that only holds others together: what it gives was made by its steps."""

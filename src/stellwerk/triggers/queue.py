@@ -6,7 +6,7 @@ run and its place in the firing are written in one transaction, which only the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from stellwerk.core import failpoints
@@ -23,15 +23,6 @@ from stellwerk.triggers.shelves import FIRINGS
 failpoints.declare("trigger.claimed", "trigger.begun")
 
 AT_ONCE = 500
-TAG = "stellwerk.firing"
-"""The tag of a run that names the firing which it was begun for, and the epoch of its claim: `id.epoch`."""
-CAUSE_TAG = "stellwerk.cause"
-"""The tag of a run that was begun within another one's firing."""
-
-
-def firing_of(tags: Mapping[str, str]) -> str:
-    """The id of the firing that a run was begun for, or within, as its tags say; empty where there is none."""
-    return tags.get(TAG, "").partition(".")[0] or tags.get(CAUSE_TAG, "")
 
 
 class Queue:

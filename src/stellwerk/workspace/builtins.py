@@ -62,7 +62,15 @@ def table(contracts: Callable[[str], Contract], seal: Callable[..., GateSet]) ->
         )
         return {"gate": sealed.name, "version": sealed.version, "rows": sealed.rows, "features": sealed.features}
 
-    from stellwerk.workspace.automl import judged, task_of_table
+    def judged(**given: Any) -> Any:
+        from stellwerk.workspace import automl
+
+        return automl.judged(**given)
+
+    def task_of_table(**given: Any) -> Any:
+        from stellwerk.workspace import automl
+
+        return automl.task_of_table(**given)
 
     return {
         "automl": judged,

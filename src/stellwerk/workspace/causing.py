@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
+from typing import TYPE_CHECKING
 
 from stellwerk.core.errors import NotFound
-from stellwerk.tracking.model import Run
-from stellwerk.triggers.model import Firing
-from stellwerk.triggers.queue import CAUSE_TAG, TAG, firing_of
+from stellwerk.triggers.tags import CAUSE_TAG, TAG, firing_of
 from stellwerk.workspace.revision import BRANCH, BUILD, COMMIT, REQUEST
-from stellwerk.workspace.rooms import Rooms
+
+if TYPE_CHECKING:
+    from stellwerk.tracking.model import Run
+    from stellwerk.triggers.model import Firing
+    from stellwerk.workspace.rooms import Rooms
 
 FIRING, CAUSE = "STELLWERK_FIRING", "STELLWERK_CAUSE"
 """Variables that a runner of triggers sets: the claim, which the first run takes, and the firing, which stays."""

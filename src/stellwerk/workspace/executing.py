@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.adapters import turns
 from stellwerk.pipelines.adapters.in_process import InProcess
-from stellwerk.pipelines.adapters.pool import Pool
-from stellwerk.pipelines.adapters.subprocess import Subprocess
-from stellwerk.pipelines.model import Environment
-from stellwerk.pipelines.ports import Executor
 from stellwerk.pipelines.values import STANDARD
-from stellwerk.workspace import codecs, walls
+from stellwerk.workspace import codecs
+
+if TYPE_CHECKING:
+    from stellwerk.pipelines.model import Environment
+    from stellwerk.pipelines.ports import Executor
 
 MAX_WORKERS = 1024
 NAMES = "in-process, subprocess, subprocess:N, pool, pool:N, sandbox, sandbox:N, workers, ray, ray:HOST:PORT, ray://HOST:PORT"
@@ -44,12 +45,19 @@ def executor(
         case "in-process" if not rest:
             return here or InProcess(codecs=STANDARD.with_first(codecs.MODEL))
         case "subprocess":
+            from stellwerk.pipelines.adapters.subprocess import Subprocess
+
             return Subprocess(
                 codecs=(codecs.REFERENCE,), interpreter=interpreter, capacity=turns.here(_count(name, rest))
             )
         case "pool":
+            from stellwerk.pipelines.adapters.pool import Pool
+
             return Pool(codecs=(codecs.REFERENCE,), interpreter=interpreter, workers=_count(name, rest))
         case "sandbox":
+            from stellwerk.pipelines.adapters.pool import Pool
+            from stellwerk.workspace import walls
+
             walls.demand()
             return Pool(codecs=(codecs.REFERENCE,), workers=_count(name, rest), walls=walls.REFERENCE)
         case "workers" if not rest and workers is not None:

@@ -5,49 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from stellwerk.core.errors import Invalid
-from stellwerk.governance.change.model import Change
-from stellwerk.governance.comparing import Duel
-from stellwerk.governance.dossier import Dossier
-from stellwerk.governance.model import Board, RunPage, Trace
-from stellwerk.governance.story import StoryLine
-from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
-from stellwerk.pipelines.model import Execution
-from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
-from stellwerk.reviews.model import Case
-from stellwerk.store.collecting import Collection
-from stellwerk.store.model import Damage
-from stellwerk.store.scrubbing import Scrub
-from stellwerk.tracking.curves import Axis, Curve
-from stellwerk.tracking.model import Run
-from stellwerk.tracking.tables import Compared, ExperimentLine, RunTable
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.checking import BookReport
-from stellwerk.workspace.erasing import Erasure
 from stellwerk.workspace.nouns.asking import call
-from stellwerk.workspace.nouns.data import Data
-from stellwerk.workspace.nouns.grants import Grants
-from stellwerk.workspace.nouns.ledger import Ledger
-from stellwerk.workspace.nouns.models import Models
-from stellwerk.workspace.nouns.steps import Steps
-from stellwerk.workspace.nouns.triggers import Triggers
-from stellwerk.workspace.nouns.webhooks import Webhooks
-from stellwerk.workspace.ports import Caller
-from stellwerk.workspace.watching import Renewal
 
 if TYPE_CHECKING:
-    from stellwerk.pipelines.model import Plan, TaskState
+    from stellwerk.governance.change.model import Change
+    from stellwerk.governance.comparing import Duel
+    from stellwerk.governance.dossier import Dossier
+    from stellwerk.governance.model import Board, RunPage, Trace
+    from stellwerk.governance.story import StoryLine
+    from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
+    from stellwerk.pipelines.model import Execution, Plan, TaskState
     from stellwerk.pipelines.tuning.authoring import Question
     from stellwerk.pipelines.tuning.model import Trial
+    from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
+    from stellwerk.reviews.model import Case
+    from stellwerk.store.collecting import Collection
+    from stellwerk.store.model import Damage
+    from stellwerk.store.scrubbing import Scrub
+    from stellwerk.tracking.curves import Axis, Curve
+    from stellwerk.tracking.model import Run
+    from stellwerk.tracking.tables import Compared, ExperimentLine, RunTable
+    from stellwerk.workspace.checking import BookReport
+    from stellwerk.workspace.erasing import Erasure
     from stellwerk.workspace.explaining import Reason
+    from stellwerk.workspace.nouns.data import Data
+    from stellwerk.workspace.nouns.grants import Grants
+    from stellwerk.workspace.nouns.ledger import Ledger
+    from stellwerk.workspace.nouns.models import Models
+    from stellwerk.workspace.nouns.steps import Steps
+    from stellwerk.workspace.nouns.triggers import Triggers
+    from stellwerk.workspace.nouns.webhooks import Webhooks
+    from stellwerk.workspace.ports import Caller
     from stellwerk.workspace.promotion import Order, Promoted
     from stellwerk.workspace.rebuilding.model import Rebuilt
     from stellwerk.workspace.running import How, Ran, Watch
     from stellwerk.workspace.searching import Tuned
+    from stellwerk.workspace.watching import Renewal
 
 
 class Workspace:
@@ -55,13 +55,48 @@ class Workspace:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self.data = Data(caller)
-        self.models = Models(caller)
-        self.ledger = Ledger(caller)
-        self.triggers = Triggers(caller)
-        self.steps = Steps(caller)
-        self.webhooks = Webhooks(caller)
-        self.grants = Grants(caller)
+
+    @cached_property
+    def data(self) -> Data:
+        from stellwerk.workspace.nouns.data import Data
+
+        return Data(self._caller)
+
+    @cached_property
+    def models(self) -> Models:
+        from stellwerk.workspace.nouns.models import Models
+
+        return Models(self._caller)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        from stellwerk.workspace.nouns.ledger import Ledger
+
+        return Ledger(self._caller)
+
+    @cached_property
+    def triggers(self) -> Triggers:
+        from stellwerk.workspace.nouns.triggers import Triggers
+
+        return Triggers(self._caller)
+
+    @cached_property
+    def steps(self) -> Steps:
+        from stellwerk.workspace.nouns.steps import Steps
+
+        return Steps(self._caller)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        from stellwerk.workspace.nouns.webhooks import Webhooks
+
+        return Webhooks(self._caller)
+
+    @cached_property
+    def grants(self) -> Grants:
+        from stellwerk.workspace.nouns.grants import Grants
+
+        return Grants(self._caller)
 
     def now(self) -> datetime:
         """The time of the workspace, simulated in a rehearsal."""

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, Invalid, Refused
 from stellwerk.core.files import replace_bytes
 from stellwerk.core.names import name as checked_name
@@ -31,6 +30,7 @@ from stellwerk.workspace.file_changes import FilesDiff, tables_of
 if TYPE_CHECKING:
     import polars as pl
 
+    from stellwerk.core.digest import Digest
     from stellwerk.workspace.ports import Caller
 
 WRITTEN = (".parquet", ".csv")

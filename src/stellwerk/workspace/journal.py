@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import NotFound
 from stellwerk.core.names import new_id
 from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.model import RESOLVED, Event, Plan, StepResult, Stored, TaskState
-from stellwerk.pipelines.ports import Request
 from stellwerk.tracking.model import ORIGIN_RUN, ORIGIN_WORKSPACE, Cost, Run, StepMemory
 from stellwerk.workspace import notebook_runs
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.layout import this_process
-from stellwerk.workspace.ports import Caller
+
+if TYPE_CHECKING:
+    from stellwerk.pipelines.ports import Request
+    from stellwerk.workspace.ports import Caller
 
 _REQUESTS: dict[str, Request] = {"pause": "pause", "cancel": "cancel"}
 

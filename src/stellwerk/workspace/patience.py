@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Unavailable
-from stellwerk.store.ports import Blobs
-from stellwerk.workspace.ports import Caller
+
+if TYPE_CHECKING:
+    from stellwerk.core.clock import Clock
+    from stellwerk.store.ports import Blobs
+    from stellwerk.workspace.ports import Caller
 
 FIRST, MOST = 0.05, 2.0
 """Seconds before the first further attempt, and before each of the later ones."""

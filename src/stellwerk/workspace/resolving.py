@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stellwerk.core.errors import NotFound
 from stellwerk.pipelines.model import Stored
-from stellwerk.pipelines.values import STANDARD
-from stellwerk.workspace import builtins, searching
+from stellwerk.pipelines.values import PARQUET, STANDARD
+from stellwerk.workspace import builtins, here
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.ports import Caller
-from stellwerk.workspace.tables import PARQUET
+
+if TYPE_CHECKING:
+    from stellwerk.workspace.ports import Caller
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Names:
 
     def pin(self, builtin: str, params: Mapping[str, Any]) -> dict[str, Any]:
         if builtin == "tune":
-            return searching.pinned(params, self.tuned)
+            return here.pinned(params, self.tuned)
         if builtin != "contract":
             return dict(params)
         changes = {name: dict(rule) for name, rule in (params.get("changes") or {}).items()}

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from stellwerk.core import canonical
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, StellwerkError, interrupt_behind
 from stellwerk.models.model import ModelVersion
 from stellwerk.pipelines import service as engine
-from stellwerk.pipelines.adapters.environments import Environments
-from stellwerk.pipelines.adapters.step_environments import StepEnvironments
-from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.environment import current
 from stellwerk.pipelines.model import (
     BUILTIN,
@@ -28,20 +24,27 @@ from stellwerk.pipelines.model import (
     Standing,
     document,
 )
-from stellwerk.tracking.model import Run
-from stellwerk.workspace import builtins, causing, codecs, elsewhere, revision, searching
+from stellwerk.pipelines.rules import isolated
+from stellwerk.workspace import builtins, causing, codecs, elsewhere, revision
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.executing import executor
+from stellwerk.workspace.here import Here, tuned
 from stellwerk.workspace.journal import StepJournal
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.patience import Patient
-from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.rebuilding import keeping
+from stellwerk.workspace.rebuilding.tags import SOURCES
 from stellwerk.workspace.resolving import Names
-from stellwerk.workspace.searching import Nodes, WithTuning
-from stellwerk.workspace.steps import registering
 from stellwerk.workspace.waiting import Watched
 from stellwerk.workspace.workers.offering import Workers
+
+if TYPE_CHECKING:
+    from stellwerk.core.digest import Digest
+    from stellwerk.pipelines.model import Environment
+    from stellwerk.pipelines.ports import Executor
+    from stellwerk.tracking.model import Run
+    from stellwerk.workspace.ports import Caller
+    from stellwerk.workspace.searching import Nodes
 
 Watch = Callable[[Event], None]
 """Told every event of an execution, for progress bars."""
@@ -188,29 +191,31 @@ class _Desk:
     def _report(
         self, parent: Run, journal: StepJournal, how: How, history: Mapping[str, tuple[int, int]]
     ) -> RunReport:
-        names = Names(self.caller, project_of(self.caller, self.plan), searching.files(self.plan))
+        names = Names(self.caller, project_of(self.caller, self.plan), tuned(self.plan))
         steps = builtins.table(names.contract, names.seal)
-        nodes = Nodes(self.caller, experiment=self.plan.name, parent=self.execution.id, environment=self.environment)
-        here = WithTuning(nodes, builtins=steps)
-        own = StepEnvironments(names.project, Environments())
-        own.prepare(self.plan)
-        isolated = Subprocess(codecs=(codecs.REFERENCE,), interpreter=own.interpreter)
+        here = Here(self._nodes, builtins=steps)
+        interpreter = self._interpreter(names.project)
         main = executor(
             how.on,
             here,
             project=names.project,
-            interpreter=own.interpreter,
-            workers=lambda: Workers(self.caller, self.execution.id, parent.tags.get(keeping.SOURCES, "")),
+            interpreter=interpreter,
+            workers=lambda: Workers(self.caller, self.execution.id, parent.tags.get(SOURCES, "")),
         )
-        with closing(isolated), closing(main), elsewhere.opened(self.caller) as others:
+        apart = self._apart(interpreter) or main
+        with (
+            closing(main),
+            closing(apart) if apart is not main else nullcontext(),
+            elsewhere.opened(self.caller) as others,
+        ):
             return engine.execute(
                 self.plan,
                 blobs=self.caller.blobs,
                 journal=journal,
                 resolver=names,
                 executor=main,
-                isolated=isolated if main is here else main,
-                apart=isolated,
+                isolated=apart if main is here else main,
+                apart=apart,
                 here=here,
                 waits=Watched(self.caller, self.execution.id, self.plan.name),
                 elsewhere=others,
@@ -224,6 +229,30 @@ class _Desk:
                 stay=how.stay,
                 watch=self.watch,
             )
+
+    def _nodes(self) -> Nodes:
+        from stellwerk.workspace.searching import Nodes
+
+        return Nodes(self.caller, experiment=self.plan.name, parent=self.execution.id, environment=self.environment)
+
+    def _interpreter(self, project: Path) -> Callable[[Environment], Path] | None:
+        """Gives the interpreters of the environments that steps declare, which are made now; None where none does."""
+        if all(node.environment is None for node in self.plan.nodes):
+            return None
+        from stellwerk.pipelines.adapters.environments import Environments
+        from stellwerk.pipelines.adapters.step_environments import StepEnvironments
+
+        own = StepEnvironments(project, Environments())
+        own.prepare(self.plan)
+        return own.interpreter
+
+    def _apart(self, interpreter: Callable[[Environment], Path] | None) -> Executor | None:
+        """Runs steps that must have a process of their own; None where none must."""
+        if interpreter is None and not any(map(isolated, self.plan.nodes)):
+            return None
+        from stellwerk.pipelines.adapters.subprocess import Subprocess
+
+        return Subprocess(codecs=(codecs.REFERENCE,), interpreter=interpreter)
 
     def _finish(self, parent: Run, journal: StepJournal, report: RunReport) -> Ran:
         if report.status in ("waiting", "paused"):
@@ -269,6 +298,8 @@ class _Desk:
         made = _made(report, node.inputs["model"])
         made += _made(report, node.inputs["baseline"]) if "baseline" in node.inputs else []
         found = result.outputs["value"].digest
+        from stellwerk.workspace.steps import registering
+
         return registering.register(
             self.caller, self.plan.name, found, made, parent=parent.id, environment=self.environment
         )

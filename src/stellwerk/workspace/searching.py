@@ -6,28 +6,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stellwerk.core import canonical
 from stellwerk.core.clock import monotonic
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Bug, Invalid, StellwerkError
 from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.adapters.pool import Pool
 from stellwerk.pipelines.authoring import reference
 from stellwerk.pipelines.environment import current
-from stellwerk.pipelines.model import Attempt, Encoded, Failure, Outcome, Plan, Ref, Stored
+from stellwerk.pipelines.model import Attempt, Encoded, Failure, Outcome, Ref, Stored
 from stellwerk.pipelines.parameters import constants
-from stellwerk.pipelines.tuning.authoring import SELECT, TUNE, Question
+from stellwerk.pipelines.tuning.authoring import SELECT, Question
 from stellwerk.pipelines.tuning.model import Budget, Setup, Trial
 from stellwerk.pipelines.tuning.together import Together
-from stellwerk.pipelines.tuning.trial import digest_of
-from stellwerk.pipelines.values import STANDARD
 from stellwerk.workspace import codecs, tuning
-from stellwerk.workspace.ports import Caller
+from stellwerk.workspace.here import CODECS
 from stellwerk.workspace.tuning import Found, Job, Runs
 
-CODECS = STANDARD.with_first(codecs.MODEL)
+if TYPE_CHECKING:
+    from stellwerk.core.digest import Digest
+    from stellwerk.workspace.ports import Caller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,28 +203,6 @@ class Nodes:
     def _digest(self, encoded: Encoded) -> Digest:
         # What the step before gave may not be in the store yet: results are kept in batches.
         return self._caller.blobs.put(encoded.data)
-
-
-class WithTuning(InProcess):
-    """Calls steps in this process, and searches where a node says so."""
-
-    def __init__(self, nodes: Nodes, *, builtins: Mapping[str, Callable[..., Any]]) -> None:
-        super().__init__(builtins=builtins, codecs=CODECS)
-        self._nodes = nodes
-
-    def _call(self, attempt: Attempt) -> Outcome | Failure:
-        return self._nodes.run(attempt) if attempt.function == TUNE else super()._call(attempt)
-
-
-def files(plan: Plan) -> dict[str, str]:
-    """Where the functions were loaded from that the nodes of a plan tune."""
-    return {node.params["step"]["function"]: node.file for node in plan.nodes if node.function == TUNE}
-
-
-def pinned(params: Mapping[str, Any], tuned: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters of a tuning node with the code that it tunes, which is so part of its step key."""
-    function = params["step"]["function"]
-    return {**params, "code": digest_of(function, tuned[function])}
 
 
 class _Alone:

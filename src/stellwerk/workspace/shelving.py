@@ -5,7 +5,7 @@ from __future__ import annotations
 from stellwerk.ledger import tables
 
 TABLES = {
-    "stellwerk.access.shelves": ("grants",),
+    "stellwerk.access.shelves": ("grants", "result_grants"),
     "stellwerk.data.shelves": ("contracts", "dataset_versions", "foreign_digests"),
     "stellwerk.delivery.shelves": ("webhooks",),
     "stellwerk.evidence.shelves": ("evidence", "gate_openings", "gate_sets", "plans"),

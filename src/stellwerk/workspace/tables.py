@@ -9,12 +9,11 @@ from typing import Any
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.data.model import Contract, DatasetVersion, TableDiff
+from stellwerk.pipelines.values import PARQUET
 from stellwerk.tracking.model import StepMemory
 from stellwerk.workspace import frames, sourcing
 from stellwerk.workspace.layout import this_process
 from stellwerk.workspace.rooms import Rooms
-
-PARQUET = "application/vnd.apache.parquet"
 
 
 def add(rooms: Rooms, name: str, blob: Digest, *, partition: str, source: str, replace: bool) -> DatasetVersion:

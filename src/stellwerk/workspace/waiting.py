@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stellwerk.core.digest import Digest
-from stellwerk.pipelines.model import Stored, Verdict
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.ports import Caller
+
+if TYPE_CHECKING:
+    from stellwerk.core.digest import Digest
+    from stellwerk.pipelines.model import Stored, Verdict
+    from stellwerk.workspace.ports import Caller
 
 
 @dataclass

@@ -144,7 +144,10 @@ class PostgreSQL:
         return {str(name) for (name,) in found.fetchall()}
 
     def complete(self, session: Session) -> None:
-        whole().create_all(session.connection)
+        tables = whole()
+        for index in (index for table in tables.tables.values() for index in table.indexes if "where" in index.info):
+            index.dialect_options["postgresql"]["where"] = index.info["where"]
+        tables.create_all(session.connection)
         session.run(_TOKENS)
         for name, body in _FUNCTIONS.items():
             session.run(

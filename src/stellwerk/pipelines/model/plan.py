@@ -30,6 +30,9 @@ RESOLVED = frozenset({DATASET, FILE})
 WAIT = BUILTIN + "wait"
 """The function reference of nodes that wait for a person, an event or a time; they hold no machine."""
 
+TUNE = BUILTIN + "tune"
+"""The built-in step that searches the best parameters of another one."""
+
 EITHER = BUILTIN + "either"
 """The function reference of nodes that pass on the first of their inputs that was computed."""
 

@@ -8,14 +8,13 @@ from typing import Any
 from stellwerk.core.errors import Invalid, Refused
 from stellwerk.pipelines.authoring import Step, reference
 from stellwerk.pipelines.authoring.building import Builder, current
-from stellwerk.pipelines.model import BUILTIN, Loop, Node, Ref
+from stellwerk.pipelines.model import BUILTIN, TUNE, Loop, Node, Ref
 from stellwerk.pipelines.parameters import bind, constants, nearest
 from stellwerk.pipelines.parameters import split as sorted_arguments
 from stellwerk.pipelines.tuning.model import MAX_WORKERS, VALUE, Budget, Goal, Objective, Pruning, Search, Setup
 from stellwerk.pipelines.tuning.space import checked, flat
 from stellwerk.pipelines.tuning.trial import shipped
 
-TUNE = BUILTIN + "tune"
 SELECT = "select"
 """The input that holds the table on which the models of trials are measured."""
 LOSS = "loss"

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from stellwerk.core.clock import parse_instant
-from stellwerk.core.search import Subject
 from stellwerk.ledger.parameters import plain
-from stellwerk.ledger.ports import Reader
 from stellwerk.tracking.adapters.finder import values
 from stellwerk.tracking.adapters.points import points
 from stellwerk.tracking.shelves import RUNS
-from stellwerk.tracking.tables import Cell
+
+if TYPE_CHECKING:
+    from stellwerk.core.search import Subject
+    from stellwerk.ledger.ports import Reader
+    from stellwerk.tracking.tables import Cell
 
 _AT_ONCE = 500
 _COLUMNS = {"run_id": "id", "status": "status", "experiment": "experiment", "parent": "parent"}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, TEXT, metadata
 from stellwerk.tracking.counting import Count
+
+if TYPE_CHECKING:
+    from stellwerk.ledger.ports import Reader, Transaction
 
 counts = sa.Table(
     "span_counts",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from stellwerk.core.search import Clause, Order, Subject
-from stellwerk.ledger.ports import Reader
 from stellwerk.ledger.sought import Search, place
 from stellwerk.tracking.evaluations import EVALUATIONS
+
+if TYPE_CHECKING:
+    from stellwerk.ledger.ports import Reader
 
 _NEWEST = Order(Subject("attribute", "created_at"), descending=True)
 _ALWAYS = ("created_at", "name", "digest", "created_by", "last_updated_by", "created_time", "last_update_time")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -11,12 +11,14 @@ from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger import documents
 from stellwerk.ledger.comparing import compared
 from stellwerk.ledger.parameters import plain, position
-from stellwerk.ledger.ports import Reader, Transaction
-from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
+from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata, present_only
 from stellwerk.tracking import rules
 from stellwerk.tracking.model import CONTEXT_TAG, Run
 from stellwerk.tracking.ports import THEN
 from stellwerk.tracking.shelves import RUNS
+
+if TYPE_CHECKING:
+    from stellwerk.ledger.ports import Reader, Transaction
 
 HEAD = 200
 """Characters of a text that are in an index. PostgreSQL takes no row of more than 2,700 bytes into one."""
@@ -25,12 +27,6 @@ MANY = 5000
 that index that are read before it is given up, because few of its runs meet the conditions."""
 LONGEST_KEY = 500
 """In bytes of UTF-8. What has a longer name is shown with its run, and cannot be sought."""
-
-
-def _where(column: str) -> dict[str, Any]:
-    """Only rows that have it: each row is then in one index."""
-    there = sa.text(f"{column} IS NOT NULL")
-    return {"sqlite_where": there, "postgresql_where": there}
 
 
 values = sa.Table(
@@ -48,8 +44,8 @@ values = sa.Table(
     sa.Column("at", INTEGER),
     sa.Column("low", REAL),
     sa.Column("high", REAL),
-    sa.Index("run_values_by_number", "workspace", "entity", "key", "number", "run", **_where("number")),
-    sa.Index("run_values_by_text", "workspace", "entity", "key", "head", "run", **_where("head")),
+    sa.Index("run_values_by_number", "workspace", "entity", "key", "number", "run", **present_only("number")),
+    sa.Index("run_values_by_text", "workspace", "entity", "key", "head", "run", **present_only("head")),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger.comparing import compared
 from stellwerk.ledger.parameters import plain
-from stellwerk.ledger.ports import Reader
 from stellwerk.ledger.sought import Search, having
 from stellwerk.tracking.adapters.points import of_models
 from stellwerk.tracking.logged import MODELS, OnData
+
+if TYPE_CHECKING:
+    from stellwerk.ledger.ports import Reader
 
 _MODEL = MODELS.table.c.id
 _TIMES = ("creation_timestamp", "last_updated_timestamp")

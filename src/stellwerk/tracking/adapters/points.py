@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from stellwerk.core.errors import Invalid
 from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
-from stellwerk.ledger.ports import Reader, Transaction
 from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
 from stellwerk.tracking import rules
 from stellwerk.tracking.adapters.finder import can_be_sought, values
 from stellwerk.tracking.model import Latest, Point, Score
 from stellwerk.tracking.segments import Series, series
+
+if TYPE_CHECKING:
+    from stellwerk.ledger.ports import Reader, Transaction
 
 points = sa.Table(
     "metric_points",

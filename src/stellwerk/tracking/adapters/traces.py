@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger.parameters import plain
-from stellwerk.ledger.ports import Reader
 from stellwerk.ledger.sought import Search, few, having
 from stellwerk.tracking.traced import ASSESSMENTS, LINKS, TRACES
+
+if TYPE_CHECKING:
+    from stellwerk.ledger.ports import Reader
 
 _RUN, _PROMPT = Subject("attribute", "run_id"), Subject("attribute", "prompt")
 _TRACE = TRACES.table.c.id

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from stellwerk.workspace.calls import Operation
-from stellwerk.workspace.ports import Caller
+if TYPE_CHECKING:
+    from stellwerk.workspace.calls import Operation
+    from stellwerk.workspace.ports import Caller
 
 R = TypeVar("R")
 

@@ -8,20 +8,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stellwerk.data.model import Contract, DatasetVersion, TableDiff
-from stellwerk.data.sources.model import SourceReport
 from stellwerk.store.working.model import CheckedOut, Progress, silent
 from stellwerk.workspace import noticing
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.files import FileData
 from stellwerk.workspace.nouns.asking import call
-from stellwerk.workspace.ports import Caller
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from stellwerk.data.model import Contract, DatasetVersion, TableDiff
+    from stellwerk.data.sources.model import SourceReport
     from stellwerk.store.working.model import Link
     from stellwerk.workspace.dvc.model import DvcExport, DvcImport
+    from stellwerk.workspace.ports import Caller
 
 
 class Data(FileData):

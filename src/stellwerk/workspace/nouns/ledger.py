@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stellwerk.ledger.model import Head, KeyLink
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.nouns.asking import call
-from stellwerk.workspace.ports import Caller
 
 if TYPE_CHECKING:
+    from stellwerk.ledger.model import Head, KeyLink
     from stellwerk.workspace.bundling import Exported
+    from stellwerk.workspace.ports import Caller
 
 
 class Ledger:

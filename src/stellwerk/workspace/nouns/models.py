@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from stellwerk.evidence.model import Evidence
-from stellwerk.governance.comparing import Comparison
-from stellwerk.models.model import Alias, AliasMove, ModelVersion, ProtectedAlias, RegisteredModel
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.nouns.asking import call
-from stellwerk.workspace.ports import Caller
+
+if TYPE_CHECKING:
+    from stellwerk.evidence.model import Evidence
+    from stellwerk.governance.comparing import Comparison
+    from stellwerk.models.model import Alias, AliasMove, ModelVersion, ProtectedAlias, RegisteredModel
+    from stellwerk.workspace.ports import Caller
 
 
 class Models:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stellwerk.workspace.ports import Caller
-
 if TYPE_CHECKING:
     from stellwerk.models.model import ModelVersion
     from stellwerk.pipelines.authoring import Pipeline
     from stellwerk.pipelines.model import Plan
+    from stellwerk.workspace.ports import Caller
     from stellwerk.workspace.steps.again import Again
     from stellwerk.workspace.steps.emitting import Export, Wish
     from stellwerk.workspace.steps.entry import Request

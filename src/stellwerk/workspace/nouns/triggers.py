@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from stellwerk.triggers.declaration import Declared
-from stellwerk.triggers.model import Applied, Firing, Limits, Made, Source, TriggerLine
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.nouns.asking import call
-from stellwerk.workspace.ports import Caller
+
+if TYPE_CHECKING:
+    from stellwerk.triggers.declaration import Declared
+    from stellwerk.triggers.model import Applied, Firing, Limits, Made, Source, TriggerLine
+    from stellwerk.workspace.ports import Caller
 
 
 class Triggers:

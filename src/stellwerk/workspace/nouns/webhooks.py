@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from stellwerk.delivery.model import Tried, WebhookLine
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.nouns.asking import call
-from stellwerk.workspace.ports import Caller
+
+if TYPE_CHECKING:
+    from stellwerk.delivery.model import Tried, WebhookLine
+    from stellwerk.workspace.ports import Caller
 
 
 class Webhooks:

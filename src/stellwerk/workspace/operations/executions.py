@@ -10,7 +10,7 @@ from stellwerk.core.errors import Refused
 from stellwerk.core.names import new_id
 from stellwerk.pipelines.model import Due, Execution, Standing, TaskState
 from stellwerk.tracking.model import Run, StepMemory
-from stellwerk.triggers.queue import TAG
+from stellwerk.triggers.tags import TAG
 from stellwerk.workspace import awaiting
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive

@@ -6,8 +6,7 @@ from typing import Any
 
 from stellwerk.core.digest import Digest
 from stellwerk.tracking.model import Cost, Run, Status, StepMemory
-from stellwerk.triggers.queue import TAG
-from stellwerk.workspace import emptying
+from stellwerk.triggers.tags import TAG
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive
 from stellwerk.workspace.operations.kept import must_be_its_own, must_be_kept, result_must_be_kept, still_kept
@@ -93,6 +92,8 @@ def close_runs(rooms: Rooms) -> tuple[Run, ...]:
 @operation("runs.empty", "workspace:admin", changes=True)
 def empty_bin(rooms: Rooms, days: float = 30.0) -> tuple[str, ...]:
     """Forget runs that have been in the bin for some days. Their bytes go with the next collections of garbage."""
+    from stellwerk.workspace import emptying
+
     return emptying.empty(rooms, days=days)
 
 

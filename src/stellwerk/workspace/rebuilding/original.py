@@ -14,13 +14,12 @@ from stellwerk.models.model import ModelVersion
 from stellwerk.pipelines import machine as machines
 from stellwerk.pipelines.keys import step_key
 from stellwerk.pipelines.model import BUILTIN, DATASET, FILE, RESOLVED, SINGLE, WAIT, Node, Plan, Stored, parse
-from stellwerk.pipelines.values import FILE_MEDIA
+from stellwerk.pipelines.values import FILE_MEDIA, PARQUET
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.rebuilding.model import Original
 from stellwerk.workspace.rebuilding.tags import LOCKS, MACHINE, SOURCES
-from stellwerk.workspace.tables import PARQUET
 
 PAGE = 1000
 

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from stellwerk.core.digest import Digest
 from stellwerk.pipelines.keys import KeyDocument
 from stellwerk.pipelines.model import Node, Stored
-from stellwerk.pipelines.values import JSON_MEDIA
+from stellwerk.pipelines.values import JSON_MEDIA, PARQUET
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
-from stellwerk.workspace.tables import PARQUET
 
 MOST = 4096
 """Answers that are tried."""
