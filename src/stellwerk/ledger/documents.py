@@ -84,12 +84,18 @@ def schema(kind: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     # Not left to pydantic, which writes NaN as null and replaces lone surrogates in keys without a word.
+    kind = type(value)
+    if kind is str:
+        return _text(value)
+    if kind in _PLAIN:
+        return value
+    names = _names(kind)
+    if names is not None:
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, str):
         return _text(value)
-    if value is None or isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float):
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Mapping):
         result = {_key(key): _plain(item) for key, item in value.items()}
         if len(result) != len(value):
@@ -102,9 +108,13 @@ def _plain(value: Any) -> Any:
     return _leaf(value)
 
 
+_PLAIN = frozenset({type(None), bool, int, float})
+
+
 @cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass; None for any other type."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def _key(key: Any) -> str:

@@ -16,14 +16,15 @@ def plain(value: Any) -> Any:
 
     Raises `Invalid` for integers beyond 64 bits, and for text with NUL or lone surrogates.
     """
+    if isinstance(value, str):
+        _check(value)
+        return value
     if isinstance(value, datetime):
         return format_instant(value)
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise Invalid("an integer here must fit into 64 bits", code="invalid-number")
-    if isinstance(value, str):
-        _check(value)
     return value
 
 
