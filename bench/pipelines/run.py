@@ -2,11 +2,13 @@
 
     python bench/pipelines/run.py [--steps 100] [--rounds 3] [--peer joblib=PYTHON] [--peer luigi=PYTHON]
                                   [--peer snakemake=PYTHON] [--peer dvc=PYTHON] [--peer dagster=PYTHON]
+                                  [--peer prefect=PYTHON] [--peer zenml=PYTHON] [--peer metaflow=PYTHON]
 
-Each round takes every tool in turn: once in a fresh folder (cold), once more with nothing changed (again). Peers live in
-environments of their own, named by their interpreters. Prints one JSON object: medians of seconds and of processor
-seconds by tool and shape, and their ratios to ours. `--grow` measures ours at 1, 10 and 100 times the steps instead,
-and prints the exponent of growth.
+Each round takes every tool in turn: once in a fresh folder (cold), once more with nothing changed (again); Metaflow
+knows no unchanged steps, so there the second time is a `resume`. Peers live in environments of their own, named by
+their interpreters. Each tool runs a few steps first, so that nobody's bytecode is compiled while it is measured. Prints
+one JSON object: medians of seconds and of processor seconds by tool and shape, and their ratios to ours. `--grow`
+measures ours at 1, 10 and 100 times the steps instead, and prints the exponent of growth.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import statistics
 import subprocess
@@ -178,28 +181,107 @@ def fan():
 os.makedirs("dagster", exist_ok=True)
 (chain if sys.argv[1] == "chain" else fan).execute_in_process(instance=DagsterInstance.local_temp("dagster"))
 """
+PREFECT = """
+import sys
+from prefect import flow, task
+from prefect.cache_policies import INPUTS
+
+
+@task(cache_policy=INPUTS, persist_result=True)
+def one(x, n):
+    return x + n
+
+
+@task(cache_policy=INPUTS, persist_result=True)
+def gather(xs):
+    return sum(xs)
+
+
+@flow
+def chain():
+    x = 0
+    for n in range({steps}):
+        x = one(x, n)
+
+
+@flow
+def fan():
+    gather([one(0, n) for n in range({steps} - 1)])
+
+
+(chain if sys.argv[1] == "chain" else fan)()
+"""
+ZENML = """
+import sys
+from zenml import pipeline, step
+
+
+@step
+def zero() -> int:
+    return 0
+
+
+@step
+def one(x: int, n: int) -> int:
+    return x + n
+
+
+@step
+def gather() -> int:
+    return 0
+
+
+@pipeline(enable_cache=True)
+def chain():
+    x = zero()
+    for n in range({steps} - 1):
+        x = one(x, n)
+
+
+@pipeline(enable_cache=True)
+def fan():
+    start = zero()
+    for n in range({steps} - 2):
+        one(start, n, id=f"one_{{n}}")
+    gather(after=[f"one_{{n}}" for n in range({steps} - 2)])
+
+
+(chain if sys.argv[1] == "chain" else fan)()
+"""
+QUIET = {
+    "PREFECT_HOME": ".prefect", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true", "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "ZENML_CONFIG_PATH": ".zenml", "ZENML_ANALYTICS_OPT_IN": "false", "ZENML_LOGGING_VERBOSITY": "CRITICAL",
+    "METAFLOW_USER": "bench", "METAFLOW_HOME": ".metaflowconfig", "METAFLOW_DATASTORE_SYSROOT_LOCAL": ".",
+}  # fmt: skip
+"""What keeps peers inside of their folder, and silent."""
 
 
 class Tool:
     """One tool: how its project is written into a folder, and the command that executes it."""
 
     def __init__(
-        self, python: str, write: Callable[[Path, str, int], None], command: Callable[[str, str], list[str]]
+        self,
+        python: str,
+        write: Callable[[Path, str, int], None],
+        command: Callable[[str, str], list[str]],
+        again: Callable[[str, str], list[str]] | None = None,
     ):
-        self.python, self.write, self.command = python, write, command
+        self.python, self.write, self.commands = python, write, (command, again or command)
 
     def round(self, shape: str, steps: int) -> list[tuple[float, float]]:
         """Seconds and processor seconds, cold and again."""
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
             folder = Path(name)
             self.write(folder, shape, steps)
-            return [timed(self.command(self.python, shape), folder) for _ in range(2)]
+            return [timed(command(self.python, shape), folder) for command in self.commands]
 
 
 def timed(command: Sequence[str], folder: Path) -> tuple[float, float]:
     """One command to its end; it must succeed."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    place = {name: str(folder / value) if value.startswith(".") else value for name, value in QUIET.items()}
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | place
+    done = subprocess.run(command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -218,6 +300,28 @@ def script(text: str) -> Callable[[Path, str, int], None]:
 
 def snakefile(folder: Path, shape: str, steps: int) -> None:
     (folder / "Snakefile").write_text(SNAKEMAKE[shape].format(last=steps - 1))
+
+
+def flow(folder: Path, shape: str, steps: int) -> None:
+    """A flow of Metaflow, whose steps are methods."""
+    said = ["from metaflow import FlowSpec, step", "", "", "class Flow(FlowSpec):"]
+
+    def method(name: str, *lines: str, joins: bool = False) -> None:
+        said.extend(
+            ["    @step", f"    def {name}(self{', inputs' if joins else ''}):", *(f"        {x}" for x in lines), ""]
+        )
+
+    if shape == "chain":
+        method("start", "self.x = 0", f"self.next(self.{'s1' if steps > 2 else 'end'})")
+        for n in range(1, steps - 1):
+            method(f"s{n}", "self.x += 1", f"self.next(self.{f's{n + 1}' if n < steps - 2 else 'end'})")
+        method("end", "pass")
+    else:
+        method("start", f"self.items = list(range({steps - 3}))", "self.next(self.one, foreach='items')")
+        method("one", "self.x = self.input", "self.next(self.gather)")
+        method("gather", "self.x = sum(one.x for one in inputs)", "self.next(self.end)", joins=True)
+        method("end", "pass")
+    (folder / "flow.py").write_text("\n".join([*said, "", "if __name__ == '__main__':", "    Flow()", ""]))
 
 
 def stages(python: str) -> Callable[[Path, str, int], None]:
@@ -247,6 +351,14 @@ def tools(peers: dict[str, str]) -> dict[str, Tool]:
         "joblib": lambda python: Tool(python, script(JOBLIB), plain),
         "luigi": lambda python: Tool(python, script(LUIGI), plain),
         "dagster": lambda python: Tool(python, script(DAGSTER), plain),
+        "prefect": lambda python: Tool(python, script(PREFECT), plain),
+        "zenml": lambda python: Tool(python, script(ZENML), plain),
+        "metaflow": lambda python: Tool(
+            python,
+            flow,
+            lambda python, _: [python, "flow.py", "--quiet", "run", "--max-workers", "2"],
+            lambda python, _: [python, "flow.py", "--quiet", "resume", "--max-workers", "2"],
+        ),
         "snakemake": lambda python: Tool(
             python, snakefile, lambda python, _: [str(Path(python).with_name("snakemake")), "-c", "2", "-q", "all"]
         ),
@@ -261,6 +373,8 @@ def tools(peers: dict[str, str]) -> dict[str, Tool]:
 def compared(peers: dict[str, str], steps: int, rounds: int) -> dict[str, object]:
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     all_tools = tools(peers)
+    for tool in all_tools.values():
+        tool.round("fan", 5)
     limit = [timed([sys.executable, "-c", "pass"], Path.cwd())[0] for _ in range(5)]
     for _ in range(rounds):
         for shape in ("chain", "fan"):

@@ -84,7 +84,7 @@ def schema(kind: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     # Not left to pydantic, which writes NaN as null and replaces lone surrogates in keys without a word.
-    kind = type(value)
+    kind: Any = type(value)
     if kind is str:
         return _text(value)
     if kind in _PLAIN:

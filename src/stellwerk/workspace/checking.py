@@ -7,19 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from stellwerk.core.errors import Corrupt
 from stellwerk.ledger.model import Finding
 from stellwerk.store.fsck import Holdings, check_references
+from stellwerk.store.model import Damage
 from stellwerk.workspace import books
+from stellwerk.workspace.layout import Layout
+from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.stores import open_catalogue
-
-if TYPE_CHECKING:
-    from stellwerk.store.model import Damage
-    from stellwerk.workspace.layout import Layout
-    from stellwerk.workspace.rooms import Rooms
-    from stellwerk.workspace.settings import Settings
 
 REFERENCES = ("digest", "outputs", "inputs", "features", "labels", "statement", "plan", "model", "evidence")
 """Fields of ledger entries whose digests must be in the store."""

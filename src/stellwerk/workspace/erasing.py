@@ -6,14 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stellwerk.core.errors import Corrupt
 from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier
 from stellwerk.ledger.verify_bundle import verify_bundle
-
-if TYPE_CHECKING:
-    from stellwerk.workspace.rooms import Rooms
+from stellwerk.workspace.rooms import Rooms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

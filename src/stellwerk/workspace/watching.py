@@ -15,11 +15,11 @@ from stellwerk.evidence.shelves import EVIDENCE
 from stellwerk.ledger import documents
 from stellwerk.monitoring.model import Assessment, Outcome, RenewalDecision, Settings
 from stellwerk.releases import policies, rules, signals
+from stellwerk.releases.model import EndpointSpec, Release, Verdict
+from stellwerk.workspace.rooms import Rooms
 
 if TYPE_CHECKING:
     from stellwerk.monitoring.model import Baseline
-    from stellwerk.releases.model import EndpointSpec, Release, Verdict
-    from stellwerk.workspace.rooms import Rooms
 
 MIN_LABELS = 200
 ALPHA, POWER = 0.05, 0.8
