@@ -13,12 +13,14 @@ from stellwerk.core.errors import Invalid
 from stellwerk.ledger.database import Database
 from stellwerk.ledger.model import Finding
 from stellwerk.ledger.verify import Check, verify_book
+from stellwerk.workspace import shelving
 from stellwerk.workspace.layout import Layout
 from stellwerk.workspace.settings import Settings
 
 
 def open_database(layout: Layout, settings: Settings, clock: Clock) -> Database:
     """The database of a workspace, not yet looked at."""
+    shelving.announce()
     if layout.server == "sqlite":
         return Database(layout.database, clock)
     address = url(settings)

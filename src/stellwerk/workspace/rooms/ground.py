@@ -21,7 +21,6 @@ from stellwerk.ledger.keys import KeyRing, trusted
 from stellwerk.ledger.model import Head
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.workspace import layout as folders
-from stellwerk.workspace import shelving
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
 from stellwerk.workspace.rooms.built import built
@@ -48,7 +47,6 @@ class Ground:
         self._furniture = ExitStack()
         self.presence = self._furniture.enter_context(folders.presence(layout))
         self.clock = layout.make_clock()
-        shelving.announce()
         self.database = open_database(layout, settings, self.clock)
         if self.database.open() != layout.identity:
             raise Corrupt(

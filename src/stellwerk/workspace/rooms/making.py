@@ -13,7 +13,6 @@ from stellwerk.evidence.adapters.sealing import create_sealing_key
 from stellwerk.ledger.adapters.ed25519 import FileSigner, create_key
 from stellwerk.ledger.database import WorkspaceBook
 from stellwerk.workspace import layout as folders
-from stellwerk.workspace import shelving
 from stellwerk.workspace.books import open_database
 from stellwerk.workspace.layout import Layout
 from stellwerk.workspace.settings import Settings
@@ -39,7 +38,6 @@ def create(
     create_sealing_key(layout.sealing_key)
     if clock == "replay":
         ReplayClock(layout.folder / "clock.json").set(SystemClock().now())
-    shelving.announce()
     database = open_database(layout, settings, layout.make_clock())
     database.create(layout.identity)
     book = WorkspaceBook(database, workspace, checked_name(settings.actor, what="actor"))
