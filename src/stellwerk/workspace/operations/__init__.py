@@ -598,9 +598,7 @@ _MODULES = {
         "list_rebuilds",
         "record_rebuild",
     ),
-    "recording": (
-        "describe_run",
-    ),
+    "recording": ("describe_run",),
     "releases": (
         "declare_endpoint",
         "lease_token",
