@@ -214,15 +214,18 @@ def alone(layout: Layout, mine: int) -> Iterator[None]:
 
 
 def this_process() -> str:
-    """Names this process among those of all machines that use the workspace."""
-    return f"{platform.node()}:{os.getpid()}"
+    """Names this process among those of all machines that use the workspace, and of all times."""
+    return f"{platform.node()}:{os.getpid()}{_born(os.getpid())}"
 
 
 def process_alive(process: str) -> bool:
     """Whether a process exists, as far as this machine can tell: those of others are taken for alive."""
-    machine, _, pid = process.rpartition(":")
+    machine, _, rest = process.rpartition(":")
+    pid, dot, born = rest.partition(".")
     if machine != platform.node() or not pid.isdigit():
         return True
+    if born and _born(int(pid)) != dot + born:
+        return False  # the number belongs to another one by now
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
@@ -230,3 +233,14 @@ def process_alive(process: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _born(pid: int) -> str:
+    """When a process began, since which start of the machine; empty where the system does not say, or it has ended."""
+    try:
+        said = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        if said[0] in "ZX":
+            return ""  # it has ended, and nobody has asked how
+        return f".{said[19]}-{Path('/proc/sys/kernel/random/boot_id').read_text('ascii')[:8]}"
+    except (OSError, IndexError):
+        return ""
