@@ -14,18 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Corrupt, Invalid, NotFound, StellwerkError, Unavailable
-from stellwerk.pipelines.lending import Lent, LentOutput
 from stellwerk.pipelines.model import Node, StepResult, Stored
 from stellwerk.pipelines.rules import travels
 from stellwerk.pipelines.values import STANDARD
-from stellwerk.store.ports import Blobs
 from stellwerk.workspace import codecs
-from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.settings import read
 
 if TYPE_CHECKING:
+    from stellwerk.core.digest import Digest
+    from stellwerk.pipelines.lending import Lent, LentOutput
+    from stellwerk.store.ports import Blobs
+    from stellwerk.workspace.ports import Caller
     from stellwerk.workspace.rooms import Rooms
 
 LOGGER = logging.getLogger("stellwerk.workspace")
