@@ -26,7 +26,7 @@ demo: setup ## the whole life of a model on real data (about a minute)
 	$(RUN) examples/demo.py
 
 test: setup ## all tests, on as many processors as there are, four at most
-	$(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: setup ## lint, types, import contract
 	.venv/bin/ruff check .

@@ -290,8 +290,8 @@ def test_whoever_asks_too_early_is_answered_when_the_spans_come(
 def test_waiting_holds_no_thread(ask: Any, url: str, home: str, waiting: Semaphore) -> None:
     """More clients wait than there are threads, and others are answered meanwhile."""
     sizes = {"mlflow.trace.sizeStats": '{"num_spans": 2}'}
+    send(url, request(span(42, 1)), home=home)  # before it is told of: else telling would wait
     ask("POST", "3.0/mlflow/traces", {"trace": {"trace_info": info(42, home, trace_metadata=sizes)}})
-    send(url, request(span(42, 1)), home=home)
     with ThreadPoolExecutor(60) as clients:
         asking = [clients.submit(ask, "GET", "3.0/mlflow/traces/get", trace_id=identity(42)) for _ in range(60)]
         assert all(waiting.acquire(timeout=60) for _ in asking)
