@@ -380,6 +380,7 @@ def compared(peers: dict[str, str], steps: int, rounds: int) -> dict[str, object
         for shape in ("chain", "fan"):
             for name, tool in all_tools.items():
                 cold, again = tool.round(shape, steps)
+                print(f"{name}, {shape}: {cold[0]:.2f} s, again {again[0]:.2f} s", file=sys.stderr, flush=True)
                 of_tool = found.setdefault(name, {})
                 of_tool.setdefault(f"{shape}, cold", []).append(cold)
                 of_tool.setdefault(f"{shape}, again", []).append(again)
