@@ -58,9 +58,9 @@ def execute(folder: Path, data: dict[str, pl.DataFrame], on: str, watch: Callabl
         ran = workspace.run(load(FLIGHTS).delay.plan(), how=How(on=on), watch=watch)
         seconds = time.perf_counter() - start
     digests = {
-        task.id: sorted(stored.digest for stored in task.result.outputs.values())
+        f"{task.task} {task.seed}": sorted(stored.digest for stored in task.result.outputs.values())
         for task in ran.report.tasks
-        if task.result is not None and not task.id.startswith(SEALED)
+        if task.result is not None and not task.node.startswith(SEALED)
     }
     return {"seconds": round(seconds, 1), "cached": ran.report.count("cached"), "all": len(ran.report.tasks)}, digests
 
