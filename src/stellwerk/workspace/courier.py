@@ -51,7 +51,9 @@ class Follower:
 
 def main() -> None:
     """Follow, then finish."""
-    asked = json.loads(sys.stdin.buffer.readline())
+    source = sys.stdin.fileno()
+    first, rest = _first(source)
+    asked = json.loads(first)
     sys.path[:] = asked["path"]
     from stellwerk.workspace import telling
 
@@ -59,7 +61,7 @@ def main() -> None:
     runs: dict[str, Follower] = {}
     _adopt(place, folder)
     with telling._Line(place) as line:
-        for said in _lines(sys.stdin.fileno()):
+        for said in _lines(source, rest):
             for run in said:
                 runs.setdefault(run, Follower(folder, run))
             for follower in runs.values():
@@ -93,9 +95,19 @@ def _finish(place: str, folder: Path, runs: set[str]) -> None:
         select.select([], [], [], pause)
 
 
-def _lines(source: int) -> Iterator[list[str]]:
+def _first(source: int) -> tuple[bytes, bytes]:
+    """The first line, and what came with it, which no buffer must swallow."""
+    said = b""
+    while b"\n" not in said and (data := os.read(source, 1 << 16)):
+        said += data
+    first, _, rest = said.partition(b"\n")
+    return first, rest
+
+
+def _lines(source: int, rest: bytes) -> Iterator[list[str]]:
     """What is said, as it comes; also nothing, from time to time, so that what failed is tried again. Ends with it."""
-    rest = b""
+    *whole, rest = rest.split(b"\n")
+    yield [one.decode() for one in dict.fromkeys(whole)]
     while True:
         ready, _, _ = select.select([source], [], [], RETRY_SECONDS)
         data = os.read(source, 1 << 16) if ready else None

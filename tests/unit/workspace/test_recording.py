@@ -18,6 +18,7 @@ import pytest
 
 from stellwerk.store.service import put_files  # noqa: F401  # the rooms are loaded once
 from stellwerk.tracking.logbook import Found
+from stellwerk.workspace import courier
 from stellwerk.workspace.recording import cells, origin, sending
 from stellwerk.workspace.recording.cells import Cell
 from stellwerk.workspace.recording.files import Watch
@@ -344,3 +345,18 @@ def test_history_shows_what_failed() -> None:
         [Cell(number=1, text="a", status="finished"), Cell(number=3, text="b", status="failed", error="X: y")]
     )
     assert "# %% [1]\na\n\n# %% [3] failed: X: y\nb\n" == told
+
+
+def test_what_is_said_at_once_is_heard() -> None:
+    """However slowly the courier starts, lines that came with the first one are none the less read."""
+    reading, writing = os.pipe()
+    os.write(writing, b'{"place": "."}\nrun-a\nrun-b\nrun')
+    os.write(writing, b"-c\n")
+    os.close(writing)
+
+    first, rest = courier._first(reading)
+    said = [run for runs in courier._lines(reading, rest) for run in runs]
+    os.close(reading)
+
+    assert b'{"place": "."}' == first
+    assert ["run-a", "run-b", "run-c"] == said
