@@ -119,15 +119,20 @@ HELPING = """
 """
 
 
+def loaded() -> dict[str, ModuleType]:
+    """The modules of projects; where other tests have loaded a `flow` too, that of a project has a longer name."""
+    return {name: found for name, found in sys.modules.items() if name.partition("_")[0] == "flow"}
+
+
 def forget() -> None:
-    for name in ("flow", "flow_helping"):
-        sys.modules.pop(name, None)
+    for name in loaded():
+        del sys.modules[name]
 
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """As in a process of its own: no module of the project is there yet, and none stays."""
-    kept, path = {name: sys.modules[name] for name in ("flow", "flow_helping") if name in sys.modules}, list(sys.path)
+    kept, path = loaded(), list(sys.path)
     forget()
     try:
         yield
