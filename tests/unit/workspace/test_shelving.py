@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
+import re
 import subprocess
 import sys
 import textwrap
@@ -10,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stellwerk.workspace import operations as ops
+from stellwerk.workspace.calls import Operation
 
 
 def told(program: str, folder: Path) -> Any:
@@ -73,3 +79,18 @@ def test_a_room_that_is_not_entered_is_not_loaded(asked: str, unneeded: tuple[st
     )
 
     assert set() == {*unneeded} & {*found}
+
+
+def test_every_operation_is_found_by_its_name() -> None:
+    """No module of operations is forgotten by who looks them all up, and those who check types see the same names."""
+    names: set[str] = set()
+    for module in pkgutil.iter_modules(ops.__path__, f"{ops.__name__}."):
+        for name, found in vars(importlib.import_module(module.name)).items():
+            if isinstance(found, Operation):
+                names.add(name)
+                assert found is getattr(ops, name)
+                assert found is ops.table()[found.name]
+    said = re.findall(r"^    from [a-z_.]+ import (\w+) as \1$", Path(ops.__file__).read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(names) == sorted(said)
+    assert len(names) == len(ops.table())
