@@ -6,6 +6,7 @@ Subclass `BlobsContract` in a test module, give it a fixture `blobs`, and say ho
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -43,12 +44,12 @@ shared = settings(
 )
 
 
-class BlobsContract:
+class BlobsContract(ABC):
     """The promises of the `Blobs` port."""
 
+    @abstractmethod
     def flip(self, blobs: Any, digest: Digest, position: int) -> None:
         """Change the byte at a position of what is kept under a digest."""
-        raise NotImplementedError
 
     @shared
     @given(data=st.binary(max_size=300))

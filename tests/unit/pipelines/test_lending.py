@@ -17,6 +17,7 @@ from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.core.errors import Conflict, Invalid, NotFound
 from stellwerk.pipelines.lending import LONGEST, PREFIX, Lending
 from stellwerk.testing.fakes import StandingClock
+from stellwerk.testing.results import computed
 from stellwerk.tracking.model import Run, StepMemory
 from stellwerk.web import errors
 from stellwerk.workspace.rooms import Rooms
@@ -26,21 +27,6 @@ from stellwerk.workspace.settings import Settings
 START, DAY = datetime(2030, 1, 1, tzinfo=UTC), timedelta(days=1)
 PIPELINES = ("delay", "fares")
 KINDS = ("train", "features", "gate", "wait", "deploy")
-
-
-def computed(rooms: Rooms, pipeline: str, kind: str) -> Digest:
-    """The key of a result of a pipeline."""
-    key, made = of_bytes(f"{pipeline} {kind}".encode()), rooms.blobs.put(f"made by {pipeline} {kind}".encode())
-    run = rooms.runs.start(experiment=pipeline, name=kind, kind=kind, step_key=key)
-    memory = StepMemory(
-        step_key=key,
-        outputs={"value": made},
-        media={"value": "application/json"},
-        run=run.id,
-        created_at=run.started_at,
-    )
-    rooms.runs.finish(run.id, outputs={"value": made}, memory=memory)
-    return key
 
 
 @dataclass

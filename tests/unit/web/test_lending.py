@@ -10,11 +10,11 @@ import pytest
 import urllib3
 
 from stellwerk.access.shelves import RESULT_GRANTS
-from stellwerk.core.digest import Digest, of_bytes
+from stellwerk.core.digest import of_bytes
 from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.lending import PREFIX
 from stellwerk.testing import worlds
-from stellwerk.tracking.model import StepMemory
+from stellwerk.testing.results import computed
 from stellwerk.web.app import application
 from stellwerk.web.routing import matrix
 from stellwerk.workspace.rooms import Rooms
@@ -26,20 +26,6 @@ DAY = timedelta(days=1)
 def url(rooms: Rooms) -> Iterator[str]:
     with worlds.served(rooms) as address:
         yield address
-
-
-def computed(rooms: Rooms, pipeline: str, kind: str = "train") -> Digest:
-    key, made = of_bytes(f"{pipeline} {kind}".encode()), rooms.blobs.put(f"of {pipeline}".encode())
-    run = rooms.runs.start(experiment=pipeline, name=kind, kind=kind, step_key=key)
-    memory = StepMemory(
-        step_key=key,
-        outputs={"value": made},
-        media={"value": "application/json"},
-        run=run.id,
-        created_at=run.started_at,
-    )
-    rooms.runs.finish(run.id, outputs={"value": made}, memory=memory)
-    return key
 
 
 def ask(url: str, path: str, token: str | None, method: str = "POST") -> tuple[int, dict[str, str], bytes]:
@@ -60,10 +46,10 @@ def test_a_result_is_given_under_a_grant(rooms: Rooms, url: str) -> None:
 
     assert (200, "no-store") == (status, headers["cache-control"])
     assert ("stellwerk-result/1", key) == (found["format"], found["key"])
-    output = {"name": "value", "digest": of_bytes(b"of delay"), "media": "application/json", "size": 8}
+    output = {"name": "value", "digest": of_bytes(b"made by delay train"), "media": "application/json", "size": 19}
     assert [output] == found["outputs"]
     assert rooms.layout.identity == found["origin"]["workspace"]
-    assert b"of delay" == ask(url, f"{key}/0", token)[2]
+    assert b"made by delay train" == ask(url, f"{key}/0", token)[2]
 
 
 def test_foreign_and_missing_look_the_same(rooms: Rooms, url: str) -> None:
