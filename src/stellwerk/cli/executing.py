@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from stellwerk.cli import backfilling, parameters, scripts, sweeping, words
 from stellwerk.cli.command import Command
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from stellwerk.workspace.facade import Workspace
     from stellwerk.workspace.running import How, Ran
 
+MODES = {
+    "plans": (),
+    "explain": (),
+    "backfill": ("on", "rerun", "stay", "newest_first", "at_once", "again"),
+    "sweep": ("on", "trials", "at_once"),
+    "": ("on", "rerun", "stay"),
+}
+"""Options that do something else than execute a pipeline once, and those that mean something beside each."""
 PAUSED = "goes on with `stellwerk resume {}`"
 
 
@@ -84,6 +93,7 @@ def run(
     """
     from stellwerk.workspace.running import How
 
+    _must_go_together(click.get_current_context())
     if pipeline.endswith(scripts.ENDINGS) and file is None:
         file, pipeline = Path(pipeline), ""
         if scripts.kind_of(file) == "script":
@@ -95,7 +105,7 @@ def run(
         return sweeping.sweep(session, sweep, pipeline, place, param, trials_at_most=trials, at_once=at_once, on=on)
     found = parameters.find(place, pipeline)
     if backfill is not None:
-        return backfilling.backfill(session, found, place, param, backfill, **many)
+        return backfilling.backfill(session, found, place, param, backfill, on=on, rerun=rerun, stay=stay, **many)
     plan = parameters.plan(found, param)
     if plans:
         from stellwerk.pipelines.model import document
@@ -108,7 +118,12 @@ def run(
             reasons = workspace.explain(plan, step="" if explain == "all" else explain)
         session.screen.show(reasons, *_reasons(reasons))
         return None
-    call = {"pipeline": plan.name, "params": list(param), "file": _relative(place, session.home())}
+    call = {
+        "pipeline": plan.name,
+        "params": list(param),
+        "file": _relative(place, session.home()),
+        **({"project": project.name} if project is not None else {}),
+    }
     how = How(on=on, again=rerun, stay=10**9 if stay else 0.0, call=call)
     with session.workspace() as workspace:
         ran = execute(workspace, plan, session.screen, how)
@@ -174,6 +189,25 @@ def cancel(session: Session, run_id: str) -> None:
       stellwerk cancel 01kc4v3n0w5x8y2z6q7r9s1t3v
     """
     _ask(session, run_id, "cancel", "is about to be cancelled")
+
+
+def _must_go_together(ctx: click.Context) -> None:
+    """Refuse options that would mean nothing beside each other, rather than pass over them."""
+    given = {
+        param.name or "": param.opts[0]
+        for param in ctx.command.params
+        if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+    }
+    modes = [name for name in MODES if name in given]
+    if len(modes) > 1:
+        raise Invalid(f"{given[modes[0]]} and {given[modes[1]]} do not go together", code="wrong-arguments")
+    mode = modes[0] if modes else ""
+    for name in sorted({name for names in MODES.values() for name in names} & given.keys()):
+        if name not in MODES[mode]:
+            options = {param.name: param.opts[0] for param in ctx.command.params}
+            fits = " or ".join(options.get(one, "a plain run") for one, names in MODES.items() if name in names)
+            where = f"beside {given[mode]}" if mode else "here"
+            raise Invalid(f"{given[name]} means nothing {where} (it goes with {fits})", code="wrong-arguments")
 
 
 def _ask(session: Session, run_id: str, request: str, said: str) -> None:

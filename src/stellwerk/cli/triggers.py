@@ -314,12 +314,13 @@ def run(
     from stellwerk.workspace.dropping import Drops, parse
     from stellwerk.workspace.triggering import Runner
 
-    file = _pipeline_file(session, project)
+    file, name = _pipelines_of(session, project)
     with session.workspace() as workspace:
         runner = Runner(
             caller=workspace._caller,
             place=session.place if session.remote else str(session.layout().root),
             file=file,
+            project=name,
             workers=workers,
             only=only,
             drops=[Drops(dataset=name, folder=folder, say=_dropped(session)) for name, folder in map(parse, drop)],
@@ -362,22 +363,23 @@ def _until_told(end: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _pipeline_file(session: Session, project: Path | None) -> Path:
-    """The file whose pipelines are run, which must be there before anything is taken from the queue."""
+def _pipelines_of(session: Session, project: Path | None) -> tuple[Path, str]:
+    """The file whose pipelines are run, which must be there before anything is taken, and the name of its project."""
     from stellwerk.releases.declaration import parse
 
     folder = (project or session.home()).resolve()
     if not folder.is_dir():
         raise NotFound(f"there is no folder {str(project)!r}", code="no-such-folder", hint="check --project")
     declared = folder / "stellwerk.toml"
-    name = parse(declared.read_text("utf-8")).pipeline if declared.is_file() else "pipeline.py"
+    found = parse(declared.read_text("utf-8")) if declared.is_file() else None
+    name = found.pipeline if found is not None else "pipeline.py"
     if not (folder / name).is_file():
         raise NotFound(
             f"there is no pipeline file {name!r} in the project",
             code="no-such-file",
             hint="--project names the folder of stellwerk.toml",
         )
-    return folder / name
+    return folder / name, found.name if found is not None else ""
 
 
 def _watch(session: Session, told: Told) -> None:

@@ -90,9 +90,7 @@ def execute(
     shape = rules.Shape(plan)
     if waits is None and any(node.function == WAIT for node in plan.nodes):
         raise Invalid("this plan waits for persons or events, which nobody watches here", code="nobody-watches")
-    unknown = [name for name in again if name not in shape.nodes]
-    if unknown:
-        raise Invalid(f"there is no step {unknown[0]!r} (there are {', '.join(shape.nodes)})", code="unknown-step")
+    must_have(plan, again)
     buffer = Buffer(blobs, journal, patience=patience)
     fleet = Fleet(here=here or executor, limited=isolated, main=executor, apart=apart)
     state, first = rules.begin(shape, fleet.capacity(), history=history)
@@ -130,6 +128,17 @@ def execute(
         raise
     buffer.close()
     return report
+
+
+def must_have(plan: Plan, steps: Iterable[str]) -> None:
+    """Refuse names that are no steps of a plan. Raises `Invalid` (`unknown-step`)."""
+    known = {node.id for node in plan.nodes}
+    for name in steps:
+        if name not in known:
+            raise Invalid(
+                f"there is no step {name[:60]!r} (there are {', '.join(node.id for node in plan.nodes)})",
+                code="unknown-step",
+            )
 
 
 def closures(plan: Plan) -> dict[str, Closure]:

@@ -10,6 +10,8 @@ from stellwerk.core.digest import Digest
 
 Status = Literal["scheduled", "running", "waiting", "paused", "finished", "failed", "interrupted"]
 """How a run stands: `waiting` for persons, events or times, or `paused` by somebody, without any machine."""
+Ending = Literal["finished", "failed", "interrupted"]
+"""How a run may end."""
 LEFT: tuple[Status, ...] = ("waiting", "paused")
 """What a run is that goes on some other time. MLflow's protocol knows no such thing: there it is running."""
 OPEN: tuple[Status, ...] = ("scheduled", "running", *LEFT)

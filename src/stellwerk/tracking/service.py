@@ -13,7 +13,7 @@ from stellwerk.core.names import new_id
 from stellwerk.core.search import Clause, Subject, parse_filter, parse_order
 from stellwerk.ledger.shelf import evolve
 from stellwerk.tracking import experiments, rules
-from stellwerk.tracking.model import OPEN, Cost, Link, Point, Run, Status, StepMemory
+from stellwerk.tracking.model import OPEN, Cost, Ending, Link, Point, Run, Status, StepMemory
 from stellwerk.tracking.shelves import LINKS, RUNS, STEPS
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class Runs:
         self,
         run_id: str,
         *,
-        status: Status = "finished",
+        status: Ending = "finished",
         outputs: Mapping[str, Digest] | None = None,
         metrics: Mapping[str, float] | None = None,
         cost: Cost | None = None,

@@ -16,7 +16,7 @@ from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import Plan
 from stellwerk.pipelines.partitions import Partitions
-from stellwerk.tracking.model import OPEN, Run
+from stellwerk.tracking.model import LEFT, OPEN, Run
 from stellwerk.tracking.service import PIPELINE
 from stellwerk.workspace import causing
 from stellwerk.workspace import operations as ops
@@ -32,7 +32,9 @@ WAIT_SECONDS = 0.1
 AT_ONCE = 1000
 """Runs that are looked through at a time."""
 
-State = Literal["waiting", "running", "finished", "failed", "skipped", "interrupted"]
+State = Literal["queued", "running", "waiting", "paused", "finished", "failed", "skipped", "interrupted"]
+GOOD: tuple[State, ...] = ("finished", "skipped", "waiting", "paused")
+"""What nothing went wrong with: that which waits goes on by itself, as a run of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ class Partition:
     """
 
     value: str
-    status: State = "waiting"
+    status: State = "queued"
     run: str = ""
     problem: str = ""
 
@@ -76,6 +78,7 @@ class Backfill:
             in the last one.
         given: Parameters besides, as they were typed.
         at_once: Runs at the same time.
+        how: More options of `stellwerk run`, for each of them.
         again: Whether what was done before is done again.
     """
 
@@ -85,6 +88,7 @@ class Backfill:
     partitions: Partitions
     plans: dict[str, Plan]
     given: Sequence[str] = ()
+    how: Sequence[str] = ()
     at_once: int = 2
     again: bool = False
     watch: Watch = lambda _partition: None
@@ -100,11 +104,14 @@ class Backfill:
         done = {} if self.again else self._done()
         parent = self._begin()
         for value, run in done.items():
-            self._skip(parent, value, run)
+            if run.status in LEFT:
+                self._note(value, status=run.status, run=run.id)
+            else:
+                self._skip(parent, value, run.id)
         status: Any = "interrupted"
         try:
             self._work(parent, [value for value in self.partitions.values if value not in done])
-            status = "failed" if any(one.status != "finished" for one in self._left()) else "finished"
+            status = "finished" if all(one.status in GOOD for one in self._state.values()) else "failed"
         finally:
             ended = self._end(parent, status)
         return Backfilled(run=ended, partitions=tuple(self._state.values()))
@@ -114,14 +121,15 @@ class Backfill:
         """The name of what is run."""
         return next(iter(self.plans.values())).name
 
-    def _done(self) -> dict[str, str]:
-        """Partitions of which a run with exactly these parameters has finished, and the newest such run."""
+    def _done(self) -> dict[str, Run]:
+        """Partitions of which a run with exactly these parameters has finished, or waits; the newest such run."""
         wanted = {canonical.dumps(plan.params): value for value, plan in self.plans.items()}
-        found: dict[str, str] = {}
-        for run in self._runs(f"status = 'FINISHED' AND kind = '{PIPELINE}'"):
-            value = wanted.get(canonical.dumps(run.params))
-            if value is not None:
-                found.setdefault(value, run.id)
+        found: dict[str, Run] = {}
+        for status in ("FINISHED", "RUNNING"):
+            for run in self._runs(f"status = '{status}' AND kind = '{PIPELINE}'"):
+                value = wanted.get(canonical.dumps(run.params))
+                if value is not None and (run.status in LEFT or run.status not in OPEN):
+                    found.setdefault(value, run)
         return found
 
     def _runs(self, where: str, parent: str | None = None) -> Iterable[Run]:
@@ -188,7 +196,7 @@ class Backfill:
     def _start(self, parent: str, value: str) -> Child:
         param = self.partitions.param
         words = [word for item in (*self.given, f"{param}={value}") for word in ("-p", item)]
-        arguments = ["--workspace", self.place, "run", self.pipeline, "--file", str(self.file), *words]
+        arguments = ["--workspace", self.place, "run", self.pipeline, "--file", str(self.file), *words, *self.how]
         return Child(arguments, self.file.parent, {causing.WITHIN: f"{parent} {param}={value}"})
 
     def _reap(self, parent: str, running: dict[str, Child]) -> None:
@@ -209,8 +217,8 @@ class Backfill:
             if run is None:
                 self._note(value, status="failed", problem=why or "it ended without a run")
             else:
-                ended: State = "failed" if run.status in OPEN else run.status  # type: ignore[assignment]
-                self._note(value, status=ended, run=run.id, problem=run.error or why)
+                lost = run.status in OPEN and run.status not in LEFT
+                self._note(value, status="failed" if lost else run.status, run=run.id, problem=run.error or why)
 
     def _run_of(self, parent: str, value: str) -> Run | None:
         """The run of a partition in this backfill, by its name."""
@@ -220,9 +228,6 @@ class Backfill:
     def _note(self, value: str, **changes: Any) -> None:
         self._state[value] = replace(self._state[value], **changes)
         self.watch(self._state[value])
-
-    def _left(self) -> list[Partition]:
-        return [one for one in self._state.values() if one.status != "skipped"]
 
     def _end(self, parent: str, status: str) -> Run:
         told = [{"value": one.value, "status": one.status, "run": one.run} for one in self._state.values()]

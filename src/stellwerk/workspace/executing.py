@@ -40,9 +40,10 @@ def executor(
         workers: Makes the executor that offers attempts to workers of this workspace.
         project: The folder that is sent to the nodes of a cluster on other machines.
     """
+    check(name)
     kind, _, rest = name.partition(":")
     match kind:
-        case "in-process" if not rest:
+        case "in-process":
             return here or InProcess(codecs=STANDARD.with_first(codecs.MODEL))
         case "subprocess":
             from stellwerk.pipelines.adapters.subprocess import Subprocess
@@ -60,14 +61,29 @@ def executor(
 
             walls.demand()
             return Pool(codecs=(codecs.REFERENCE,), workers=_count(name, rest), walls=walls.REFERENCE)
-        case "workers" if not rest and workers is not None:
+        case "workers" if workers is not None:
             return workers()
         case "ray":
             from stellwerk.pipelines.adapters.ray import Ray
 
             address = name if rest.startswith("//") else rest
             return Ray(address, codecs=(codecs.REFERENCE,), project=project if address else None)
-    raise _unknown(name)
+        case _:
+            raise _unknown(name)
+
+
+def check(name: str) -> None:
+    """Refuse what is no name of an executor. Raises `Invalid` (`unknown-executor`)."""
+    kind, colon, rest = name.partition(":")
+    match kind:
+        case "in-process" | "workers" if not colon:
+            return
+        case "subprocess" | "pool" | "sandbox":
+            _count(name, rest)
+        case "ray" if rest or not colon:
+            return
+        case _:
+            raise _unknown(name)
 
 
 def _count(name: str, text: str) -> int | None:

@@ -43,13 +43,15 @@ class Continuing:
     """The executions that one runner goes on with.
 
     Attributes:
-        file: The file of the project's pipelines; an execution of another project is left to its runner.
+        file: The file of the project's pipelines.
+        project: The project's name; an execution of another project is left to its runner.
         watch: Told when one begins and ends.
     """
 
     caller: Caller
     place: str
     file: Path
+    project: str = ""
     only: Sequence[str] = ()
     watch: Callable[[Gone], None] = lambda _gone: None
     done: int = 0
@@ -88,6 +90,8 @@ class Continuing:
 
     def _file_of(self, execution: Execution) -> Path | None:
         """The file that holds the pipeline of an execution, if it is one of this project's."""
+        if str(execution.call.get("project") or self.project) != self.project:
+            return None
         named = str(execution.call.get("file") or "")
         home = self.file.parent.resolve()
         found = (home / named).resolve()

@@ -25,9 +25,8 @@ from stellwerk.pipelines.model import (
     document,
 )
 from stellwerk.pipelines.rules import isolated
-from stellwerk.workspace import builtins, causing, codecs, elsewhere, revision
+from stellwerk.workspace import builtins, causing, codecs, elsewhere, executing, revision
 from stellwerk.workspace import operations as ops
-from stellwerk.workspace.executing import executor
 from stellwerk.workspace.here import Here, tuned
 from stellwerk.workspace.journal import StepJournal
 from stellwerk.workspace.layout import this_process
@@ -90,6 +89,7 @@ class How:
 def run(caller: Caller, plan: Plan, watch: Watch | None = None, how: How | None = None) -> Ran:
     """Execute a plan as a run with its steps as children, and register the model it evaluates."""
     how, caller = how or How(), Patient(caller)
+    check(plan, how)
     if caller.local:
         caller.call(ops.close_runs, {})
     closures = engine.closures(plan)
@@ -127,7 +127,8 @@ def resume(caller: Caller, execution: str, plan: Plan, watch: Watch | None = Non
         Conflict: If it goes on elsewhere, or is over.
         Refused: `code-changed`, if the code or the plan is another one than that under which it began.
     """
-    caller = Patient(caller)
+    how, caller = how or How(), Patient(caller)
+    check(plan, how)
     if caller.local:
         caller.call(ops.close_runs, {})
     closures = engine.closures(plan)
@@ -151,7 +152,13 @@ def resume(caller: Caller, execution: str, plan: Plan, watch: Watch | None = Non
         if state.attempts
     }
     desk = _Desk(caller, plan, closures, codes, environment, taken, watch)
-    return desk.execute(caller.call(ops.get_run, {"run": execution}), how or How(), history)
+    return desk.execute(caller.call(ops.get_run, {"run": execution}), how, history)
+
+
+def check(plan: Plan, how: How) -> None:
+    """Find slips of the keyboard before anything is recorded. Raises `Invalid`."""
+    engine.must_have(plan, how.again)
+    executing.check(how.on)
 
 
 @dataclass
@@ -195,7 +202,7 @@ class _Desk:
         steps = builtins.table(names.contract, names.seal)
         here = Here(self._nodes, builtins=steps)
         interpreter = self._interpreter(names.project)
-        main = executor(
+        main = executing.executor(
             how.on,
             here,
             project=names.project,

@@ -84,6 +84,7 @@ def prepare(
     Raises:
         Invalid: the table cannot be read, the target is not there, has gaps or one class only, or rows are too few; or
             the budget of the search is none.
+        Unavailable: `needs-extra`, if there is nothing to search with.
     """
     table = read_table(file)
     task = task_of(target_of(table, target))
@@ -111,7 +112,10 @@ def prepare(
         automl=automl,
     )
     if automl:
+        from stellwerk.pipelines.adapters.optuna_search import load
+
         budget_of(order.budget)
+        load()
     if folder.exists() and not folder.is_dir():
         raise Invalid(f"{str(folder)!r} is a file, not a folder", code="not-a-folder", hint="--into FOLDER")
     _must_know_it(folder / PROJECT, order)

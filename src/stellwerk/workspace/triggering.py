@@ -45,6 +45,7 @@ class Runner:
     Attributes:
         place: The workspace as the command line names it.
         file: The file with the pipelines.
+        project: The project's name; empty where it has no project file.
         workers: Runs at the same time.
         only: Pipelines that are run here; empty for all.
         drops: Folders whose files become versions of datasets.
@@ -54,6 +55,7 @@ class Runner:
     caller: Caller
     place: str
     file: Path
+    project: str = ""
     workers: int = 1
     only: Sequence[str] = ()
     drops: Sequence[Drops] = ()
@@ -66,7 +68,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._goes_on = Continuing(
-            caller=self.caller, place=self.place, file=self.file, only=self.only, watch=self.went
+            caller=self.caller, place=self.place, file=self.file, project=self.project, only=self.only, watch=self.went
         )
 
     def once(self) -> int:

@@ -23,6 +23,12 @@ def rows(month: str, scale: int) -> int:
 
 
 @sw.pipeline
+def asked(month: str = "2024-01", scale: int = 1):
+    with sw.after(sw.wait_for_person(f"Take {month}?")):
+        return rows(month, scale)
+
+
+@sw.pipeline
 def monthly(month: str = "2024-01", scale: int = 1):
     return rows(month, scale)
 """
@@ -77,9 +83,45 @@ def test_a_backfill_goes_on_where_it_failed(capsys: pytest.CaptureFixture[str], 
     assert 3 == shown.count("done before")
 
 
+def test_partitions_that_wait_have_not_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are shown as waiting, and asked for once: the same command again begins none of them anew."""
+    words = ["run", "asked", "--backfill", "month=2024-01..2024-02"]
+    assert 0 == main([*words, "--json"])
+    first = json.loads(capsys.readouterr().out)
+    assert 0 == main(words)
+    again = capsys.readouterr()
+    assert 0 == main(["inbox", "--json"])
+    cases = json.loads(capsys.readouterr().out)
+
+    assert ["waiting", "waiting"] == [one["status"] for one in first["partitions"]]
+    assert ("finished", {"waiting": 2.0}) == (first["run"]["status"], first["run"]["metrics"])
+    assert "2 waiting" in again.out
+    assert all(one["run"] in again.out for one in first["partitions"])
+    assert "stellwerk inbox" in again.err
+    assert 2 == len(cases)
+
+
+def test_a_backfill_is_run_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """A step that is to be executed anew is so in every partition, whether it was done before or not."""
+    backfill(capsys)
+    second = backfill(capsys, "--rerun", "rows", "--on", "subprocess:1")
+    assert {"finished"} == {one["status"] for one in second["partitions"]}
+    assert 0 == main(["runs", second["partitions"][0]["run"], "--json"])
+    (step,) = json.loads(capsys.readouterr().out)["children"]
+    assert ("rows", False) == (step["name"], step["cached"])
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
+        (2, ["--rerun", "nope"]),
+        (2, ["--on", "threads"]),
+        (2, ["--on", "ray:"]),
+        (2, ["--newest-first"]),
+        (2, ["--plan", "--rerun", "rows"]),
+        (2, ["--plan", "--backfill", "month=2024-01..2024-03"]),
+        (2, ["--backfill", "month=2024-01..2024-03", "--rerun", "nope"]),
+        (2, ["--backfill", "month=2024-01..2024-03", "--on", "threads"]),
         (2, ["--backfill", "month=2024-03..2024-01"]),
         (2, ["--backfill", "moth=2024-01..2024-03"]),
         (2, ["--backfill", "scale=a,b"]),

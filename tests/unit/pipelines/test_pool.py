@@ -242,3 +242,31 @@ def test_nothing_of_a_killed_parent_goes_on(tmp_path: Path) -> None:
     assert 2 == len(processes)
     assert all(any(not alive(process) for _ in range(1_000_000)) for process in processes)
     assert any(not list(scratch.iterdir()) for _ in range(1_000_000))
+
+
+def test_a_stray_that_may_not_be_ended_is_left(tmp_path: Path) -> None:
+    """A process of somebody else, which a step began and lost, keeps nobody waiting; it is reaped when it ends."""
+    script = tmp_path / "stray.py"
+    script.write_text(
+        textwrap.dedent("""
+        import os, socket, subprocess, sys
+        from stellwerk.pipelines.adapters import fork_server
+
+        server = fork_server._Server(socket.socketpair()[0])
+        stray = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+        def refused(*_):
+            raise PermissionError
+
+        os.kill = refused
+        server._end_strays()
+        print("left" if stray.poll() is None else "ended", flush=True)
+        stray.stdin.close()
+        os.waitid(os.P_PID, stray.pid, os.WEXITED | os.WNOWAIT)
+        server._end_strays()
+        print("reaped" if not fork_server._children() else "there")
+        """)
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
+
+    assert ["left", "reaped"] == done.stdout.split()

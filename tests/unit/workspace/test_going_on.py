@@ -155,6 +155,24 @@ def test_what_is_paused_or_of_another_project_is_left_alone(
     assert "waiting" == status(run)
 
 
+def test_projects_with_files_of_the_same_name_go_on_with_their_own(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The runner of another project does not pass over an execution whose code it does not have."""
+    (folder / "stellwerk.toml").write_text('[project]\nname = "ours"\npipeline = "pipeline.py"\n')
+    run = waits(capsys, "later")
+    clock(folder).set(NOON + timedelta(hours=2))
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "stellwerk.toml").write_text('[project]\nname = "theirs"\npipeline = "pipeline.py"\n')
+    (elsewhere / "pipeline.py").write_text(FLOW.replace("return text", "return text.upper()"))
+    others, said = once(capsys, "--project", str(elsewhere))
+    ours, _ = once(capsys)
+
+    assert (0, 1) == (others["continued"], ours["continued"])
+    assert "later" not in said
+    assert "done" == status(run)
+
+
 def test_a_step_that_fails_afterwards_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With what it said, and by the exit code; the refusal of a person is such a failure."""
     run = waits(capsys, "asked")

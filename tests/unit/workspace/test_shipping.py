@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 
 from stellwerk.cli.shipping import _searched, _told
-from stellwerk.core.errors import Conflict, Invalid
+from stellwerk.core.errors import Conflict, Invalid, Unavailable
 from stellwerk.workspace import shipping, templates
 from stellwerk.workspace.facade import connect
 from stellwerk.workspace.rooms.making import create
@@ -36,6 +37,16 @@ def table(folder: Path, rows: int = 300) -> Path:
 
 def text(blocks: Any) -> str:
     return repr(blocks)
+
+
+def test_without_optuna_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that cannot be made is refused before a project is written, with what to install."""
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(Unavailable, match="Optuna") as refused:
+        shipping.prepare(table(tmp_path), tmp_path / "project", target="better", owner="anna", automl="2")
+
+    assert "stellwerk[hpo]" in refused.value.hint
+    assert not (tmp_path / "project").exists()
 
 
 def test_a_search_is_shipped_and_says_what_it_was_worth(tmp_path: Path) -> None:

@@ -15,8 +15,12 @@ from starlette.testclient import TestClient
 import stellwerk as sw
 from stellwerk.cli.main import main
 from stellwerk.core.clock import ReplayClock
+from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.loading import find_pipelines, load
+from stellwerk.testing.worlds import served
 from stellwerk.web.app import application
+from stellwerk.workspace import operations as ops
+from stellwerk.workspace.layout import find
 from stellwerk.workspace.rooms import Rooms
 from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
@@ -203,3 +207,19 @@ def test_clients_of_mlflow_see_that_it_runs(folder: Path) -> None:
 def workspace_status(folder: Path, run: str) -> str:
     with sw.connect(folder, actor="anna") as workspace:
         return workspace.runs(f"run_id = '{run}'")[0].status
+
+
+@pytest.mark.parametrize("status", ["waiting", "paused", "running", "scheduled"])
+def test_no_client_ends_a_run_as_one_that_goes_on(folder: Path, status: str) -> None:
+    """A run ends as finished, failed or interrupted; anything else is refused, and it stays open."""
+    rooms = Rooms(find(folder), Settings(actor="anna"))
+    try:
+        with served(rooms) as address, sw.connect(address) as workspace:
+            call = workspace._caller.call
+            run = call(ops.start_run, {"experiment": "e", "name": "n", "kind": "step"})
+            with pytest.raises(Invalid) as refused:
+                call(ops.finish_run, {"run": run.id, "status": status})
+            assert "running" == call(ops.get_run, {"run": run.id}).status
+    finally:
+        rooms.close()
+    assert "status" in refused.value.message

@@ -227,6 +227,8 @@ def _hold(path: Path) -> None:
     """Be one of those who use an environment, until this process ends."""
     known = _HELD.get(str(path))
     while known is None or not _is_there(path, known):
+        if known is not None:  # of a file that was removed
+            os.close(known)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         known = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(known, fcntl.LOCK_SH)  # waits for whoever removes it, and begins anew then

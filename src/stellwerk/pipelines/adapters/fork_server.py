@@ -196,13 +196,19 @@ class _Server:
 
     def _end_strays(self) -> None:
         """End what left its group: processes whose own parents are gone come back to this one."""
-        ours = {forked.pid for forked in self._forked.values()}
-        while strays := _children() - ours:
+        spared = {forked.pid for forked in self._forked.values()}
+        while strays := _children() - spared:
             for stray in strays:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
+                flags = 0
+                try:
                     os.kill(stray, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                except PermissionError:  # it runs as somebody else: it ends when it likes, and is reaped at a later call
+                    spared.add(stray)
+                    flags = os.WNOHANG
                 with contextlib.suppress(ChildProcessError):
-                    os.waitpid(stray, 0)
+                    os.waitpid(stray, flags)
 
     def _close(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

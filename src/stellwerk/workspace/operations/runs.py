@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stellwerk.core.digest import Digest
-from stellwerk.tracking.model import Cost, Run, Status, StepMemory
+from stellwerk.tracking.model import Cost, Ending, Run, StepMemory
 from stellwerk.triggers.tags import TAG
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.layout import process_alive
@@ -51,7 +51,7 @@ def start_run(
 def finish_run(
     rooms: Rooms,
     run: str,
-    status: Status = "finished",
+    status: Ending = "finished",
     outputs: dict[str, Digest] | None = None,
     metrics: dict[str, float] | None = None,
     cost: Cost | None = None,

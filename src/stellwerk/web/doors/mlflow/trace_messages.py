@@ -158,12 +158,6 @@ class DataPoints(Next):
     data_points: list[DataPoint]
 
 
-class TraceFile(TypedDict):
-    """The spans of a trace as the file that clients before 3.4 wrote."""
-
-    spans: list[dict[str, Any]]
-
-
 class PartialSuccess(TypedDict):
     """What of a request of spans was not kept, and why."""
 
