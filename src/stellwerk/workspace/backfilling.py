@@ -125,11 +125,10 @@ class Backfill:
         """Partitions of which a run with exactly these parameters has finished, or waits; the newest such run."""
         wanted = {canonical.dumps(plan.params): value for value, plan in self.plans.items()}
         found: dict[str, Run] = {}
-        for status in ("FINISHED", "RUNNING"):
-            for run in self._runs(f"status = '{status}' AND kind = '{PIPELINE}'"):
-                value = wanted.get(canonical.dumps(run.params))
-                if value is not None and (run.status in LEFT or run.status not in OPEN):
-                    found.setdefault(value, run)
+        for run in self._runs(f"status IN ('finished', 'waiting', 'paused') AND kind = '{PIPELINE}'"):
+            value = wanted.get(canonical.dumps(run.params))
+            if value is not None:
+                found.setdefault(value, run)
         return found
 
     def _runs(self, where: str, parent: str | None = None) -> Iterable[Run]:

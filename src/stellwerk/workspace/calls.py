@@ -80,7 +80,13 @@ class Operation(Generic[P, R]):
             raise Invalid(
                 f"{self.name}: {', '.join(problems)} (known: {', '.join(known) or 'none'})", code="invalid-arguments"
             )
-        return {key: documents.load_exactly(known[key][0], value) for key, value in document.items()}
+        return {key: self._argument(key, known[key][0], value) for key, value in document.items()}
+
+    def _argument(self, name: str, kind: Any, value: Any) -> Any:
+        try:
+            return documents.load_exactly(kind, value)
+        except Invalid as problem:
+            raise Invalid(f"{self.name}: {name} is {problem.message}", code=problem.code) from problem
 
     def write(self, answer: R) -> Any:
         """The answer as JSON-able data."""

@@ -68,7 +68,12 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._goes_on = Continuing(
-            caller=self.caller, place=self.place, file=self.file, project=self.project, only=self.only, watch=self.went
+            caller=self.caller,
+            place=self.place,
+            file=self.file,
+            project=self.project,
+            only=self.only,
+            watch=self.went,
         )
 
     def once(self) -> int:

@@ -21,7 +21,8 @@ def test_names_mean_executors(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "in-process:2", "ray:", "pool:", "pool:0", "pool:-1", "pool:x", "pool:99999999", "pool:٣", "threads", "Ray"]
+    "name",
+    ["", "in-process:2", "ray:", "pool:", "pool:0", "pool:-1", "pool:x", "pool:99999999", "pool:٣", "threads", "Ray"],
 )
 def test_other_names_are_refused(name: str) -> None:
     """The message says which there are."""

@@ -204,7 +204,9 @@ class _Server:
                     os.kill(stray, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
-                except PermissionError:  # it runs as somebody else: it ends when it likes, and is reaped at a later call
+                except (
+                    PermissionError
+                ):  # it runs as somebody else: it ends when it likes, and is reaped at a later call
                     spared.add(stray)
                     flags = os.WNOHANG
                 with contextlib.suppress(ChildProcessError):
