@@ -10,7 +10,6 @@ from stellwerk.core.errors import Corrupt
 from stellwerk.ledger import rules
 from stellwerk.ledger.dialects.port import Session
 from stellwerk.ledger.group import Change
-from stellwerk.ledger.tables import whole
 
 Row = tuple[str | int | float | None, ...]
 BOOK = ("meta", "ledger_entries", "ledger_nodes", "ledger_checkpoints", "ledger_commits")
@@ -29,6 +28,8 @@ class Copy:
     """Everything a snapshot holds, a few thousand rows at a time."""
 
     def __init__(self, session: Session) -> None:
+        from stellwerk.ledger.tables import whole
+
         self._session = session
         (self.schema,) = session.one("SELECT value FROM meta WHERE key = 'schema'")
         (last,) = session.one("SELECT MAX(sequence) FROM ledger_entries")
@@ -86,6 +87,8 @@ class Written:
 
     def rows(self, table: Table, rows: Iterable[Row]) -> int:
         """Fill a table of a room; returns how many rows there were."""
+        from stellwerk.ledger.tables import whole
+
         known = whole().tables.get(table.name)
         if known is None or table.name in BOOK or {column.name for column in known.columns} != set(table.columns):
             raise Corrupt(

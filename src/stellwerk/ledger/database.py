@@ -16,12 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-
 from stellwerk.core import failpoints
 from stellwerk.core.clock import Clock
 from stellwerk.core.errors import Bug, Conflict, Corrupt, NotFound, Unavailable
-from stellwerk.ledger import migrations, rules, tables
+from stellwerk.ledger import migrations, roster, rules
 from stellwerk.ledger.copying import Written
 from stellwerk.ledger.dialects.port import Dialect, Session
 from stellwerk.ledger.dialects.sqlite import SQLite
@@ -29,10 +27,9 @@ from stellwerk.ledger.failures import failpoint
 from stellwerk.ledger.group import Change, Committer
 from stellwerk.ledger.migrations import Step
 from stellwerk.ledger.model import Checkpoint, Entry
-from stellwerk.ledger.parameters import plain, position
-from stellwerk.ledger.ports import Signer
+from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
+from stellwerk.ledger.ports import Misfit, Signer
 from stellwerk.ledger.spelling import Spelling
-from stellwerk.ledger.tables import entries, meta
 
 failpoints.declare("ledger.record")
 
@@ -77,7 +74,7 @@ class Database:
             self.dialect.check_present()
         with self.snapshot() as session:
             present = self.dialect.present(session)
-            if meta.name not in present:
+            if "meta" not in present:
                 raise Corrupt("the database has no Stellwerk tables", code="corrupt-database")
             rows = {str(key): str(value) for key, value in session.run("SELECT key, value FROM meta").fetchall()}
         if migrations.pending(rows.get("schema")):
@@ -88,7 +85,7 @@ class Database:
             )
         if "origin" not in rows:
             raise Corrupt("the database does not say which book it is", code="corrupt-database")
-        if not present >= {*tables.names(), *self.dialect.guards()}:
+        if not present >= {*roster.names(), *self.dialect.guards()}:
             # Tables of rooms that were added since this workspace was made.
             with self._change() as change:
                 self.dialect.complete(change.session)
@@ -100,7 +97,7 @@ class Database:
         with self._explained():
             self.dialect.check_present()
         with self.snapshot() as session:
-            if meta.name not in self.dialect.present(session):
+            if "meta" not in self.dialect.present(session):
                 raise Corrupt("the database has no Stellwerk tables", code="corrupt-database")
             return _schema(session)
 
@@ -167,16 +164,19 @@ class Database:
         limit: int | None = None,
     ) -> list[Entry]:
         """Entries of a workspace in order; a kind ending in `.` is a prefix."""
-        query = sa.select(entries.c.bytes).where(
-            entries.c.workspace == plain(workspace), entries.c.sequence >= position(start)
-        )
+        conditions, values = ["workspace = ?", "sequence >= ?"], [plain(workspace), position(start)]
         if subject is not None:
-            query = query.where(entries.c.subject == plain(subject))
+            conditions.append("subject = ?")
+            values.append(plain(subject))
         if kinds is not None:
-            query = query.where(sa.or_(sa.false(), *map(_of_kind, kinds)))
+            each = [_of_kind(kind) for kind in kinds]
+            conditions.append(f"({' OR '.join(condition for condition, _ in each) or '1 = 0'})")
+            values += [value for _, some in each for value in some]
+        values.append(MAX_INTEGER if limit is None else position(limit))
+        question = f"SELECT bytes FROM ledger_entries WHERE {' AND '.join(conditions)} ORDER BY sequence LIMIT ?"  # noqa: S608
         with self.snapshot() as session:
-            rows = session.connection.execute(query.order_by(entries.c.sequence).limit(position(limit))).all()
-        return [rules.stored_entry(row.bytes) for row in rows]
+            rows = session.run(question, values).fetchall()
+        return [rules.stored_entry(bytes(data)) for (data,) in rows]
 
     def size(self) -> int:
         """How many entries the book has."""
@@ -235,7 +235,7 @@ class Database:
             try:
                 yield session
             finally:
-                session.connection.close()  # which takes the snapshot back
+                session.release()  # which takes the snapshot back
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -266,10 +266,16 @@ class Reading:
         self._session = session
         self.workspace = workspace
 
+    def rows(self, question: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return _rows(self._session, question, values)
+
     def execute(self, statement: Any, parameters: Any = None) -> Any:
-        if not isinstance(statement, sa.Select):
+        if not statement.is_select:
             raise Bug("a reader was asked to write")
         return self._session.connection.execute(statement, parameters)
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        raise Bug("a reader was asked to write")
 
 
 class Writing:
@@ -282,9 +288,19 @@ class Writing:
         self._clock = clock
         self._changed = self._recorded = False
 
+    def rows(self, question: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return _rows(self._change.session, question, values)
+
     def execute(self, statement: Any, parameters: Any = None) -> Any:
-        self._changed = self._changed or not isinstance(statement, sa.Select)
+        self._changed = self._changed or not statement.is_select
         return self._change.session.connection.execute(statement, parameters)
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        self._changed, session = True, self._change.session
+        try:
+            return int(session.run(statement, values).rowcount)
+        except session.misfit as cause:
+            raise Misfit(str(cause)) from cause
 
     def write_many(self, statement: str, rows: Sequence[Sequence[Any]], *, pours: bool = False) -> None:
         # What pours in is sealed by the entry that ends it, and not by one entry each (docs/decisions/0022).
@@ -377,12 +393,19 @@ class WorkspaceBook:
         return self._database.entries(self.workspace, kinds=kinds, subject=subject, start=start, limit=limit)
 
 
-def _of_kind(kind: str) -> Any:
+def _rows(session: Session, question: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    if not question.startswith("SELECT"):
+        raise Bug("a reader was asked to write")
+    found: list[tuple[Any, ...]] = session.run(question, values).fetchall()
+    return found
+
+
+def _of_kind(kind: str) -> tuple[str, tuple[str, ...]]:
     plain(kind)
     if not kind.endswith("."):
-        return entries.c.kind == kind
+        return "kind = ?", (kind,)
     # A range and not LIKE, which would ignore case and the index: "/" is the character after ".".
-    return sa.and_(entries.c.kind >= kind, entries.c.kind < kind[:-1] + "/")
+    return "kind >= ? AND kind < ?", (kind, kind[:-1] + "/")
 
 
 def _check_grown(last: Checkpoint, size: int, lookup: rules.Node) -> None:

@@ -9,14 +9,22 @@ from typing import Any, Protocol
 from stellwerk.ledger.model import Entry
 
 
+class Misfit(Exception):
+    """A row does not fit its table. Only `shelf` sees this."""
+
+
 class Reader(Protocol):
-    """A consistent view of one workspace's tables."""
+    """A consistent view of one workspace's tables. Only `shelf` and adapters ask it for rows."""
 
     @property
     def workspace(self) -> str: ...
 
+    def rows(self, question: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one `SELECT`, written with `?`, the fastest way there is."""
+        ...
+
     def execute(self, statement: Any, parameters: Any = None) -> Any:
-        """Run one SQL statement. Only `shelf` and adapters call this."""
+        """Run one statement that was made with SQLAlchemy, which is loaded for it."""
         ...
 
 
@@ -26,8 +34,12 @@ class Transaction(Reader, Protocol):
     @property
     def actor(self) -> str: ...
 
+    def run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """Run one statement, written with `?`; returns how many rows it changed. Raises `Misfit`."""
+        ...
+
     def write_many(self, statement: str, rows: Sequence[Sequence[Any]], *, pours: bool = False) -> None:
-        """Run one statement, written with `?`, for each row, the fastest way there is. Only adapters of rooms call this.
+        """Run one statement, written with `?`, for each row, the fastest way there is.
 
         Args:
             pours: The rows are of a high-volume fact, such as points of metrics, and need no entry each, because the

@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.ledger import rules
-from stellwerk.ledger.parameters import position
+from stellwerk.ledger.parameters import plain, position
 from stellwerk.ledger.ports import Proving, Reader
-from stellwerk.ledger.tables import checkpoints, entries
 
 
 def newest(reader: Reader) -> str | None:
     """The checkpoint of the largest size that was signed."""
-    query = sa.select(checkpoints.c.note).order_by(checkpoints.c.size.desc()).limit(1)
-    found = reader.execute(query).scalar()
-    return None if found is None else str(found)
+    found = reader.rows("SELECT note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")
+    return str(found[0][0]) if found else None
 
 
 def entry_text(reader: Reader, sequence: int) -> str:
     """The exact text of an entry of this workspace: its UTF-8 bytes are the leaf of the tree. Raises `NotFound`."""
-    query = sa.select(entries.c.bytes).where(
-        entries.c.workspace == reader.workspace, entries.c.sequence == position(sequence)
-    )
-    found = reader.execute(query).scalar()
-    if found is None:
+    question = "SELECT bytes FROM ledger_entries WHERE workspace = ? AND sequence = ?"
+    found = reader.rows(question, (reader.workspace, position(sequence)))
+    if not found:
         raise NotFound(f"no entry {sequence}")
-    return bytes(found).decode()
+    return bytes(found[0][0]).decode()
 
 
 def notes(reader: Reader, above: int, limit: int) -> tuple[str, ...]:
     """The signed checkpoints of books larger than `above`, the smallest first."""
-    query = sa.select(checkpoints.c.note).where(checkpoints.c.size > above)
-    rows = reader.execute(query.order_by(checkpoints.c.size).limit(position(limit)))
-    return tuple(str(row.note) for row in rows)
+    question = "SELECT note FROM ledger_checkpoints WHERE size > ? ORDER BY size LIMIT ?"
+    return tuple(str(note) for (note,) in reader.rows(question, (plain(above), position(limit))))
 
 
 def entry_texts(reader: Reader, start: int, limit: int) -> tuple[str, ...]:
     """The exact texts of entries in order, of all who write into this book."""
-    query = sa.select(entries.c.bytes).where(entries.c.sequence >= position(start))
-    rows = reader.execute(query.order_by(entries.c.sequence).limit(position(limit)))
-    return tuple(bytes(row.bytes).decode() for row in rows)
+    question = "SELECT bytes FROM ledger_entries WHERE sequence >= ? ORDER BY sequence LIMIT ?"
+    return tuple(bytes(data).decode() for (data,) in reader.rows(question, (position(start), position(limit))))
 
 
 def foreign(reader: Reader) -> bool:
     """Whether others than this workspace write into this book."""
-    query = sa.select(entries.c.sequence).where(entries.c.workspace != reader.workspace).limit(1)
-    return reader.execute(query).first() is not None
+    return bool(reader.rows("SELECT 1 FROM ledger_entries WHERE workspace <> ? LIMIT 1", (reader.workspace,)))
 
 
 def inclusion(book: Proving, sequence: int, size: int) -> tuple[str, ...]:

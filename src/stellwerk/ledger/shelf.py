@@ -9,19 +9,19 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any, Generic, TypeVar
-
-import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound
-from stellwerk.ledger import documents
-from stellwerk.ledger.parameters import plain, position
-from stellwerk.ledger.ports import Reader, Transaction
-from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
+from stellwerk.ledger import documents, roster
+from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
+from stellwerk.ledger.ports import Misfit, Reader, Transaction
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 T = TypeVar("T")
+Kind = Literal["text", "integer", "real"]
 _Asked = tuple[tuple[str, bool], ...]
 """Fields that are asked for, and of each whether it is to be missing."""
 _AT_ONCE = 500
@@ -30,6 +30,8 @@ _AT_ONCE = 500
 
 class Shelf(Generic[T]):
     """A table of values of one frozen dataclass.
+
+    Its questions are spelled once, in words that SQLite and PostgreSQL read alike, and go straight to the driver.
 
     Args:
         name: Table name.
@@ -50,40 +52,54 @@ class Shelf(Generic[T]):
         together: tuple[str, ...] = (),
         weak: bool = False,
     ) -> None:
-        self.name, self.kind, self.key = name, kind, key
-        hints = typing.get_type_hints(kind)
+        self.name, self.kind, self.key, self.index = name, kind, key, index
+        self.together, self.weak = together, weak
+        self.fields = (*key, *index)
+        roster.made_by(name, lambda: self.table)
+        # A taken key is an answer and not an error, which would end the whole transaction on PostgreSQL.
+        columns = ("workspace", *self.fields, "document")
+        insertion = (
+            f"INSERT INTO {name} ({_listed(columns)}) VALUES ({_marks(columns)}) "  # noqa: S608 - names of our own
+            f"ON CONFLICT ({_listed(('workspace', *key))}) DO "
+        )
+        changes = ", ".join(f'"{field}" = excluded."{field}"' for field in (*index, "document"))
+        self._inserting, self._putting = insertion + "NOTHING", f"{insertion}UPDATE SET {changes}"
+        self._finding = self._question(tuple((field, False) for field in key))
+        self._selecting = lru_cache(64)(self._build_select)
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """What the columns of its fields hold."""
+        hints = typing.get_type_hints(self.kind)
+        return {field: _kind(hints[field]) for field in self.fields}
+
+    @cached_property
+    def table(self) -> sa.Table:
+        """Its table as SQLAlchemy knows it, for those who make tables or ask what no shelf answers."""
+        from stellwerk.ledger.tables import once
+
+        return once(self.name, self._describe)
+
+    def _describe(self) -> sa.Table:
+        import sqlalchemy as sa
+
+        from stellwerk.ledger.tables import KINDS, TEXT, metadata
+
         columns = [
-            sa.Column(field, _column(hints[field]), primary_key=field in key, nullable=field not in key)
-            for field in (*key, *index)
+            sa.Column(field, KINDS[self.kinds[field]], primary_key=field in self.key, nullable=field not in self.key)
+            for field in self.fields
         ]
-        self._fields = (*key, *index)
-        self.table = sa.Table(
-            name,
+        by = [(field,) for field in self.index] + ([self.together] if self.together else [])
+        return sa.Table(
+            self.name,
             metadata,
             sa.Column("workspace", TEXT, primary_key=True),
             *columns,
             sa.Column("document", TEXT, nullable=False),
-            *(sa.Index(f"{name}_by_{field}", "workspace", field) for field in index),
-            *([sa.Index(f"{name}_by_{'_and_'.join(together)}", "workspace", *together)] if together else []),
+            *(sa.Index(f"{self.name}_by_{'_and_'.join(fields)}", "workspace", *fields) for fields in by),
             sqlite_strict=True,
-            info={"weak": weak},
+            info={"weak": self.weak},
         )
-        # One spelling that SQLite and PostgreSQL read alike. A taken key is an answer and not an error, which would
-        # end the whole transaction on PostgreSQL.
-        names = [column.name for column in self.table.columns]
-        quoted = ", ".join(f'"{field}"' for field in names)
-        taken = ", ".join(f'"{field}"' for field in ("workspace", *key))
-        insertion = (
-            f"INSERT INTO {name} ({quoted}) "  # noqa: S608 - names of our own
-            f"VALUES ({', '.join(f':{field}' for field in names)}) ON CONFLICT ({taken}) DO "
-        )
-        changes = ", ".join(f'"{field}" = excluded."{field}"' for field in names if field not in ("workspace", *key))
-        # Built once: the most frequent question of all.
-        named = (self.table.c[field] == sa.bindparam(field) for field in ("workspace", *key))
-        self._finding = sa.select(self.table.c.document).where(*named)
-        self._selecting, self._counting = lru_cache(64)(self._build_select), lru_cache(64)(self._build_count)
-        self._inserting = sa.text(insertion + "NOTHING")
-        self._putting = sa.text(f"{insertion}UPDATE SET {changes}")
 
     def insert(self, tx: Transaction, value: T) -> None:
         """Add a value. Raises `Conflict` where the key is taken."""
@@ -98,23 +114,25 @@ class Shelf(Generic[T]):
     def insert_new(self, tx: Transaction, values: Sequence[T]) -> None:
         """Add many values at once; where a key is taken, what stands there stays."""
         if values:
-            tx.execute(self._inserting, [self._row(tx, value) for value in values])
+            tx.write_many(self._inserting, [self._row(tx, value) for value in values])
 
     def among(self, reader: Reader, field: str, wanted: Iterable[Any], **equal: Any) -> list[T]:
         """Values whose `field` is one of many, and whose other fields equal the given ones, in no order."""
-        listed = list(wanted)
+        listed, known = list(wanted), self._question(_asked(equal))
+        column, values = self._column(field), self._values(reader, equal)
         found: list[T] = []
         for start in range(0, len(listed), _AT_ONCE):
             some = [plain(value) for value in listed[start : start + _AT_ONCE]]
-            query = sa.select(self.table.c.document).where(*self._where(reader, equal), self._column(field).in_(some))
-            found += [self._read(row.document) for row in reader.execute(query).all()]
+            rows = reader.rows(f"{known} AND {column} IN ({_marks(some)})", (*values, *some))
+            found += [self._read(document) for (document,) in rows]
         return found
 
     def mentioning(self, reader: Reader, text: str) -> list[T]:
         """Values in whose document a text stands somewhere: few to look through, where a field has no column."""
-        column = self.table.c.document
-        query = sa.select(column).where(*self._where(reader, {}), column.contains(text, autoescape=True))
-        return [self._read(row.document) for row in reader.execute(query).all()]
+        for special in "/%_":
+            text = text.replace(special, f"/{special}")
+        rows = reader.rows(f"{self._question(())} AND document LIKE ? ESCAPE '/'", (reader.workspace, f"%{text}%"))
+        return [self._read(document) for (document,) in rows]
 
     def get(self, reader: Reader, *key: Any) -> T:
         """The value of a key. Raises `NotFound`."""
@@ -125,9 +143,9 @@ class Shelf(Generic[T]):
 
     def find(self, reader: Reader, *key: Any) -> T | None:
         """The value of a key, or None."""
-        wanted = {field: self._sought(field, value) for field, value in zip(self.key, key, strict=True)}
-        row = reader.execute(self._finding, {"workspace": reader.workspace, **wanted}).first()
-        return None if row is None else self._read(row.document)
+        wanted = [self._sought(field, value) for field, value in zip(self.key, key, strict=True)]
+        rows = reader.rows(self._finding, (reader.workspace, *wanted))
+        return self._read(rows[0][0]) if rows else None
 
     def select(
         self,
@@ -139,15 +157,17 @@ class Shelf(Generic[T]):
         **equal: Any,
     ) -> list[T]:
         """Values whose fields equal the given ones; `order` is a field, with `-` in front for descending."""
-        query = self._selecting(tuple((field, value is None) for field, value in equal.items()), order)
+        question, values = self._selecting(_asked(equal), order), self._values(reader, equal)
         if limit is not None or offset:
-            query = query.limit(position(limit)).offset(position(offset))
-        return [self._read(row.document) for row in reader.execute(query, self._asked(reader, equal)).all()]
+            most = position(limit)
+            question += " LIMIT ? OFFSET ?"
+            values += [MAX_INTEGER if most is None else most, position(offset)]
+        return [self._read(document) for (document,) in reader.rows(question, values)]
 
     def count(self, reader: Reader, **equal: Any) -> int:
         """How many values have these fields."""
-        query = self._counting(tuple((field, value is None) for field, value in equal.items()))
-        return int(reader.execute(query, self._asked(reader, equal)).scalar())
+        question = self._question(_asked(equal), "COUNT(*)")
+        return int(reader.rows(question, self._values(reader, equal))[0][0])
 
     def remove(self, tx: Transaction, *key: Any) -> None:
         """Take a value off the shelf; the ledger keeps that it was there."""
@@ -155,55 +175,47 @@ class Shelf(Generic[T]):
 
     def remove_all(self, tx: Transaction, **equal: Any) -> None:
         """Take every value off the shelf whose fields equal the given ones."""
-        tx.execute(self.table.delete().where(*self._where(tx, equal)))
+        conditions = self._conditions(_asked(equal))
+        tx.run(f"DELETE FROM {self.name} WHERE {conditions}", self._values(tx, equal))  # noqa: S608 - names of our own
 
-    def _store(self, tx: Transaction, value: T, statement: sa.TextClause) -> bool:
+    def _store(self, tx: Transaction, value: T, statement: str) -> bool:
         try:
-            return bool(tx.execute(statement, self._row(tx, value)).rowcount)
-        except IntegrityError as cause:
+            return bool(tx.run(statement, self._row(tx, value)))
+        except Misfit as cause:
             label = "/".join(str(getattr(value, field)) for field in self.key)
-            raise Bug(f"{self.kind.__name__} {label} does not fit its table: {cause.orig}") from cause
+            raise Bug(f"{self.kind.__name__} {label} does not fit its table: {cause}") from cause
 
-    def _build_select(self, fields: _Asked, order: str | None) -> sa.Select[Any]:
-        query = sa.select(self.table.c.document).where(*self._equalities(fields))
+    def _question(self, fields: _Asked, what: str = "document") -> str:
+        return f"SELECT {what} FROM {self.name} WHERE {self._conditions(fields)}"  # noqa: S608 - names of our own
+
+    def _conditions(self, fields: _Asked) -> str:
+        """That fields equal parameters; nothing equals what is missing."""
+        asked = (f"{self._column(name)} {'IS NULL' if none else '= ?'}" for name, none in fields)
+        return " AND ".join(("workspace = ?", *asked))
+
+    def _build_select(self, fields: _Asked, order: str | None) -> str:
+        sorting = []
         for field in (*([order] if order else []), *self.key):
-            column = self._column(field.removeprefix("-"))
             # As SQLite does by itself: what is missing comes before everything else.
-            down = field.startswith("-")
-            query = query.order_by(column.desc().nulls_last() if down else column.asc().nulls_first())
-        return query
+            direction = "DESC NULLS LAST" if field.startswith("-") else "ASC NULLS FIRST"
+            sorting.append(f"{self._column(field.removeprefix('-'))} {direction}")
+        return f"{self._question(fields)} ORDER BY {', '.join(sorting)}"
 
-    def _build_count(self, fields: _Asked) -> sa.Select[Any]:
-        return sa.select(sa.func.count()).select_from(self.table).where(*self._equalities(fields))
-
-    def _equalities(self, fields: _Asked) -> list[Any]:
-        """Conditions on fields by their names as parameters; nothing equals what is missing."""
+    def _values(self, reader: Reader, equal: dict[str, Any]) -> list[Any]:
         return [
-            self.table.c.workspace == sa.bindparam("workspace"),
-            *(
-                self._column(name).is_(None) if none else self._column(name) == sa.bindparam(name)
-                for name, none in fields
-            ),
+            reader.workspace,
+            *(self._sought(field, value) for field, value in equal.items() if value is not None),
         ]
-
-    def _asked(self, reader: Reader, equal: dict[str, Any]) -> dict[str, Any]:
-        sought = {field: self._sought(field, value) for field, value in equal.items() if value is not None}
-        return {"workspace": reader.workspace, **sought}
-
-    def _where(self, reader: Reader, equal: dict[str, Any]) -> list[Any]:
-        fields = [self._column(field) == self._sought(field, value) for field, value in equal.items()]
-        return [self.table.c.workspace == reader.workspace, *fields]
 
     def _sought(self, field: str, value: Any) -> Any:
         """A value to compare a column with. One database finds nothing by a value of a wrong kind, another fails."""
-        found, column = plain(value), self._column(field)
-        if found is not None and isinstance(found, str) != (column.type is TEXT):
+        found = plain(value)
+        if found is not None and isinstance(found, str) != (self.kinds[field] == "text"):
             raise Invalid(f"{field} of {self.kind.__name__} cannot be {type(value).__name__}", code="invalid-field")
         return found
 
-    def _row(self, tx: Transaction, value: T) -> dict[str, Any]:
-        row = {field: plain(getattr(value, field)) for field in self._fields}
-        return {"workspace": tx.workspace, **row, "document": documents.text(value)}
+    def _row(self, tx: Transaction, value: T) -> tuple[Any, ...]:
+        return (tx.workspace, *(plain(getattr(value, field)) for field in self.fields), documents.text(value))
 
     def _read(self, document: str) -> T:
         try:
@@ -211,21 +223,33 @@ class Shelf(Generic[T]):
         except Invalid as cause:
             raise Corrupt(f"the shelf {self.name!r} holds a damaged document", code="corrupt-document") from cause
 
-    def _column(self, field: str) -> Any:
-        if field not in self._fields:
+    def _column(self, field: str) -> str:
+        if field not in self.fields:
             raise Invalid(
                 f"{self.kind.__name__} cannot be searched or ordered by {field[:60]!r} "
-                f"(expected one of {', '.join(self._fields)})",
+                f"(expected one of {', '.join(self.fields)})",
                 code="invalid-field",
             )
-        return self.table.c[field]
+        return f'"{field}"'
 
 
-def _column(hint: Any) -> Any:
+def _kind(hint: Any) -> Kind:
     options = {hint, *typing.get_args(hint)}
     if int in options or bool in options:
-        return INTEGER
-    return REAL if float in options else TEXT
+        return "integer"
+    return "real" if float in options else "text"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _asked(equal: dict[str, Any]) -> _Asked:
+    return tuple((field, value is None) for field, value in equal.items())
 
 
 def _words(name: str) -> str:

@@ -1,22 +1,28 @@
-"""The tables of the book. What they hold is in `docs/formats/ledger.md`; `shelf` adds those of the rooms."""
+"""The tables of the book, described for SQLAlchemy. What they hold is in `docs/formats/ledger.md`.
+
+Whoever makes tables, or asks what no shelf answers, needs this; whoever opens a book does not, and must not wait for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from importlib import import_module
+from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 import sqlalchemy as sa
+
+from stellwerk.ledger import roster
 
 # PostgreSQL's own INTEGER and REAL are half as wide as SQLite's, and its default order of text is that of a language.
 TEXT: Any = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 INTEGER: Any = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
 REAL: Any = sa.REAL().with_variant(sa.Double(), "postgresql")
 BYTES: Any = sa.LargeBinary()
+KINDS: dict[str, Any] = {"text": TEXT, "integer": INTEGER, "real": REAL}
 
 metadata = sa.MetaData()
 """The tables of the book and of the rooms that are in use. Who must not overlook one takes `whole`."""
-_LATER: dict[str, str] = {}
+_DESCRIBING = RLock()
 
 
 def present_only(column: str) -> dict[str, Any]:
@@ -28,21 +34,17 @@ def present_only(column: str) -> dict[str, Any]:
     return {"sqlite_where": there, "info": {"where": there}}
 
 
-def later(modules: Mapping[str, Iterable[str]]) -> None:
-    """Say which module defines which tables, so that it is loaded when one of them is used, or all are looked at."""
-    _LATER.update({table: module for module, tables in modules.items() for table in tables})
-
-
-def names() -> set[str]:
-    """Of all tables, loaded or not."""
-    return {*metadata.tables, *_LATER}
-
-
 def whole() -> sa.MetaData:
     """All tables, also those of rooms that nobody has entered yet."""
-    for module in dict.fromkeys(_LATER.values()):
-        import_module(module)
+    roster.describe_all()
     return metadata
+
+
+def once(name: str, make: Callable[[], sa.Table]) -> sa.Table:
+    """The description of a table, which threads may ask for at the same time."""
+    with _DESCRIBING:
+        known = metadata.tables.get(name)
+        return make() if known is None else known
 
 
 meta = sa.Table(
@@ -85,5 +87,3 @@ checkpoints = sa.Table(
     sa.Column("note", TEXT, nullable=False),
     sqlite_strict=True,
 )
-
-APPEND_ONLY = ("ledger_entries", "ledger_nodes", "ledger_checkpoints")

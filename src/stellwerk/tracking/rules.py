@@ -18,6 +18,8 @@ from typing import Any
 from stellwerk.core.errors import Invalid
 from stellwerk.tracking.model import DatasetUse, Point, Run
 
+INDEXED = 200
+"""Characters of a text that are in an index. PostgreSQL takes no row of more than 2,700 bytes into one."""
 MAX_KEY = 250
 MAX_PARAM = 65_536
 MAX_TAG = 65_536

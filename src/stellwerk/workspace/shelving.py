@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stellwerk.ledger import tables
+from stellwerk.ledger import roster
 
 TABLES = {
     "stellwerk.access.shelves": ("grants", "result_grants"),
@@ -19,9 +19,7 @@ TABLES = {
     "stellwerk.releases.shelves": ("endpoints", "releases", "verdicts"),
     "stellwerk.reviews.shelves": ("cases", "cases_taken"),
     "stellwerk.serving.shelves": ("prediction_segments",),
-    "stellwerk.tracking.adapters.counts": ("span_counts",),
-    "stellwerk.tracking.adapters.finder": ("run_values",),
-    "stellwerk.tracking.adapters.points": ("metric_points", "model_points"),
+    "stellwerk.tracking.adapters.schema": ("metric_points", "model_points", "run_values", "span_counts"),
     "stellwerk.tracking.evaluations": ("evaluation_datasets", "evaluation_records", "evaluation_values"),
     "stellwerk.tracking.logged": ("logged_models", "logged_values"),
     "stellwerk.tracking.manifest": ("artifact_uploads", "artifacts"),
@@ -39,4 +37,4 @@ TABLES = {
 
 def announce() -> None:
     """Tell the ledger of all tables."""
-    tables.later(TABLES)
+    roster.later(TABLES)

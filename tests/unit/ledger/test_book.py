@@ -21,6 +21,7 @@ from stellwerk.ledger import rules
 from stellwerk.ledger.adapters.ed25519 import Ed25519Verifier, FileSigner, create_key
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.ledger.dialects import sqlite
+from stellwerk.ledger.dialects.sqlite_pool import Pool
 from stellwerk.ledger.model import Entry
 from stellwerk.ledger.verify import verify_book
 from stellwerk.testing.books import BookContract
@@ -277,11 +278,14 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, database: Database, signer: F
         # How large an empty book is depends on how many rooms have tables in it.
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
     database.close()
-    sa.event.listen(
-        database.dialect.engine,
-        "connect",
-        lambda raw, _: raw.execute(f"PRAGMA max_page_count = {pages + 40}").fetchall(),
-    )
+    pool: Pool = database.dialect._pool  # type: ignore[attr-defined]
+    configure = pool._configure
+
+    def small(raw: sqlite3.Connection) -> None:
+        configure(raw)
+        raw.execute(f"PRAGMA max_page_count = {pages + 40}").fetchall()
+
+    pool._configure = small
     acknowledged: list[Entry] = []
 
     def record_until_it_fails() -> None:

@@ -16,10 +16,10 @@ from stellwerk.core.errors import StellwerkError
 from stellwerk.core.search import Clause, Subject, parse_filter
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import StandingClock
-from stellwerk.tracking.adapters import finder
-from stellwerk.tracking.adapters.finder import SqlFinder
+from stellwerk.tracking.adapters import finding
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.model import Point, Run
+from stellwerk.tracking.rules import INDEXED, SqlFinder
 from stellwerk.tracking.service import Runs
 
 LIMIT = 10_000
@@ -295,7 +295,7 @@ def test_an_order_is_the_same_among_many_and_few(
 ) -> None:
     """By the index or by looking at each run; what has no value or no number comes last, and equals newest first."""
     runs = of(database, clock)
-    alike = "x" * (finder.HEAD + 5)
+    alike = "x" * (INDEXED + 5)
     for number in range(12):
         params: dict[str, Any] = {"few": "ab"[number % 2], "long": alike + "cab"[number % 3]} if number % 5 else {}
         metrics = {"auc": number % 3, "loss": number / 12} if number % 4 else {}
@@ -314,7 +314,7 @@ def test_an_order_is_the_same_among_many_and_few(
     )
     answers: dict[int, list[list[str]]] = {1: [], 3: [], 1000: []}
     for many, found in answers.items():
-        monkeypatch.setattr(finder, "MANY", many)
+        monkeypatch.setattr(finding, "MANY", many)
         for order, where in itertools.product(orders, filters):
             for limit, offset in ((3, 0), (4, 5), (20, 0)):
                 found.append(
@@ -332,7 +332,7 @@ def test_pages_of_many_runs_are_those_of_all(
     for number in range(7):
         start = clock.now() + timedelta(microseconds=100 * (number * 3 % 7))
         runs.record(experiment="delay", name=f"r{number}", kind="train", started_at=start)
-    monkeypatch.setattr(finder, "MANY", 1)
+    monkeypatch.setattr(finding, "MANY", 1)
 
     for order in ("start_time", "start_time DESC"):
         whole = names(runs, "", order)

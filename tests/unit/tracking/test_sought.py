@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stellwerk.core.patterns import Pattern
 from stellwerk.core.search import Clause, parse_filter
-from stellwerk.ledger import migrations, sought
+from stellwerk.ledger import migrations, searches
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.models.adapters.finder import SqlModels
 from stellwerk.models.catalogue import Catalogue
@@ -175,7 +175,7 @@ def keep(book: WorkspaceBook, traces: list[dict[str, Any]], said: list[dict[str,
 @pytest.fixture(params=[1, 2000], ids=["as of many", "as of few"])
 def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How many are looked up at once: both ways find the same."""
-    monkeypatch.setattr(sought, "MANY", request.param)
+    monkeypatch.setattr(searches, "MANY", request.param)
 
 
 SETTINGS = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -20,7 +20,7 @@ import pytest
 import stellwerk
 from stellwerk.core.errors import Conflict, Corrupt, NotFound, StellwerkError, Unavailable
 from stellwerk.ledger.copying import BOOK
-from stellwerk.ledger.tables import metadata
+from stellwerk.ledger.tables import whole
 from stellwerk.testing import worlds
 from stellwerk.testing.postgres import Server
 from stellwerk.workspace import backing
@@ -60,7 +60,7 @@ def contents(live: Workspace) -> tuple[Any, ...]:
     with rooms.database.snapshot() as session:
         rows = sorted(
             (name, sorted(map(repr, session.run(f'SELECT * FROM "{name}"').fetchall())))
-            for name in rooms.database.dialect.present(session) & set(metadata.tables) - set(BOOK)
+            for name in rooms.database.dialect.present(session) & set(whole().tables) - set(BOOK)
         )
     assert rows
     return rooms.book.entries(), rows, sorted(rooms.blobs)

@@ -32,16 +32,16 @@ def test_every_table_is_announced(tmp_path: Path) -> None:
         """
         import importlib, json, pkgutil
         import stellwerk
-        from stellwerk.ledger import tables
+        from stellwerk.ledger import roster, tables
         from stellwerk.workspace import shelving
 
         shelving.announce()
-        names = tables.names()
+        names = roster.names()
         announced = sorted(tables.whole().tables)
         for module in pkgutil.walk_packages(stellwerk.__path__, "stellwerk.", onerror=print):
             if not any(part in module.name for part in ("__main__", ".testing", ".auto", ".frameworks.")):
                 importlib.import_module(module.name)
-        print(json.dumps([sorted(names), announced, sorted(tables.metadata.tables)]))
+        print(json.dumps([sorted(names), announced, sorted(tables.whole().tables)]))
         """,
         tmp_path,
     )

@@ -2,77 +2,66 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import Any, Protocol
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stellwerk.core.errors import StellwerkError
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
-class Session:
-    """One connection: through SQLAlchemy for statements of rooms, and through its driver where each microsecond counts.
 
-    Statements for the driver are written with `?`.
-    """
+class Session(Protocol):
+    """One connection, which is somebody's until it is released."""
 
-    def __init__(self, connection: sa.Connection, *, mark: str = "?") -> None:
-        self.connection = connection
-        self.raw: Any = connection.connection.dbapi_connection
-        self.token = ""
-        """Names the transaction that was begun last, for a dialect that asks for its outcome later."""
-        self._mark = mark
-        self._spelled: dict[str, str] = {}
+    raw: Any
+    """That of the driver."""
+    token: str
+    """Names the transaction that was begun last, for a dialect that asks for its outcome later."""
+    misfit: type[Exception]
+    """What the driver raises where a row does not fit its table."""
+
+    @property
+    def connection(self) -> sa.Connection:
+        """The same connection for statements that were made with SQLAlchemy."""
+        ...
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """One statement; returns the driver's cursor."""
-        return self.raw.execute(self._spell(statement), values) if values else self.raw.execute(statement)
+        """One statement, written with `?`; returns the driver's cursor."""
+        ...
 
     def run_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """One statement for each row."""
-        self.raw.cursor().executemany(self._spell(statement), rows)
+        ...
 
     def one(self, statement: str, values: Sequence[Any] = ()) -> Any:
         """The first row, or None."""
-        return self.run(statement, values).fetchone()
+        ...
 
     def stream(self, statement: str) -> Any:
         """A cursor over many rows, that does not fetch all of them at once."""
-        if self._mark == "?":
-            return self.raw.execute(statement)
-        cursor = self.raw.cursor(f"stream_{secrets.token_hex(8)}")
-        return cursor.execute(statement)
+        ...
+
+    def release(self) -> None:
+        """Take back what was begun, and leave the connection to others."""
+        ...
 
     def close(self) -> None:
         """Give the connection up, in whatever state it is."""
-        with suppress(Exception):
-            self.connection.invalidate()
-        with suppress(Exception):
-            self.connection.close()
-
-    def _spell(self, statement: str) -> str:
-        if self._mark == "?":
-            return statement
-        spelled = self._spelled.get(statement)
-        if spelled is None:
-            spelled = self._spelled[statement] = statement.replace("?", self._mark)
-        return spelled
+        ...
 
 
 class Dialect(Protocol):
     """A database that a book may lie in. One per process and book; safe for many threads."""
 
     name: str
-    engine: sa.Engine
 
     def check_present(self) -> None:
         """Raises `NotFound` where there is no database to open; `begin_writing` may make one."""
         ...
 
     def reader(self) -> Session:
-        """A connection out of the pool, with a snapshot begun. Closing the connection gives both back."""
+        """A connection out of the pool, with a snapshot begun. Releasing it gives both back."""
         ...
 
     def writer(self) -> Session:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -16,7 +17,8 @@ from stellwerk.core.clock import monotonic
 from stellwerk.core.errors import Bug, Corrupt, Invalid, NotFound, StellwerkError, Unavailable
 from stellwerk.ledger.dialects.port import Session
 from stellwerk.ledger.failures import busy, full, unusable
-from stellwerk.ledger.tables import APPEND_ONLY, whole
+from stellwerk.ledger.roster import APPEND_ONLY
+from stellwerk.ledger.tables import whole
 
 LOCK_MILLISECONDS = 15_000
 IDLE_MILLISECONDS = 120_000
@@ -52,6 +54,45 @@ _GUARDS = (
         "FOR EACH ROW EXECUTE FUNCTION ledger_in_sequence()"
     }
 )
+
+
+class _Session:
+    """A connection out of SQLAlchemy's pool, whose driver is asked where each microsecond counts."""
+
+    misfit: type[Exception] = psycopg.IntegrityError
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+        self.raw: Any = connection.connection.dbapi_connection
+        self.token = ""
+        self._spelled: dict[str, str] = {}
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        return self.raw.execute(self._spell(statement), values) if values else self.raw.execute(statement)
+
+    def run_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        self.raw.cursor().executemany(self._spell(statement), rows)
+
+    def one(self, statement: str, values: Sequence[Any] = ()) -> Any:
+        return self.run(statement, values).fetchone()
+
+    def stream(self, statement: str) -> Any:
+        return self.raw.cursor(f"stream_{secrets.token_hex(8)}").execute(statement)
+
+    def release(self) -> None:
+        self.connection.close()
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self.connection.invalidate()
+        with suppress(Exception):
+            self.connection.close()
+
+    def _spell(self, statement: str) -> str:
+        spelled = self._spelled.get(statement)
+        if spelled is None:
+            spelled = self._spelled[statement] = statement.replace("%", "%%").replace("?", "%s")
+        return spelled
 
 
 class PostgreSQL:
@@ -93,7 +134,7 @@ class PostgreSQL:
             if "meta" not in self.present(session):
                 raise NotFound("there is no book in this database", hint="`stellwerk init` begins one")
         finally:
-            session.connection.close()
+            session.release()
 
     def reader(self) -> Session:
         return self._patiently(lambda: self._open("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
@@ -208,7 +249,7 @@ class PostgreSQL:
 
     def _open(self, begin: str | None = None) -> Session:
         connection = self.engine.connect()
-        session = Session(connection, mark="%s")
+        session = _Session(connection)
         try:
             if begin is not None:
                 session.run(begin)

@@ -10,15 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
 from stellwerk.core.clock import monotonic
-from stellwerk.core.errors import Bug, Corrupt, NotFound, StellwerkError, Unavailable
+from stellwerk.core.errors import Bug, Corrupt, NotFound, StellwerkError
 from stellwerk.core.files import sync_folder
 from stellwerk.ledger.dialects.port import Session
+from stellwerk.ledger.dialects.sqlite_pool import Pool
 from stellwerk.ledger.failures import busy, full, unusable
-from stellwerk.ledger.tables import APPEND_ONLY, whole
+from stellwerk.ledger.roster import APPEND_ONLY
 from stellwerk.ledger.turns import Queue
 
 BUSY_MILLISECONDS = 15_000
@@ -48,25 +46,14 @@ class SQLite:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._queue = Queue(path.with_name(f"{path.name}-queue"))
-        self.engine = sa.create_engine(
-            f"sqlite:///{path}",
-            poolclass=sa.pool.QueuePool,
-            pool_size=8,
-            max_overflow=24,
-            connect_args={
-                "isolation_level": None,
-                "timeout": BUSY_MILLISECONDS / 1000,
-                "check_same_thread": False,
-            },
-        )
-        sa.event.listen(self.engine, "connect", _configure)
+        self._pool = Pool(path, _configure, timeout=BUSY_MILLISECONDS / 1000)
 
     def check_present(self) -> None:
         if not self.path.is_file():
             raise NotFound("there is no book here", hint="`stellwerk init` begins one")
 
     def reader(self) -> Session:
-        session = Session(self.engine.connect())
+        session = self._pool.take()
         try:
             session.run("BEGIN DEFERRED")
         except BaseException:
@@ -75,7 +62,7 @@ class SQLite:
         return session
 
     def writer(self) -> Session:
-        session = Session(self.engine.connect())
+        session = self._pool.take()
         # SQLite's own waiting sleeps up to 100 ms at a time; `begin_writing` has a better one.
         session.run("PRAGMA busy_timeout=0").close()
         session.run("PRAGMA cache_size=-65536").close()  # a large change is written once, not page by page
@@ -109,18 +96,23 @@ class SQLite:
     def scrub(self) -> bool:
         # Deleted cells are zeroed (`secure_delete`); what they were still stands in the write-ahead log.
         deadline = monotonic() + SCRUB_SECONDS
-        with self.engine.connect() as connection:
+        session = self._pool.take()
+        try:
             while True:
-                busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+                busy, _, _ = session.one("PRAGMA wal_checkpoint(TRUNCATE)")
                 if not busy or monotonic() > deadline:
                     return not busy
                 time.sleep(0.02)  # readers hold the log; when they are done is theirs to know
+        finally:
+            session.release()
 
     def present(self, session: Session) -> set[str]:
         found = session.run("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")
         return {str(name) for (name,) in found}
 
     def complete(self, session: Session) -> None:
+        from stellwerk.ledger.tables import whole
+
         whole().create_all(session.connection)
         for name, body in _GUARDS.items():
             session.run(f"CREATE TRIGGER IF NOT EXISTS {name} {body}")
@@ -135,10 +127,6 @@ class SQLite:
         return set(_GUARDS)
 
     def explain(self, cause: Exception) -> StellwerkError | None:
-        if isinstance(cause, PoolTimeout):
-            return Unavailable(
-                "too many transactions are open at once", code="database-busy", hint="wait and try again"
-            )
         cause = getattr(cause, "orig", None) or cause
         if not isinstance(cause, sqlite3.Error):
             return None
@@ -154,7 +142,7 @@ class SQLite:
         return Bug(f"the database refused a statement: {cause}")
 
     def close(self) -> None:
-        self.engine.dispose()
+        self._pool.close()
         self._queue.close()
 
 
@@ -184,7 +172,7 @@ def _code(cause: Exception) -> int:
     return int(getattr(cause, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _configure(connection: Any, _record: Any) -> None:
+def _configure(connection: sqlite3.Connection) -> None:
     _use_wal(connection)
     for pragma in (
         "synchronous=FULL",

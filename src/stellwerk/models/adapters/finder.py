@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from stellwerk.core.search import Clause, Order
 from stellwerk.ledger.parameters import plain
 from stellwerk.ledger.ports import Reader
-from stellwerk.ledger.sought import Search
+from stellwerk.ledger.searches import Search
 from stellwerk.models import naming
 from stellwerk.models.shelves import MODELS, VERSIONS
 

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from stellwerk.core.clock import parse_instant
 from stellwerk.ledger.parameters import plain
-from stellwerk.tracking.adapters.finder import values
-from stellwerk.tracking.adapters.points import points
+from stellwerk.tracking.adapters.schema import points, values
 from stellwerk.tracking.shelves import RUNS
 
 if TYPE_CHECKING:

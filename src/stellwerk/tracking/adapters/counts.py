@@ -6,33 +6,17 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
-from stellwerk.ledger.tables import INTEGER, TEXT, metadata
 from stellwerk.tracking.counting import Count
 
 if TYPE_CHECKING:
-    from stellwerk.ledger.ports import Reader, Transaction
+    from stellwerk.ledger.ports import Transaction
 
-counts = sa.Table(
-    "span_counts",
-    metadata,
-    *(sa.Column(name, TEXT, primary_key=True) for name in ("workspace", "trace", "span")),
-    sa.Column("parent", TEXT, nullable=False),
-    sa.Column("covered", INTEGER, nullable=False),
-    sa.Column("usage", TEXT),
-    sa.Column("cost", TEXT),
-    sa.Index("span_counts_by_parent", "workspace", "trace", "parent"),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
-)
-
-_KEEP = sa.text(
-    "INSERT INTO span_counts (workspace, trace, span, parent, covered, usage, cost) "
-    "VALUES (:workspace, :trace, :span, :parent, :covered, :usage, :cost) "
+_KEEP = (
+    "INSERT INTO span_counts (workspace, trace, span, parent, covered, usage, cost) VALUES (?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (workspace, trace, span) DO UPDATE SET parent = excluded.parent, covered = excluded.covered, "
     "usage = excluded.usage, cost = excluded.cost"
 )
+_OF_TRACE = "SELECT span, parent, covered, usage, cost FROM span_counts WHERE workspace = ? AND trace = ?"
 _AT_ONCE = 500
 
 
@@ -43,7 +27,7 @@ class SqlCounts:
         return SqlTree(tx, trace)
 
     def forget(self, tx: Transaction, trace: str) -> None:
-        tx.execute(counts.delete().where(*_of(tx, trace)))
+        tx.run("DELETE FROM span_counts WHERE workspace = ? AND trace = ?", (tx.workspace, trace))
 
 
 class SqlTree:
@@ -53,39 +37,31 @@ class SqlTree:
         self._tx, self._trace = tx, trace
 
     def find(self, spans: Collection[str]) -> Mapping[str, Count]:
-        return {one.span: one for one in self._among(counts.c.span, spans)}
+        return {one.span: one for one in self._among("span", spans)}
 
     def within(self, spans: Collection[str]) -> Iterable[Count]:
-        return list(self._among(counts.c.parent, spans))
+        return list(self._among("parent", spans))
 
     def everything(self) -> Iterable[Count]:
-        return [_read(row) for row in self._tx.execute(_SELECT.where(*_of(self._tx, self._trace))).all()]
+        return [_read(row) for row in self._tx.rows(_OF_TRACE, (self._tx.workspace, self._trace))]
 
     def keep(self, counts: Sequence[Count]) -> None:
-        common = {"workspace": self._tx.workspace, "trace": self._trace}
         rows = [
-            {
-                **common, "span": one.span, "parent": one.parent, "covered": one.covered,
-                "usage": json.dumps(dict(one.usage)) if one.usage else None,
-                "cost": json.dumps(dict(one.cost)) if one.cost else None,
-            }
+            (
+                self._tx.workspace, self._trace, one.span, one.parent, one.covered,
+                json.dumps(dict(one.usage)) if one.usage else None,
+                json.dumps(dict(one.cost)) if one.cost else None,
+            )
             for one in counts
         ]  # fmt: skip
-        if rows:
-            self._tx.execute(_KEEP, rows)
+        self._tx.write_many(_KEEP, rows)
 
-    def _among(self, column: Any, wanted: Collection[str]) -> Iterator[Count]:
+    def _among(self, column: str, wanted: Collection[str]) -> Iterator[Count]:
         listed = list(wanted)
         for start in range(0, len(listed), _AT_ONCE):
-            some = column.in_(listed[start : start + _AT_ONCE])
-            yield from map(_read, self._tx.execute(_SELECT.where(*_of(self._tx, self._trace), some)).all())
-
-
-_SELECT = sa.select(counts.c.span, counts.c.parent, counts.c.covered, counts.c.usage, counts.c.cost)
-
-
-def _of(reader: Reader, trace: str) -> tuple[Any, ...]:
-    return counts.c.workspace == reader.workspace, counts.c.trace == trace
+            some = listed[start : start + _AT_ONCE]
+            question = f"{_OF_TRACE} AND {column} IN ({', '.join('?' * len(some))})"
+            yield from map(_read, self._tx.rows(question, (self._tx.workspace, self._trace, *some)))
 
 
 def _read(row: Any) -> Count:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from stellwerk.core.search import Clause, Order, Subject
-from stellwerk.ledger.sought import Search, place
+from stellwerk.ledger.searches import Search
+from stellwerk.ledger.sought import place
 from stellwerk.tracking.evaluations import EVALUATIONS
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger.comparing import compared
 from stellwerk.ledger.parameters import plain
-from stellwerk.ledger.sought import Search, having
-from stellwerk.tracking.adapters.points import of_models
+from stellwerk.ledger.searches import Search, having
+from stellwerk.tracking.adapters.schema import of_models
 from stellwerk.tracking.logged import MODELS, OnData
 
 if TYPE_CHECKING:

@@ -7,44 +7,16 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from stellwerk.core.errors import Invalid
 from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
-from stellwerk.ledger.tables import INTEGER, REAL, TEXT, metadata
 from stellwerk.tracking import rules
-from stellwerk.tracking.adapters.finder import can_be_sought, values
+from stellwerk.tracking.adapters.finder import can_be_sought
 from stellwerk.tracking.model import Latest, Point, Score
 from stellwerk.tracking.segments import Series, series
 
 if TYPE_CHECKING:
     from stellwerk.ledger.ports import Reader, Transaction
 
-points = sa.Table(
-    "metric_points",
-    metadata,
-    sa.Column("workspace", TEXT, primary_key=True),
-    sa.Column("run", TEXT, primary_key=True),
-    sa.Column("key", TEXT, primary_key=True),
-    sa.Column("at", INTEGER, primary_key=True, autoincrement=False),
-    sa.Column("step", INTEGER, primary_key=True, autoincrement=False),
-    # NaN is NULL to SQLite, and no part of a key: what is not finite is 0 here, and spelled beside it.
-    sa.Column("value", REAL, primary_key=True, autoincrement=False),
-    sa.Column("special", TEXT, primary_key=True),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
-)
-
-of_models = sa.Table(
-    "model_points",
-    metadata,
-    *(sa.Column(name, TEXT, primary_key=True) for name in ("workspace", "model", "run", "key")),
-    *(sa.Column(name, INTEGER, primary_key=True, autoincrement=False) for name in ("at", "step")),
-    sa.Column("value", REAL, primary_key=True, autoincrement=False),
-    *(sa.Column(name, TEXT, primary_key=True) for name in ("special", "dataset", "dataset_digest")),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
-)
 _SCORE = """
 INSERT INTO model_points (workspace, model, run, "key", value, special, at, step, dataset, dataset_digest)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -72,32 +44,20 @@ _STAND = (
     "THEN excluded.high ELSE run_values.high END"
 )
 
-# Built once: SQLAlchemy takes longer to make a statement than a database to run it.
-_MINE = (points.c.workspace == sa.bindparam("workspace"), points.c.run == sa.bindparam("run"))
-_POINTS = sa.select(points.c.key, points.c.value, points.c.special, points.c.at, points.c.step).where(*_MINE)
-_OPEN = _POINTS.order_by(points.c.key, points.c.at, points.c.step, points.c.value)
-_OF_KEY = points.c.key == sa.bindparam("name")
-_HISTORY = _POINTS.where(_OF_KEY).order_by(points.c.at, points.c.step, points.c.value)
-_SINCE = (
-    sa.select(points.c.at, points.c.step, points.c.value, points.c.special)
-    .where(*_MINE, _OF_KEY, points.c.at >= sa.bindparam("since"))
-    .order_by(points.c.at, points.c.step, points.c.value)
-)
-_COUNT = sa.select(sa.func.count()).select_from(points).where(*_MINE)
-_COUNT_OF_KEY = _COUNT.where(_OF_KEY)
-_CLEAR = points.delete().where(*_MINE)
+_MINE = "FROM metric_points WHERE workspace = ? AND run = ?"
+_OF_KEY = f'{_MINE} AND "key" = ?'
+_BY_TIME = "ORDER BY at, step, value"
+_OPEN = f'SELECT "key", value, special, at, step {_MINE} ORDER BY "key", at, step, value'
+_HISTORY = f'SELECT "key", value, special, at, step {_OF_KEY} {_BY_TIME} LIMIT ? OFFSET ?'
+_SINCE = f"SELECT at, step, value, special {_OF_KEY} AND at >= ? {_BY_TIME}"
 _LATEST = (
-    sa.select(
-        values.c.run, values.c.key, values.c.number, values.c.text, values.c.step, values.c.at,
-        values.c.low, values.c.high,
-    )
-    .where(
-        values.c.workspace == sa.bindparam("workspace"),
-        values.c.run.in_(sa.bindparam("runs", expanding=True)),
-        values.c.entity == "metric",
-    )
-    .order_by(values.c.run, values.c.key)
-)  # fmt: skip
+    'SELECT run, "key", number, text, step, at, low, high FROM run_values '
+    "WHERE workspace = ? AND entity = 'metric' AND run IN ({}) ORDER BY run, \"key\""
+)
+_SCORES = (
+    'SELECT model, run, "key", value, special, at, step, dataset, dataset_digest FROM model_points '
+    'WHERE workspace = ? AND model = ? ORDER BY "key", step, at, run, dataset LIMIT ?'
+)
 
 _AT_ONCE = 500
 MOST_SCORES = 10_000
@@ -138,54 +98,50 @@ class SqlPoints:
         tx.write_many(_SCORE, rows, pours=True)
 
     def scores(self, reader: Reader, model: str) -> list[Score]:
-        c = of_models.c
-        query = (
-            sa.select(c.model, c.run, c.key, c.value, c.special, c.at, c.step, c.dataset, c.dataset_digest)
-            .where(c.workspace == reader.workspace, c.model == plain(model))
-            .order_by(c.key, c.step, c.at, c.run, c.dataset)
-            .limit(MOST_SCORES)
-        )
+        rows = reader.rows(_SCORES, (reader.workspace, plain(model), MOST_SCORES))
         return [
             Score(name, run, key, float(special) if special else value, at, step, dataset, digest)
-            for name, run, key, value, special, at, step, dataset, digest in reader.execute(query)
+            for name, run, key, value, special, at, step, dataset, digest in rows
         ]
 
     def latest(self, reader: Reader, runs: Collection[str]) -> Mapping[str, list[Latest]]:
         found: dict[str, list[Latest]] = defaultdict(list)
         listed = list(runs)
         for start in range(0, len(listed), _AT_ONCE):
-            asked = {"workspace": reader.workspace, "runs": listed[start : start + _AT_ONCE]}
-            for run, key, number, text, step, at, low, high in reader.execute(_LATEST, asked).all():
+            some = listed[start : start + _AT_ONCE]
+            rows = reader.rows(_LATEST.format(", ".join("?" * len(some))), (reader.workspace, *map(plain, some)))
+            for run, key, number, text, step, at, low, high in rows:
                 value = float(text) if text else math.nan if number is None else number
                 found[run].append(Latest(key=key, value=value, at=at or 0, step=step or 0, low=low, high=high))
         return found
 
     def history(self, reader: Reader, run: str, key: str, *, limit: int | None, offset: int) -> list[Point]:
-        query = _HISTORY.limit(position(limit)).offset(position(offset))
-        return [Point(*row) for row in map(_read, reader.execute(query, {**_of(reader, run), "name": plain(key)}))]
+        most = MAX_INTEGER if limit is None else position(limit)
+        rows = reader.rows(_HISTORY, (*_of(reader, run), plain(key), most, position(offset)))
+        return [Point(*row) for row in map(_read, rows)]
 
     def since(self, reader: Reader, run: str, key: str, *, at: int | None = None) -> Series:
-        asked = {**_of(reader, run), "name": plain(key), "since": -MAX_INTEGER if at is None else plain(at)}
-        rows = reader.execute(_SINCE, asked).all()
+        asked = (*_of(reader, run), plain(key), -MAX_INTEGER if at is None else plain(at))
+        rows = reader.rows(_SINCE, asked)
         return series((when, step, float(special) if special else value) for when, step, value, special in rows)
 
     def count(self, reader: Reader, run: str, key: str | None = None) -> int:
         if key is None:
-            return int(reader.execute(_COUNT, _of(reader, run)).scalar())
-        return int(reader.execute(_COUNT_OF_KEY, {**_of(reader, run), "name": plain(key)}).scalar())
+            return int(reader.rows(f"SELECT COUNT(*) {_MINE}", _of(reader, run))[0][0])
+        return int(reader.rows(f"SELECT COUNT(*) {_OF_KEY}", (*_of(reader, run), plain(key)))[0][0])
 
     def open(self, reader: Reader, run: str) -> Mapping[str, Series]:
         found: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
-        for key, value, at, step in map(_read, reader.execute(_OPEN, _of(reader, run))):
+        for key, value, at, step in map(_read, reader.rows(_OPEN, _of(reader, run))):
             found[key].append((at, step, value))
         return {key: series(rows) for key, rows in found.items()}
 
     def clear(self, tx: Transaction, run: str) -> None:
-        tx.execute(_CLEAR, _of(tx, run))
+        tx.run(f"DELETE {_MINE}", _of(tx, run))
 
 
-def _of(reader: Reader, run: str) -> dict[str, Any]:
-    return {"workspace": reader.workspace, "run": plain(run)}
+def _of(reader: Reader, run: str) -> tuple[str, str]:
+    return reader.workspace, plain(run)
 
 
 def _standing(key: str, points: Sequence[Point]) -> Latest:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from stellwerk.core.search import Clause, Order, Subject
 from stellwerk.ledger.parameters import plain
-from stellwerk.ledger.sought import Search, few, having
+from stellwerk.ledger.searches import Search, few, having
 from stellwerk.tracking.traced import ASSESSMENTS, LINKS, TRACES
 
 if TYPE_CHECKING:
