@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeVar
+
+import msgspec
 
 from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid
@@ -14,6 +17,17 @@ T = TypeVar("T")
 
 
 _ADAPTERS: dict[Any, Any] = {}
+_DECODERS: dict[Any, Callable[[str | bytes], Any] | None] = {}
+
+
+def _decoder(kind: Any) -> Callable[[str | bytes], Any] | None:
+    """Reads text of a type; None where the type is none of those that msgspec reads."""
+    if kind not in _DECODERS:
+        try:
+            _DECODERS[kind] = msgspec.json.Decoder(kind).decode
+        except TypeError:
+            _DECODERS[kind] = None
+    return _DECODERS[kind]
 
 
 def _adapter(kind: Any) -> Any:
@@ -67,6 +81,13 @@ def load_exactly(kind: type[T], data: Any) -> T:
 
 def parse(kind: type[T], data: str | bytes) -> T:
     """A typed value from JSON text that we wrote. Text from elsewhere is read by `canonical.loads` and `load`."""
+    decode = _decoder(kind)
+    if decode is not None:
+        try:
+            found: T = decode(data)
+            return found
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            pass  # pydantic names every wrong field, where there is one
     from pydantic import ValidationError
 
     try:
@@ -89,6 +110,8 @@ def _plain(value: Any) -> Any:
         return _text(value)
     if kind in _PLAIN:
         return value
+    if kind is datetime and value.tzinfo is UTC:
+        return value.isoformat()[:-6] + "Z"
     names = _names(kind)
     if names is not None:
         return {name: _plain(getattr(value, name)) for name in names}

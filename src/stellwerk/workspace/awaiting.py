@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from stellwerk.core.clock import format_instant, parse_duration, parse_instant
 from stellwerk.core.errors import NotFound
-from stellwerk.governance.model import WaitLine
 from stellwerk.ledger.model import Entry
 from stellwerk.pipelines.model import Due, TaskState, Verdict, Wait
-from stellwerk.reviews.model import Case
 from stellwerk.tracking.model import OPEN, Run
 from stellwerk.workspace.rooms import Rooms
+
+if TYPE_CHECKING:
+    from stellwerk.governance.model import WaitLine
+    from stellwerk.reviews.model import Case
 
 MOST = 1000
 """Executions that wait at the same time of which the newest are looked at."""
