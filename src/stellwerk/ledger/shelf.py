@@ -157,8 +157,9 @@ class Shelf(Generic[T]):
         **equal: Any,
     ) -> list[T]:
         """Values whose fields equal the given ones; `order` is a field, with `-` in front for descending."""
-        question, values = self._selecting(_asked(equal), order), self._values(reader, equal)
-        if limit is not None or offset:
+        whole = limit is None and not offset
+        question, values = self._selecting(_asked(equal), order, whole), self._values(reader, equal)
+        if not whole:
             most = position(limit)
             question += " LIMIT ? OFFSET ?"
             values += [MAX_INTEGER if most is None else most, position(offset)]
@@ -193,12 +194,18 @@ class Shelf(Generic[T]):
         asked = (f"{self._column(name)} {'IS NULL' if none else '= ?'}" for name, none in fields)
         return " AND ".join(("workspace = ?", *asked))
 
-    def _build_select(self, fields: _Asked, order: str | None) -> str:
+    def _build_select(self, fields: _Asked, order: str | None, whole: bool) -> str:
+        # Where all that equal something are wanted, they are looked up by that and then sorted. SQLite would rather read
+        # the whole table in its order, for it does not know that nearly all of it is of one workspace.
+        apart = whole and any(name in self.index for name, _ in fields)
         sorting = []
         for field in (*([order] if order else []), *self.key):
+            name = field.removeprefix("-")
+            column = self._column(name)
+            if apart:
+                column += " || ''" if self.kinds[name] == "text" else " + 0"
             # As SQLite does by itself: what is missing comes before everything else.
-            direction = "DESC NULLS LAST" if field.startswith("-") else "ASC NULLS FIRST"
-            sorting.append(f"{self._column(field.removeprefix('-'))} {direction}")
+            sorting.append(f"{column} {'DESC NULLS LAST' if field.startswith('-') else 'ASC NULLS FIRST'}")
         return f"{self._question(fields)} ORDER BY {', '.join(sorting)}"
 
     def _values(self, reader: Reader, equal: dict[str, Any]) -> list[Any]:

@@ -74,6 +74,8 @@ def _cause(wait: Wait, came: Verdict) -> str:
 
 def lines(rooms: Rooms, run: Run) -> Iterator[WaitLine]:
     """What a run waits for, for people; nothing of one that has ended."""
+    from stellwerk.governance.model import WaitLine
+
     waits = of(rooms, run.id) if run.status in OPEN else ()
     passed = rooms.executions.get(run.id).passed if waits else ""
     for wait in waits:

@@ -26,7 +26,7 @@ from stellwerk.ledger.model import Entry
 from stellwerk.ledger.verify import verify_book
 from stellwerk.testing.books import BookContract
 from stellwerk.testing.fakes import StandingClock
-from stellwerk.testing.things import OpenBook
+from stellwerk.testing.things import THINGS, OpenBook
 
 ORIGIN = "example.com/book"
 
@@ -376,3 +376,13 @@ def test_a_book_that_contradicts_its_last_checkpoint_is_not_signed(
     with pytest.raises(Corrupt) as caught:
         database.checkpoint(ORIGIN, signer)
     assert "corrupt-ledger" == caught.value.code
+
+
+def test_what_equals_something_is_looked_up(database: Database) -> None:
+    """Nearly all rows are of one workspace, which SQLite does not know: it must not read them all to order some."""
+    question = THINGS._selecting((("group", False),), "-at", True)
+
+    with database.snapshot() as session:
+        plan = session.run(f"EXPLAIN QUERY PLAN {question}", ("default", "a")).fetchall()
+
+    assert "things_by_group (workspace=? AND group=?)" in plan[0][3]
