@@ -113,7 +113,7 @@ def measure(database: Database, count: int, metrics: int) -> dict[str, float]:
     database.open()
     book = WorkspaceBook(database, "default", "bench")
     fill(book, count, metrics)
-    if database.dialect.name == "postgresql":
+    if isinstance(database.dialect, PostgreSQL):
         with database.dialect.engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text("ANALYZE"))
     return ask(Logbook(book, MemoryBlobs(), SystemClock(), SqlFinder(), SqlPoints()))
