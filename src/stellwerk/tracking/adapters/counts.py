@@ -6,10 +6,13 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stellwerk.ledger import roster
 from stellwerk.tracking.counting import Count
 
 if TYPE_CHECKING:
     from stellwerk.ledger.ports import Transaction
+
+roster.later({"stellwerk.tracking.adapters.schema": ("span_counts",)})
 
 _KEEP = (
     "INSERT INTO span_counts (workspace, trace, span, parent, covered, usage, cost) VALUES (?, ?, ?, ?, ?, ?, ?) "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from stellwerk.ledger import documents
+from stellwerk.ledger import documents, roster
 from stellwerk.ledger.parameters import plain
 from stellwerk.tracking import rules
 from stellwerk.tracking.model import CONTEXT_TAG, Run
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LONGEST_KEY = 500
 """In bytes of UTF-8. What has a longer name is shown with its run, and cannot be sought."""
+
+roster.later({"stellwerk.tracking.adapters.schema": ("run_values",)})
 
 _LEAVE = 'DELETE FROM run_values WHERE workspace = ? AND run = ? AND entity = ? AND "key" = ?'
 _LEAVE_ALL = "DELETE FROM run_values WHERE workspace = ? AND run = ? AND entity <> 'metric'"

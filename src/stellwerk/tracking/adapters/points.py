@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stellwerk.core.errors import Invalid
+from stellwerk.ledger import roster
 from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
 from stellwerk.tracking import rules
 from stellwerk.tracking.adapters.finder import can_be_sought
@@ -16,6 +17,8 @@ from stellwerk.tracking.segments import Series, series
 
 if TYPE_CHECKING:
     from stellwerk.ledger.ports import Reader, Transaction
+
+roster.later({"stellwerk.tracking.adapters.schema": ("metric_points", "model_points")})
 
 _SCORE = """
 INSERT INTO model_points (workspace, model, run, "key", value, special, at, step, dataset, dataset_digest)
