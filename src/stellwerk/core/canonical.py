@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+from collections.abc import Callable
 from json.encoder import encode_basestring  # type: ignore[attr-defined,unused-ignore]
 from typing import Any
 
@@ -18,6 +19,7 @@ from stellwerk.core.errors import Invalid
 JSON = Any
 """None, bool, int, float, str, or lists and string-keyed dicts of these."""
 
+Plainer = Callable[[Any], Any]
 MAX_DEPTH = 64
 MAX_SAFE_INTEGER = 2**53 - 1
 
@@ -27,11 +29,20 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",",
 
 def dumps(value: JSON) -> bytes:
     """Serialise by RFC 8785. Raises `Invalid` for NaN, infinities, non-string keys and unsafe integers."""
+    return quickly(value) or _spell(value)
+
+
+def quickly(value: Any, plainer: Plainer | None = None) -> bytes | None:
+    """What `dumps` says, by the encoder in C, several times faster; None where that would write something else.
+
+    Args:
+        plainer: Makes a value of another type plainer, into JSON of which the parts may be of other types, too; None of
+            what it does not know.
+    """
     try:
-        # The encoder in C, several times faster, where it is known to write the same.
-        return _ENCODER.encode(_alike(value, 0)).encode("utf-8")
-    except (_Unlike, UnicodeEncodeError):  # a lone surrogate, say: refused below, with the reason
-        return _spell(value)
+        return _ENCODER.encode(_alike(value, 0, plainer)).encode("utf-8")
+    except (_Unlike, UnicodeEncodeError):  # a lone surrogate, say: refused by `dumps`, with the reason
+        return None
 
 
 class _Unlike(Exception):
@@ -65,7 +76,7 @@ def loads(data: bytes | str) -> JSON:
     return value
 
 
-def _alike(value: JSON, depth: int) -> JSON:
+def _alike(value: Any, depth: int, plainer: Plainer | None) -> JSON:
     """The value, or an equal one, that every encoding spells and sorts alike. Raises `_Unlike` where there is none."""
     kind = type(value)
     if kind is str or value is None or kind is bool:
@@ -83,13 +94,15 @@ def _alike(value: JSON, depth: int) -> JSON:
         for key, item in value.items():
             if type(key) is not str or not key.isascii():
                 raise _Unlike
-            if type(item) is not str and (found := _alike(item, depth + 1)) is not item:
+            if type(item) is not str and (found := _alike(item, depth + 1, plainer)) is not item:
                 changed = changed or dict(value)
                 changed[key] = found
         return changed or value
     if kind is list or kind is tuple:
-        items = [_alike(item, depth + 1) for item in value]
+        items = [_alike(item, depth + 1, plainer) for item in value]
         return items if any(map(operator.is_not, items, value)) else value
+    if plainer is not None and (plain := plainer(value)) is not None:
+        return _alike(plain, depth, plainer)
     raise _Unlike
 
 

@@ -59,11 +59,26 @@ class Database:
     def create(self, origin: str) -> None:
         """Make the tables and the identity of this book; does nothing where they exist."""
         rules.check_origin(origin)
+        if self._is_made():
+            return
+        self.dialect.prepare()
         with self._change() as change:
             self.dialect.complete(change.session)
             if change.session.one("SELECT value FROM meta WHERE key = 'schema'") is None:
                 for key, value in (("schema", migrations.CURRENT), ("origin", origin)):
                     change.session.run("INSERT INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    def _is_made(self) -> bool:
+        with self._explained():
+            try:
+                self.dialect.check_present()
+            except NotFound:
+                return False
+        with self.snapshot() as session:
+            return self._is_whole(self.dialect.present(session)) and _schema(session) is not None
+
+    def _is_whole(self, present: set[str]) -> bool:
+        return present >= {*roster.names(), *self.dialect.guards()}
 
     def open(self) -> str:
         """Check the format; returns the origin (identity) of the book. Damage is for `verify` to find.
@@ -85,8 +100,9 @@ class Database:
             )
         if "origin" not in rows:
             raise Corrupt("the database does not say which book it is", code="corrupt-database")
-        if not present >= {*roster.names(), *self.dialect.guards()}:
+        if not self._is_whole(present):
             # Tables of rooms that were added since this workspace was made.
+            self.dialect.prepare()
             with self._change() as change:
                 self.dialect.complete(change.session)
         self._committer.check = _check_schema
@@ -109,6 +125,7 @@ class Database:
         """
         with self._explained():
             self.dialect.check_present()
+        self.dialect.prepare()
         with self._change() as change:
             session, before = change.session, _schema(change.session)
             pending = migrations.pending(before, steps)
@@ -152,7 +169,11 @@ class Database:
     def read(self, workspace: str) -> Iterator[Reading]:
         """A consistent snapshot; inside a change of this thread, what the change has come to."""
         with self.snapshot() as session:
-            yield Reading(session, workspace)
+            reading = Reading(session, workspace)
+            try:
+                yield reading
+            finally:
+                reading.end()
 
     def entries(
         self,
@@ -215,6 +236,7 @@ class Database:
     def restoring(self, origin: str) -> Iterator[Written]:
         """Fill an empty database from a copy, in one transaction. Raises `Conflict` where there is a book already."""
         rules.check_origin(origin)
+        self.dialect.prepare()
         with self._change() as change:
             self.dialect.complete(change.session)
             if change.session.one("SELECT 1 FROM meta") is not None:
@@ -263,8 +285,17 @@ class Reading:
     """A snapshot of one workspace."""
 
     def __init__(self, session: Session, workspace: str) -> None:
-        self._session = session
+        self._open: Session | None = session
         self.workspace = workspace
+
+    @property
+    def _session(self) -> Session:
+        if self._open is None:
+            raise Bug("a reader was used after its block, when its connection may be somebody else's")
+        return self._open
+
+    def end(self) -> None:
+        self._open = None
 
     def rows(self, question: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return _rows(self._session, question, values)
@@ -304,8 +335,8 @@ class Writing:
 
     def write_many(self, statement: str, rows: Sequence[Sequence[Any]], *, pours: bool = False) -> None:
         # What pours in is sealed by the entry that ends it, and not by one entry each (docs/decisions/0022).
-        self._changed = self._changed or not pours
         if rows:
+            self._changed = self._changed or not pours
             self._change.session.run_many(statement, rows)
 
     def record(self, kind: str, subject: str, body: Mapping[str, Any] | None = None) -> Entry:

@@ -54,7 +54,18 @@ def dump_as(kind: Any, value: Any) -> Any:
 
 def text(value: Any) -> str:
     """The canonical JSON of a value."""
-    return canonical.dumps(dump(value)).decode()
+    return (canonical.quickly(value, _plainer) or canonical.dumps(dump(value))).decode()
+
+
+def _plainer(value: Any) -> Any:
+    """What `dump` says of a value, whose parts are still to be dumped; None where only `dump` knows."""
+    kind: Any = type(value)
+    if kind is datetime:
+        return _instant(value)
+    names = _names(kind)
+    if names is not None:
+        return {name: getattr(value, name) for name in names}
+    return list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, Mapping) else None
 
 
 def load(kind: type[T], data: Any) -> T:
@@ -110,8 +121,8 @@ def _plain(value: Any) -> Any:
         return _text(value)
     if kind in _PLAIN:
         return value
-    if kind is datetime and value.tzinfo is UTC:
-        return value.isoformat()[:-6] + "Z"
+    if kind is datetime and (instant := _instant(value)) is not None:
+        return instant
     names = _names(kind)
     if names is not None:
         return {name: _plain(getattr(value, name)) for name in names}
@@ -129,6 +140,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted((_plain(item) for item in value), key=canonical.dumps)
     return _leaf(value)
+
+
+def _instant(value: datetime) -> str | None:
+    """RFC 3339, as pydantic writes it; None of times that are not in UTC."""
+    return value.isoformat()[:-6] + "Z" if value.tzinfo is UTC else None
 
 
 _PLAIN = frozenset({type(None), bool, int, float})

@@ -55,6 +55,7 @@ class Shelf(Generic[T]):
         self.name, self.kind, self.key, self.index = name, kind, key, index
         self.together, self.weak = together, weak
         self.fields = (*key, *index)
+        self._table: sa.Table | None = None
         roster.made_by(name, lambda: self.table)
         # A taken key is an answer and not an error, which would end the whole transaction on PostgreSQL.
         columns = ("workspace", *self.fields, "document")
@@ -73,12 +74,14 @@ class Shelf(Generic[T]):
         hints = typing.get_type_hints(self.kind)
         return {field: _kind(hints[field]) for field in self.fields}
 
-    @cached_property
+    @property
     def table(self) -> sa.Table:
         """Its table as SQLAlchemy knows it, for those who make tables or ask what no shelf answers."""
-        from stellwerk.ledger.tables import once
+        if self._table is None:
+            from stellwerk.ledger.tables import once
 
-        return once(self.name, self._describe)
+            self._table = once(self.name, self._describe)
+        return self._table
 
     def _describe(self) -> sa.Table:
         import sqlalchemy as sa

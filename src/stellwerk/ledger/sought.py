@@ -9,7 +9,6 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stellwerk.ledger import roster
@@ -57,6 +56,7 @@ class SoughtShelf(Shelf[T]):
     ) -> None:
         super().__init__(name, kind, key=key, index=index)
         self._said, self._values_name, self._ordered = said, values, ordered
+        self._values_table: sa.Table | None = None
         self.columns = {} if columns is None else columns
         roster.made_by(values, lambda: self.values)
         named = ", ".join(f'"{field}"' for field in ("workspace", *key, "entity", "key", "number", "head", "text"))
@@ -65,12 +65,14 @@ class SoughtShelf(Shelf[T]):
         equal = " AND ".join(f'"{field}" = ?' for field in ("workspace", *key))
         self._leaving = f"DELETE FROM {values} WHERE {equal}"  # noqa: S608
 
-    @cached_property
+    @property
     def values(self) -> sa.Table:
         """The table of its index as SQLAlchemy knows it, for those who make tables or search."""
-        from stellwerk.ledger.tables import once
+        if self._values_table is None:
+            from stellwerk.ledger.tables import once
 
-        return once(self._values_name, self._describe_values)
+            self._values_table = once(self._values_name, self._describe_values)
+        return self._values_table
 
     def _describe(self) -> sa.Table:
         import sqlalchemy as sa

@@ -41,7 +41,7 @@ def whole() -> sa.MetaData:
 
 
 def once(name: str, make: Callable[[], sa.Table]) -> sa.Table:
-    """The description of a table, which threads may ask for at the same time."""
+    """The description of a table, which threads may ask for at the same time; one may need another's."""
     with _DESCRIBING:
         known = metadata.tables.get(name)
         return make() if known is None else known

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from stellwerk._version import __version__
@@ -97,5 +96,8 @@ def _distributions() -> Iterator[tuple[str, str]]:
                 yield match["name"], match["version"]
             elif name.endswith((".egg-info", ".dist-info")):
                 others.append(entry)
-    for distribution in metadata.distributions(path=list(dict.fromkeys(others))) if others else ():
-        yield distribution.metadata["Name"], distribution.version
+    if others:
+        from importlib import metadata
+
+        for distribution in metadata.distributions(path=list(dict.fromkeys(others))):
+            yield distribution.metadata["Name"], distribution.version

@@ -197,6 +197,18 @@ class BookContract(ShelfContract):
 
         assert [] == self.names(book)
 
+    def test_a_reader_ends_with_its_block(self, book: Book) -> None:
+        """Its connection may be somebody else's afterwards, with what that one has not committed: it is a `Bug` then."""
+        self.keep(book, Thing(name="a"))
+        with book.read() as reader:
+            assert 1 == THINGS.count(reader)
+
+        with book.write() as tx:
+            THINGS.put(tx, Thing(name="b"))
+            tx.record("thing.made", "thing:b")
+            with pytest.raises(Bug):
+                THINGS.select(reader)
+
     def test_a_snapshot_stands_still(self, book: Book) -> None:
         """What was committed after a reader's first look is not seen by it."""
         self.keep(book, Thing(name="a"))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid, StellwerkError, interrupt_behind
-from stellwerk.models.model import ModelVersion
 from stellwerk.pipelines import service as engine
 from stellwerk.pipelines.environment import current
 from stellwerk.pipelines.model import (
@@ -39,6 +38,7 @@ from stellwerk.workspace.workers.offering import Workers
 
 if TYPE_CHECKING:
     from stellwerk.core.digest import Digest
+    from stellwerk.models.model import ModelVersion
     from stellwerk.pipelines.model import Environment
     from stellwerk.pipelines.ports import Executor
     from stellwerk.tracking.model import Run

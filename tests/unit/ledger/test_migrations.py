@@ -27,7 +27,8 @@ from stellwerk.ledger.verify import verify_book
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.testing.old import unpack
 from stellwerk.testing.postgres import Server
-from stellwerk.tracking.adapters.finder import SqlFinder, values
+from stellwerk.tracking.adapters.finder import SqlFinder
+from stellwerk.tracking.adapters.schema import values
 from stellwerk.workspace import migrating
 from stellwerk.workspace.facade import connect
 from stellwerk.workspace.layout import Layout, find

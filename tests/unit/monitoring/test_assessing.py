@@ -444,7 +444,7 @@ def test_nothing_is_half_written(world: Any, cases: Any, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_a_large_release_is_assessed_fast(world: Any) -> None:
-    """150,000 predictions with 20 columns and their labels take less than 1.5 seconds of processor time."""
+    """150,000 predictions with 20 columns and their labels take less than four times as long as sorting the columns."""
     n, source = 150_000, rng(1)
     inputs = tuple(Column(name=f"x{k}", kind="number" if k < 14 else "category") for k in range(20))
     signature = Signature(inputs=inputs, target="y", task="binary", classes=("0", "1"))
@@ -474,6 +474,10 @@ def test_a_large_release_is_assessed_fast(world: Any) -> None:
     began = time.process_time()
     found = assessed(world, baseline, since)
     taken = time.process_time() - began
+    began = time.process_time()
+    for values in columns.values():
+        sorted(values)
+    sorting = time.process_time() - began
 
     assert (150_000, 150_000) == (found.predictions, found.labelled)
-    assert taken < 1.5
+    assert taken < 4 * sorting

@@ -17,9 +17,10 @@ from stellwerk.core.search import Clause, Subject, parse_filter
 from stellwerk.ledger.database import Database, WorkspaceBook
 from stellwerk.testing.fakes import StandingClock
 from stellwerk.tracking.adapters import finding
+from stellwerk.tracking.adapters.finder import SqlFinder
 from stellwerk.tracking.adapters.points import SqlPoints
 from stellwerk.tracking.model import Point, Run
-from stellwerk.tracking.rules import INDEXED, SqlFinder
+from stellwerk.tracking.rules import INDEXED
 from stellwerk.tracking.service import Runs
 
 LIMIT = 10_000

@@ -96,6 +96,10 @@ class Dialect(Protocol):
         """Names of the tables and guards there are."""
         ...
 
+    def prepare(self) -> None:
+        """Load what `complete` and migrations need, so that nobody waits for that behind this process's writing."""
+        ...
+
     def complete(self, session: Session) -> None:
         """Make the tables and guards that are missing."""
         ...

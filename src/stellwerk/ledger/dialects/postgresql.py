@@ -184,6 +184,9 @@ class PostgreSQL:
         )
         return {str(name) for (name,) in found.fetchall()}
 
+    def prepare(self) -> None:
+        whole()
+
     def complete(self, session: Session) -> None:
         tables = whole()
         for index in (index for table in tables.tables.values() for index in table.indexes if "where" in index.info):

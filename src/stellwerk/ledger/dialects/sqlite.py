@@ -46,7 +46,7 @@ class SQLite:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._queue = Queue(path.with_name(f"{path.name}-queue"))
-        self._pool = Pool(path, _configure, timeout=BUSY_MILLISECONDS / 1000)
+        self._pool = Pool(path.absolute(), _configure, timeout=BUSY_MILLISECONDS / 1000)
 
     def check_present(self) -> None:
         if not self.path.is_file():
@@ -63,9 +63,13 @@ class SQLite:
 
     def writer(self) -> Session:
         session = self._pool.take()
-        # SQLite's own waiting sleeps up to 100 ms at a time; `begin_writing` has a better one.
-        session.run("PRAGMA busy_timeout=0").close()
-        session.run("PRAGMA cache_size=-65536").close()  # a large change is written once, not page by page
+        try:
+            # SQLite's own waiting sleeps up to 100 ms at a time; `begin_writing` has a better one.
+            session.run("PRAGMA busy_timeout=0").close()
+            session.run("PRAGMA cache_size=-65536").close()  # a large change is written once, not page by page
+        except BaseException:
+            session.close()
+            raise
         return session
 
     def begin_writing(self, session: Session) -> None:
@@ -109,6 +113,12 @@ class SQLite:
     def present(self, session: Session) -> set[str]:
         found = session.run("SELECT name FROM sqlite_master WHERE type IN ('table', 'trigger')")
         return {str(name) for (name,) in found}
+
+    def prepare(self) -> None:
+        from stellwerk.ledger.tables import whole
+
+        whole()
+        self._pool.prepare()
 
     def complete(self, session: Session) -> None:
         from stellwerk.ledger.tables import whole

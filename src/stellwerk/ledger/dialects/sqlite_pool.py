@@ -52,12 +52,15 @@ class Connected:
     def release(self) -> None:
         try:
             if "connection" in self.__dict__:
-                self.connection.rollback()
+                self.connection.rollback()  # for SQLAlchemy, which thinks that it began one
             if self.raw.in_transaction:
                 self.raw.execute("ROLLBACK")
         except Exception:  # noqa: BLE001 - what cannot take back what it began is of no use to anybody
             self.close()
             return
+        except BaseException:
+            self.close()
+            raise
         self._pool.keep(self)
 
     def close(self) -> None:
@@ -83,8 +86,9 @@ class Pool:
     def __init__(self, path: Path, configure: Callable[[sqlite3.Connection], None], *, timeout: float) -> None:
         self._path, self._configure, self._timeout = path, configure, timeout
         self._free: list[Connected] = []
-        self._places = threading.BoundedSemaphore(MOST)
         self._age = 0
+        self._changing = threading.Lock()
+        self._places = threading.BoundedSemaphore(MOST)
         self._wrapping = threading.Lock()
         self._to_wrap: sqlite3.Connection | None = None
 
@@ -95,19 +99,20 @@ class Pool:
                 "too many transactions are open at once", code="database-busy", hint="wait and try again"
             )
         try:
-            try:
-                return self._free.pop()
-            except IndexError:
-                return self._connect()
+            with self._changing:
+                age, session = self._age, self._free.pop() if self._free else None
+            return session or self._connect(age)
         except BaseException:
             self._places.release()
             raise
 
     def keep(self, session: Connected) -> None:
         """Somebody needs a connection no more."""
-        if session.age == self._age and len(self._free) < KEPT:
-            self._free.append(session)
-        else:
+        with self._changing:
+            kept = session.age == self._age and len(self._free) < KEPT
+            if kept:
+                self._free.append(session)
+        if not kept:
             session.end()
         self._places.release()
 
@@ -117,10 +122,16 @@ class Pool:
 
     def close(self) -> None:
         """Close what nobody holds now, and the rest when it is given back. The next use opens new ones."""
-        self._age += 1
-        with suppress(IndexError):
-            while True:
-                self._free.pop().end()
+        with self._changing:
+            self._age += 1
+            outdated, self._free = self._free, []
+        for session in outdated:
+            session.end()
+
+    def prepare(self) -> None:
+        """Load what goes around connections."""
+        with self._wrapping:
+            _ = self._engine
 
     def around(self, raw: sqlite3.Connection) -> sa.Connection:
         """A connection of SQLAlchemy's that is this one, and closes it when it is closed."""
@@ -136,13 +147,18 @@ class Pool:
     def _engine(self) -> sa.Engine:
         import sqlalchemy as sa
 
-        engine = sa.create_engine("sqlite://", creator=lambda: self._to_wrap, poolclass=sa.pool.NullPool)
-        # What it asks its first connection, and takes back, must not be asked inside a transaction of ours.
+        engine = sa.create_engine(
+            "sqlite://",
+            creator=lambda: self._to_wrap,
+            poolclass=sa.pool.NullPool,
+            skip_autocommit_rollback=True,  # transactions are begun and taken back here, and never by SQLAlchemy
+        )
+        # What it asks its first connection must not be asked inside a transaction of ours.
         self._to_wrap = sqlite3.connect(":memory:")
         engine.connect().close()
         return engine
 
-    def _connect(self) -> Connected:
+    def _connect(self, age: int) -> Connected:
         raw = sqlite3.connect(
             self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False, cached_statements=512
         )
@@ -151,4 +167,4 @@ class Pool:
         except BaseException:
             raw.close()
             raise
-        return Connected(raw, self, self._age)
+        return Connected(raw, self, age)
