@@ -44,9 +44,9 @@ class SQLite:
     name = "sqlite"
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()
         self._queue = Queue(path.with_name(f"{path.name}-queue"))
-        self._pool = Pool(path.absolute(), _configure, timeout=BUSY_MILLISECONDS / 1000)
+        self._pool = Pool(self.path, _configure, timeout=BUSY_MILLISECONDS / 1000)
 
     def check_present(self) -> None:
         if not self.path.is_file():
