@@ -76,10 +76,14 @@ def loads(data: bytes | str) -> JSON:
     return value
 
 
+_SAME = frozenset({str, bool, type(None)})
+"""Types of which every value is spelled alike."""
+
+
 def _alike(value: Any, depth: int, plainer: Plainer | None) -> JSON:
     """The value, or an equal one, that every encoding spells and sorts alike. Raises `_Unlike` where there is none."""
     kind = type(value)
-    if kind is str or value is None or kind is bool:
+    if kind in _SAME:
         return value
     if kind is int:
         if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
@@ -94,7 +98,7 @@ def _alike(value: Any, depth: int, plainer: Plainer | None) -> JSON:
         for key, item in value.items():
             if type(key) is not str or not key.isascii():
                 raise _Unlike
-            if type(item) is not str and (found := _alike(item, depth + 1, plainer)) is not item:
+            if type(item) not in _SAME and (found := _alike(item, depth + 1, plainer)) is not item:
                 changed = changed or dict(value)
                 changed[key] = found
         return changed or value
