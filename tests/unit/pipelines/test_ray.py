@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import os
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,21 @@ from stellwerk.pipelines.values import STANDARD
 from stellwerk.testing.executors import ExecutorContract
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-pytest.importorskip("ray", reason="the extra [ray] is not installed")
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(find_spec("ray") is None, reason="the extra [ray] is not installed"),
+]
 LONG = 120.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _left_as_it_was() -> Iterator[None]:
+    """Ray puts its own `print` in place of Python's, and folders into the path, which steps of other tests must not see."""
+    said, path = builtins.print, list(sys.path)
+    yield
+    builtins.print, sys.path[:] = said, path
 
 
 @pytest.fixture(scope="module")
