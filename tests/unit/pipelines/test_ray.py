@@ -30,7 +30,7 @@ LONG = 120.0
 
 @pytest.fixture(scope="module", autouse=True)
 def _left_as_it_was() -> Iterator[None]:
-    """Ray puts its own `print` in place of Python's, and folders into the path, which steps of other tests must not see."""
+    """Ray replaces `print` and puts folders into the path, which steps of other tests must not see."""
     said, path = builtins.print, list(sys.path)
     yield
     builtins.print, sys.path[:] = said, path
