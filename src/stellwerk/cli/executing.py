@@ -193,21 +193,20 @@ def cancel(session: Session, run_id: str) -> None:
 
 def _must_go_together(ctx: click.Context) -> None:
     """Refuse options that would mean nothing beside each other, rather than pass over them."""
-    given = {
-        param.name or "": param.opts[0]
-        for param in ctx.command.params
-        if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
-    }
-    modes = [name for name in MODES if name in given]
+    options = {param.name or "": param.opts[0] for param in ctx.command.params}
+    sources = {name: ctx.get_parameter_source(name) for name in options}
+    # What the environment sets for all commands is no slip; but it may say what is to be done.
+    given = {name for name, source in sources.items() if source is ParameterSource.COMMANDLINE}
+    meant = given | {name for name, source in sources.items() if source is ParameterSource.ENVIRONMENT}
+    modes = [name for name in MODES if name in meant]
     if len(modes) > 1:
-        raise Invalid(f"{given[modes[0]]} and {given[modes[1]]} do not go together", code="wrong-arguments")
+        raise Invalid(f"{options[modes[0]]} and {options[modes[1]]} do not go together", code="wrong-arguments")
     mode = modes[0] if modes else ""
-    for name in sorted({name for names in MODES.values() for name in names} & given.keys()):
+    for name in sorted({name for names in MODES.values() for name in names} & given):
         if name not in MODES[mode]:
-            options = {param.name: param.opts[0] for param in ctx.command.params}
             fits = " or ".join(options.get(one, "a plain run") for one, names in MODES.items() if name in names)
-            where = f"beside {given[mode]}" if mode else "here"
-            raise Invalid(f"{given[name]} means nothing {where} (it goes with {fits})", code="wrong-arguments")
+            where = f"beside {options[mode]}" if mode else "here"
+            raise Invalid(f"{options[name]} means nothing {where} (it goes with {fits})", code="wrong-arguments")
 
 
 def _ask(session: Session, run_id: str, request: str, said: str) -> None:

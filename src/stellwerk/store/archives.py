@@ -77,6 +77,7 @@ def keep_archive(blobs: Blobs, archive: Path, *, limits: Limits | None = None) -
         raise Invalid(f"{archive.name!r} is a folder (expected an archive)", code="unknown-archive") from cause
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError) as cause:
         raise _ambiguous(f"it cannot be read to its end: {cause}") from cause
+    # The latter two are zipfile's, for compressions that it does not know and for members under a password.
     except (UnicodeDecodeError, struct.error, NotImplementedError, RuntimeError) as cause:
         raise _ambiguous(f"it cannot be read: {cause}") from cause
     except OSError as cause:

@@ -113,6 +113,18 @@ def test_a_backfill_is_run_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert ("rows", False) == (step["name"], step["cached"])
 
 
+def test_what_is_to_be_done_may_stand_in_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what goes with it on the command line; what is set there for all commands is in nobody's way."""
+    monkeypatch.setenv("STELLWERK_RUN_BACKFILL", "month=2024-01..2024-02")
+    assert 0 == main(["run", "monthly", "--newest-first", "--json"])
+    assert ["2024-02", "2024-01"] == [one["value"] for one in json.loads(capsys.readouterr().out)["partitions"]]
+    monkeypatch.delenv("STELLWERK_RUN_BACKFILL")
+    monkeypatch.setenv("STELLWERK_RUN_AT_ONCE", "3")
+    assert 0 == main(["run", "monthly"])
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [

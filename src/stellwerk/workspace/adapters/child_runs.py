@@ -12,7 +12,10 @@ from pathlib import Path
 TAIL = 8 << 10
 """Bytes of the end of what a child said that are looked at."""
 STOP_SECONDS = 10.0
-_OWN = ("STELLWERK_JSON", "STELLWERK_FIRING", "STELLWERK_WITHIN", "STELLWERK_GOES_ON", "STELLWERK_FAIL")
+_OWN = (
+    "STELLWERK_JSON", "STELLWERK_FIRING", "STELLWERK_WITHIN", "STELLWERK_GOES_ON", "STELLWERK_FAIL",
+    "STELLWERK_RUN_BACKFILL", "STELLWERK_RUN_SWEEP",
+)  # fmt: skip
 """What is meant for this process and not for its children."""
 
 
