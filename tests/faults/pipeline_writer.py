@@ -36,7 +36,9 @@ def live(order: dict[str, Any]) -> None:
                 workspace.decide(case.id, "approve")
             ran = workspace.resume(ran.run.id, plan, how=how)
         found = {name: [one.digest for one in stored] for name, stored in ran.report.results.items()}
-    (folder / "done.json").write_text(json.dumps({"status": ran.status, "run": ran.run.id, "results": found}))
+    written = folder / "done.json.new"  # a life may be killed while it writes: half a file is not one that is done
+    written.write_text(json.dumps({"status": ran.status, "run": ran.run.id, "results": found}))
+    written.replace(folder / "done.json")
 
 
 def main() -> None:

@@ -145,25 +145,25 @@ def test_killed_anywhere_it_finishes_with_the_same_results(lives: Lives, tmp_pat
             pass
         assert lives.end() in (0, -signal.SIGKILL), (lives.folder / "errors.txt").read_text()
         if (lives.folder / "done.json").exists():
-            _check(lives, expected)
+            _check(lives, expected, f"after kill {kill}")
             _forget(lives, kill)
     lives.live()
-    _check(lives, expected)
+    _check(lives, expected, "at the end")
     with sw.connect(lives.folder, actor="anna") as workspace:
         assert () == tuple(workspace.verify().findings)
         assert () == workspace.fsck()
 
 
-def _check(lives: Lives, expected: dict[str, object]) -> None:
+def _check(lives: Lives, expected: dict[str, object], when: str) -> None:
     """The execution that is done gave what it should, and committed nothing twice."""
     done = json.loads((lives.folder / "done.json").read_text())
-    assert ("done", expected) == (done["status"], _values(lives, done["results"]))
+    assert ("done", expected) == (done["status"], _values(lives, done["results"])), when
     with sw.connect(lives.folder, actor="anna") as workspace:
         runs = workspace.runs(parent=done["run"], limit=1000)
         finished = Counter(run.step_key for run in runs if run.status == "finished" and not run.cached)
-        assert {} == {key: times for key, times in finished.items() if times > 1}
-        assert 60 <= len({run.name for run in runs if run.status == "finished"})
-        assert "finished" == workspace.runs(experiment="grid", limit=1)[0].status
+        assert {} == {key: times for key, times in finished.items() if times > 1}, when
+        assert 60 <= len({run.name for run in runs if run.status == "finished"}), when
+        assert "finished" == workspace.runs(experiment="grid", limit=1)[0].status, when
 
 
 def _values(lives: Lives, results: object) -> dict[str, object]:
