@@ -126,7 +126,7 @@ def test_theme_is_chosen_and_remembered(site: Site, page: Any) -> None:
 
 
 def test_rows_are_walked_and_opened_by_keys(site: Site, page: Any) -> None:
-    """j and k move through rows, Enter opens, g b returns, ? explains."""
+    """j and k move through rows, Enter opens, g c shows the cases, g b returns, ? explains."""
     page.goto(site.address)
     row = "document.activeElement.dataset.row"
     page.keyboard.press("j")
@@ -137,6 +137,10 @@ def test_rows_are_walked_and_opened_by_keys(site: Site, page: Any) -> None:
     page.locator("table.runs tbody tr").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/runs/01hrun3")
+    page.goto(site.address + "/trace/x")
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    page.wait_for_url(site.address + "/cases")
     page.goto(site.address + "/trace/x")
     page.keyboard.press("g")
     page.keyboard.press("b")

@@ -126,9 +126,10 @@ def test_models_are_listed(site: TestClient, rooms: Rooms) -> None:
     assert "No model has “ x ” in its name" in text(site.get("/models?name=x").text)
 
 
-def test_the_header_leads_to_models(site: TestClient) -> None:
-    """From every page."""
+def test_the_header_leads_to_models_and_to_cases(site: TestClient) -> None:
+    """From every page: a person whom something waits for may have no endpoint that says so."""
     assert '<a class="room" href="/models">Models</a>' in site.get("/").text
+    assert '<a class="room" href="/cases">Cases</a>' in site.get("/").text
 
 
 def test_a_model_shows_its_versions(site: TestClient, rooms: Rooms) -> None:

@@ -80,6 +80,7 @@
     if (pressed === "gb") location.assign("/");
     else if (pressed === "ge") location.assign("/experiments");
     else if (pressed === "gm") location.assign("/models");
+    else if (pressed === "gc") location.assign("/cases");
     else if (event.key === "/" && box) box.focus();
     else if (event.key === "x" && pick(target)) pick(target).click();
     else if (event.key === "c" && document.querySelector("[data-compare-button]:not(:disabled)")) document.querySelector("[data-compare-button]").click();
