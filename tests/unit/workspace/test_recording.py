@@ -184,7 +184,10 @@ def test_processes_of_a_script_are_part_of_it(rooms: Rooms, tmp_path: Path) -> N
     done = run(
         tmp_path,
         """
-        import stellwerk.auto, multiprocessing, os, subprocess, sys
+        import stellwerk.auto, multiprocessing, os, subprocess, sys, warnings
+
+        # Python 3.12 and later say so of every process with threads, and what records has one.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
         def work(n):
             return n, stellwerk.auto.run()

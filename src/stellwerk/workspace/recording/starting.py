@@ -107,8 +107,7 @@ class Recording:
         try:
             if self._courier is None:
                 self._courier = _courier(self._place, self._box)
-            self._courier.stdin.write(f"{run}\n".encode())  # type: ignore[union-attr]
-            self._courier.stdin.flush()  # type: ignore[union-attr]
+            _hand(self._courier, f"{run}\n".encode())
         except (OSError, ValueError):  # it is gone, or cannot be started: what is written stays in the outbox
             self._offline = self._courier is None
 
@@ -119,8 +118,8 @@ class Recording:
         """In a process that was forked off: the run belongs to the one that began it."""
         self.session.on = False
         files.unwatch(self._watch)
-        if self._courier is not None and self._courier.stdin is not None:
-            os.close(self._courier.stdin.fileno())
+        if self._courier is not None:
+            self._courier.stdin.close()  # type: ignore[union-attr]
             self._courier = None
 
     def _failed(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -211,10 +210,18 @@ def _courier(place: str, box: Path) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env=surroundings,
         start_new_session=True,
+        bufsize=0,  # without a buffer there is nothing that a process forked off would write, and no lock to wait for
     )
     asked = {"place": place, "outbox": str(box), "path": [one for one in sys.path if isinstance(one, str)]}
-    process.stdin.write(json.dumps(asked).encode() + b"\n")  # type: ignore[union-attr]
+    _hand(process, json.dumps(asked).encode() + b"\n")
     return process
+
+
+def _hand(process: subprocess.Popen[bytes], words: bytes) -> None:
+    """Write all of it, whatever interrupts."""
+    left = memoryview(words)
+    while left:
+        left = left[process.stdin.write(left) :]  # type: ignore[union-attr]
 
 
 def _user() -> str:
