@@ -59,6 +59,15 @@ def current() -> Environment:
     return take()
 
 
+def packages(document: bytes) -> dict[str, str]:
+    """What a lock says, by name: the version of each distribution, the interpreter's, and the platform."""
+    lock = canonical.loads(document)
+    named = (one.partition("==") for one in lock["distributions"])
+    return {name: version for name, _, version in named} | {
+        name: lock[name] for name in ("python", "implementation", "platform")
+    }
+
+
 def ground() -> dict[str, str]:
     """What every environment of this machine stands on, whatever is installed in it."""
     return {

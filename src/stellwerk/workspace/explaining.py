@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stellwerk.core import canonical
@@ -11,7 +11,8 @@ from stellwerk.core.digest import Digest, short
 from stellwerk.core.errors import NotFound
 from stellwerk.pipelines import service as engine
 from stellwerk.pipelines.closure import difference
-from stellwerk.pipelines.environment import current
+from stellwerk.pipelines.environment import current, packages
+from stellwerk.pipelines.keys import environment_key
 from stellwerk.pipelines.model import (
     BUILTIN,
     Attempt,
@@ -34,6 +35,7 @@ from stellwerk.workspace import operations as ops
 from stellwerk.workspace.journal import StepJournal, named
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.resolving import Names
+from stellwerk.workspace.steps.retelling import retold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +68,13 @@ def explain(caller: Caller, plan: Plan, project: Any, step: str = "") -> tuple[R
         )
     closures = engine.closures(plan)
     environment = current()
-    dry = _Dry(caller, plan)
+    names = Names(caller, project)
+    dry = _Dry(caller, plan, names)
     report = engine.execute(
         plan,
         blobs=dry,
         journal=dry,
-        resolver=Names(caller, project),
+        resolver=names,
         executor=dry,
         isolated=dry,
         waits=dry,
@@ -89,12 +92,18 @@ def explain(caller: Caller, plan: Plan, project: Any, step: str = "") -> tuple[R
 class _Dry:
     """An executor that executes nothing, and a journal that only reads."""
 
-    def __init__(self, caller: Caller, plan: Plan) -> None:
-        self._caller = caller
+    def __init__(self, caller: Caller, plan: Plan, names: Names) -> None:
+        self._caller, self._names = caller, names
         self._reader = StepJournal(caller, plan, "", 0, Digest(""), {})
         self._started: list[Attempt] = []
         self._bytes: dict[Digest, bytes] = {}
         self.events: dict[str, Event] = {}
+
+    def environment(self, node: Node) -> Digest:
+        """What stands for the environment of a step in its key."""
+        own = node.environment
+        locks = {own.lock: self._names.file(own.lock).digest} if own is not None and own.lock else {}
+        return environment_key(current().digest, own, locks)
 
     def put_many(self, items: Any) -> list[Digest]:
         from stellwerk.core.digest import of_bytes
@@ -164,7 +173,7 @@ def _reason(
     if last is None:
         return Reason(task=task.task, status="new", key=task.key, because=("no run of this step is known",))
     event = dry.events.get(task.task)
-    changed = _changes(caller, node, event, last, closures) if event else ()
+    changed = _changes(caller, node, event, last, closures, dry.environment(node)) if event else ()
     hint = changed or ("the result of the last run is gone, or was given by a run that failed",)
     return Reason(task=task.task, status="changed", key=task.key, because=(f"compared with run {last.id}:", *hint))
 
@@ -181,7 +190,9 @@ def _last(caller: Caller, plan: Plan, task: str) -> Run | None:
     return found[0] if found else None
 
 
-def _changes(caller: Caller, node: Node, event: Event, last: Run, closures: Mapping[str, Closure]) -> tuple[str, ...]:
+def _changes(
+    caller: Caller, node: Node, event: Event, last: Run, closures: Mapping[str, Closure], environment: Digest
+) -> tuple[str, ...]:
     lines: list[str] = []
     if not node.function.startswith(BUILTIN) and last.code is not None:
         before = canonical.loads(caller.blobs.get(last.code))
@@ -193,7 +204,14 @@ def _changes(caller: Caller, node: Node, event: Event, last: Run, closures: Mapp
     lines += _values("parameter", last.params, params)
     lines += _values("input", last.inputs, named(event.inputs), short)
     lines += [f"kind: {last.kind} before, {node.kind} now"] if last.kind != node.kind else []
-    return tuple(lines + _environment(caller, last))
+    if node.environment is None:
+        return tuple(lines + _packages(caller, last))
+    # Nobody kept what the environment was made of; but with it, the key of then would come out again.
+    then = replace(last, environment=environment)
+    if last.step_key and retold(caller, last.step_key, (then,), replace(node, kind=last.kind)) is None:
+        said = ", ".join(f"{name} {text}" for name in OWN if (text := getattr(node.environment, name)))
+        lines.append(f"environment: {said}: it is another one, or stands on another Python or platform")
+    return tuple(lines)
 
 
 def _values(what: str, before: Mapping[str, Any], now: Mapping[str, Any], say: Any = repr) -> list[str]:
@@ -207,25 +225,15 @@ def _values(what: str, before: Mapping[str, Any], now: Mapping[str, Any], say: A
     return lines
 
 
-def _environment(caller: Caller, last: Run) -> list[str]:
+def _packages(caller: Caller, last: Run) -> list[str]:
     if last.environment is None:
         return []
-    before, now = (canonical.loads(document) for document in (caller.blobs.get(last.environment), current().document))
-    if before == now:
-        return []
-    lines = _values("environment", _flat(before), _flat(now))
-    return lines if len(lines) <= MOST else [*lines[:MOST], f"... and {len(lines) - MOST} more of the environment"]
+    before, now = (packages(document) for document in (caller.blobs.get(last.environment), current().document))
+    lines = _values("package", before, now, str)
+    return lines if len(lines) <= MOST else [*lines[:MOST], f"... and {len(lines) - MOST} more packages"]
 
 
 MOST = 8
-"""Lines about the environment: an upgrade changes many packages at once."""
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            found |= _flat(item, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = item
-    return found
+"""Lines about packages: an upgrade changes many at once."""
+OWN = ("extra", "lock", "python", "image")
+"""What an environment of a step's own may name."""
