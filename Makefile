@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench kills fuzz lock clean
+.PHONY: help setup demo test check format bench kills acceptance fuzz lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,12 @@ bench: setup ## measure start-up, sizes and limits; prints ratios
 
 kills: setup ## 200 random kills over the chain
 	STELLWERK_KILLS=200 $(RUN) -m pytest -q -m faults tests/faults
+
+acceptance: setup ## kills, schedules, engines and trials of pipelines in the numbers that are promised (20 minutes)
+	STELLWERK_KILLS=500 $(RUN) -m pytest -q tests/faults/test_pipeline_kills.py
+	STELLWERK_ENGINES=50 $(RUN) -m pytest -q tests/faults/test_many_engines.py
+	STELLWERK_TRIALS=200 STELLWERK_KILLS=40 $(RUN) -m pytest -q tests/faults/test_tuning_kills.py
+	STELLWERK_SCHEDULES=100000 $(RUN) -m pytest -q tests/unit/pipelines/test_rules.py
 
 fuzz: setup ## ten minutes of requests made of each description (needs schemathesis on the path)
 	STELLWERK_FUZZ_SECONDS=600 $(RUN) -m pytest -q -s tests/fuzz

@@ -15,7 +15,7 @@ from stellwerk.cli.progress import Steps
 from stellwerk.cli.screen import Screen
 from stellwerk.cli.session import Session
 from stellwerk.core.digest import short
-from stellwerk.core.errors import Invalid
+from stellwerk.core.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
     from stellwerk.pipelines.model import Plan
@@ -244,10 +244,16 @@ def _told(session: Session, ran: Ran) -> None:
     )
     if ran.cached and tasks:
         session.screen.say(dim("nothing had to be executed: every step was known"))
-    if ran.status == "waiting":
+    if any(task.status == "waiting" and task.because for task in tasks):  # a person is asked, by a case
         session.screen.suggest("stellwerk inbox")
     if ran.status in ("waiting", "paused"):
         session.screen.say(dim(f"it {PAUSED.format(ran.run.id)}"))
+    if ran.status == "cancelled":  # whatever a script does next, it was not done for that
+        raise Conflict(
+            f"execution {ran.run.id} was cancelled",
+            code="execution-cancelled",
+            hint="`stellwerk run` begins it anew; what was done is known",
+        )
 
 
 def _summary(ran: Ran) -> Table:
@@ -261,7 +267,8 @@ def _summary(ran: Ran) -> Table:
     taken = [task for task in ran.report.tasks if task.result is not None and task.result.origin is not None]
     places = sorted({task.result.origin.workspace for task in taken if task.result and task.result.origin})
     rows += [(dim("taken"), f"{words.count(len(taken), 'result')} from {', '.join(places)}")] if taken else []
-    rows += [(dim("waits for"), task.task) for task in ran.report.tasks if task.status == "waiting"]
+    waiting = [task for task in ran.report.tasks if task.status == "waiting"]
+    rows += [(dim("waits for"), (task.task, dim(f"  {task.because}"))) for task in waiting]
     if ran.model is not None:
         rows.append(
             (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.bytes()))))

@@ -340,9 +340,9 @@ class Engine:
             raise Bug(f"task {task!r} waits for nothing", code="no-outcome")
         self.buffer.flush()
         about = [item for given in work.inputs.values() for item in ([given] if isinstance(given, Stored) else given)]
-        case = self.waits.open(work.key, task, work.params, about)
+        work.case = self.waits.open(work.key, task, work.params, about)
         self.waiting[task] = None
-        self._tell_of(work, "node-waiting", because=case)
+        self._tell_of(work, "node-waiting", because=work.case)
 
     def _commit(self, command: rules.Commit) -> None:
         work = self.supplies.work(command.task)

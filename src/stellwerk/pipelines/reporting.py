@@ -50,7 +50,7 @@ def _task(supplies: Supplies, task: Task, codes: Mapping[str, Digest]) -> TaskRe
         **known,
         result=work.result if work else None,
         failure=work.failure if work else None,
-        because=task.because,
+        because=task.because or (work.case if work and task.status == "waiting" else ""),
     )
 
 

@@ -37,6 +37,8 @@ class Work:
     outcome: Outcome | None = None
     result: StepResult | None = None
     failure: Failure | None = None
+    case: str = ""
+    """What a person is asked by, where it waits for one."""
 
 
 class Values(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,14 +46,10 @@ def _trigger(name: str, table: Any) -> Declared:
     if not isinstance(table, Mapping):
         raise _wrong(where, "must be a table")
     ways = [way for way in WAYS if way in table]
+    _known(where, table, (*ALWAYS, *WAYS, *(key for keys in WAYS.values() for key in keys)))
     if len(ways) != 1:
         raise _wrong(where, f"says {' and '.join(ways) or 'nothing'} (expected exactly one of {', '.join(WAYS)})")
-    allowed = (*ALWAYS, ways[0], *WAYS[ways[0]])
-    for key in table:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else ""
-            raise _wrong(where, f"has the unknown key {key!r} (known: {', '.join(allowed)})", hint)
+    _known(where, table, (*ALWAYS, ways[0], *WAYS[ways[0]]))
     on = _source(where, ways[0], table)
     interval = _seconds(where, table, "interval", usual_interval(on))
     return Declared(
@@ -68,6 +64,14 @@ def _trigger(name: str, table: Any) -> Declared:
             each=_flag(where, table, "each"),
         ),
     )
+
+
+def _known(where: str, table: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    for key in table:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else ""
+            raise _wrong(where, f"has the unknown key {key!r} (known: {', '.join(dict.fromkeys(allowed))})", hint)
 
 
 def _source(where: str, way: str, table: Mapping[str, Any]) -> Source:

@@ -209,7 +209,7 @@ def renew(rooms: Rooms, endpoint: str) -> Renewal:
         raise Refused(
             f"the release of {endpoint!r} was stopped, because production proves harm",
             code="lease-ended",
-            hint="`stellwerk story` tells what was found; prove a better model",
+            hint="`stellwerk assess` tells what was found; prove a better model",
         )
     release = _running(rooms, endpoint)
     began = max([release.granted_at, *(entry.at for entry in asked if entry.kind == "release.renewed")])

@@ -201,6 +201,8 @@ def test_triggers_are_applied_from_the_project_file(capsys: pytest.CaptureFixtur
     assert "whsec_" not in capsys.readouterr().out
     project.write_text('[trigger.pushed]\npipeline = "count"\non_webhok = "github"\n')
     assert 2 == main(["triggers", "apply"])
-    assert "[trigger.pushed]" in capsys.readouterr().err
+    problem = capsys.readouterr().err
+    assert "[trigger.pushed] has the unknown key 'on_webhok'" in problem
+    assert "did you mean 'on_webhook'?" in problem
     project.write_text("")
     assert [{"name": "pushed", "change": "removed", "made": None}] == answer(capsys, "triggers", "apply", "--prune")

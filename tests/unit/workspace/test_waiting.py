@@ -16,6 +16,7 @@ import stellwerk as sw
 from stellwerk.cli.main import main
 from stellwerk.core.clock import ReplayClock
 from stellwerk.core.errors import Invalid
+from stellwerk.pipelines import engine
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.testing.worlds import served
 from stellwerk.web.app import application
@@ -37,6 +38,18 @@ def note(text: str) -> str:
 @sw.pipeline
 def asked():
     return note(sw.wait_for_person("May it go?", about=note("this"), queue="editors", deadline="3d"))
+
+
+@sw.step
+def gives_up() -> str:
+    with sw.connect(".", actor="anna") as workspace:
+        workspace.steer(workspace.executions(pipeline="ended")[0].id, "cancel")
+    return "over"
+
+
+@sw.pipeline
+def ended():
+    return note(gives_up())
 
 
 @sw.pipeline
@@ -106,6 +119,32 @@ def test_what_is_paused_is_shown_as_paused_and_then_as_finished(folder: Path) ->
         ended = workspace.resume(ran.run.id, plan(folder, "asked")).run.status
 
     assert ("running", "paused", "finished") == (running, paused, ended)
+
+
+def test_a_cancelled_run_is_no_success(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what was done, and then that it was cancelled: a script does not go on."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(engine, "LOOK", 0.0)
+
+    assert 5 == main(["run", "ended", "--json"])
+    said = capsys.readouterr()
+    assert "cancelled" == json.loads(said.out)["status"]
+    assert "execution-cancelled" in said.err
+
+
+def test_only_what_a_person_decides_leads_to_the_inbox(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a time or an event there is nothing to decide."""
+    monkeypatch.chdir(folder)
+    said = {}
+    for name in ("asked", "later", "told"):
+        assert 0 == main(["run", name])
+        said[name] = "stellwerk inbox" in capsys.readouterr().err
+
+    assert {"asked": True, "later": False, "told": False} == said
 
 
 def test_what_lost_its_engine_is_cancelled_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
