@@ -147,9 +147,9 @@ def _beginning(error: str) -> str:
 
 
 def _seconds(run: Run) -> float:
-    if run.cost.wall_seconds or run.ended_at is None:
-        return run.cost.wall_seconds
-    return (run.ended_at - run.started_at).total_seconds()
+    from stellwerk.tracking.tables import lasted
+
+    return lasted(run) or 0.0
 
 
 def _page(page: RunPage) -> list[Block]:

@@ -360,7 +360,10 @@ def _compared(
 
 
 def lasted(run: Run) -> float | None:
-    """How long a run took in seconds; None while it goes on."""
-    if run.cost.wall_seconds:
+    """How long a run took in seconds; None while it goes on.
+
+    What a pipeline cost is the sum of its steps, which may run side by side, and wait.
+    """
+    if run.cost.wall_seconds and run.kind != "pipeline":
         return run.cost.wall_seconds
     return None if run.ended_at is None else (run.ended_at - run.started_at).total_seconds()

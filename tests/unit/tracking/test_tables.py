@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -20,9 +21,9 @@ from stellwerk.tracking.artifacts import Artifacts
 from stellwerk.tracking.experiments import Experiments
 from stellwerk.tracking.logbook import Logbook
 from stellwerk.tracking.logged import LoggedModels
-from stellwerk.tracking.model import CONTEXT_TAG, DatasetUse, ModelUse, Point
+from stellwerk.tracking.model import CONTEXT_TAG, Cost, DatasetUse, ModelUse, Point, Run
 from stellwerk.tracking.service import Runs
-from stellwerk.tracking.tables import Tables, column, spelled
+from stellwerk.tracking.tables import Tables, column, lasted, spelled
 
 
 @dataclass
@@ -53,6 +54,20 @@ class Desk:
 @pytest.fixture
 def desk(database: Database, clock: StandingClock) -> Desk:
     return Desk(WorkspaceBook(database, "default", "anna"), clock)
+
+
+def test_a_pipeline_took_as_long_as_it_lasted() -> None:
+    """Its cost is the sum of steps that ran side by side, or before it waited; a step took what it cost."""
+    begun = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    runs = [
+        Run(
+            id="r", experiment="e", name="n", kind=kind, status="finished", started_at=begun, started_by="anna",
+            ended_at=begun + timedelta(seconds=3), cost=Cost(wall_seconds=wall),
+        )
+        for kind, wall in (("pipeline", 8.0), ("train", 2.0), ("train", 0.0))
+    ]  # fmt: skip
+
+    assert [3.0, 2.0, 3.0] == [lasted(run) for run in runs]
 
 
 def test_experiments_say_how_many_runs_they_have(desk: Desk) -> None:
