@@ -45,7 +45,8 @@ def command(
     """Run the executable; give the files that it was to write, by name, or else what it printed.
 
     Raises:
-        Invalid: `command-failed` with its status and last words, `missing-output`, or `printed-too-much`.
+        Invalid: `command-failed` with its status and last words, `missing-output`, `output-is-no-file`, or
+            `printed-too-much`.
         Unavailable: `no-such-command`.
     """
     with tempfile.TemporaryDirectory(prefix="stellwerk-command-", ignore_cleanup_errors=True) as name:
@@ -152,6 +153,13 @@ def _write(path: Path, value: Encoded) -> Path:
 
 
 def _kept(file: Path, path: str) -> Encoded:
-    if not file.is_file() or file.is_symlink():
+    if not os.path.lexists(file):
         raise Invalid(f"the command did not write its output {path!r}", code="missing-output")
+    if not file.is_file() or file.is_symlink():
+        what = "link" if file.is_symlink() else "folder" if file.is_dir() else "special file"
+        raise Invalid(
+            f"the command left a {what} as its output {path!r} (expected a file)",
+            code="output-is-no-file",
+            hint="name each file that it writes as an output, or let it pack a folder into one file (`tar -cf`)",
+        )
     return STANDARD.encode(file)

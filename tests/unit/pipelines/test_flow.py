@@ -297,6 +297,24 @@ def test_a_command_that_fails_says_so(write: Write, desk: Any) -> None:
     assert "no data\n" == failure.log
 
 
+@pytest.mark.parametrize(
+    ("code", "cause", "said"),
+    [
+        ("pass", "missing-output", "did not write its output 'data'"),
+        ("import os; os.mkdir('data')", "output-is-no-file", "left a folder as its output 'data' (expected a file)"),
+        ("import os; os.symlink('gone', 'data')", "output-is-no-file", "left a link as its output 'data'"),
+        ("import os; os.mkfifo('data')", "output-is-no-file", "left a special file as its output 'data'"),
+    ],
+)
+def test_what_a_command_left_instead_of_a_file_is_told(code: str, cause: str, said: str) -> None:
+    """A folder is not taken for nothing."""
+    with pytest.raises(Invalid) as refused:
+        command(argv=[sys.executable, "-c", code], params={}, outputs={"made": "data"}, environ={})
+
+    assert cause == refused.value.code
+    assert said in refused.value.message
+
+
 def test_a_command_may_print_a_line_without_an_end() -> None:
     """It is taken in piece by piece and never held as a whole, and no character is cut where a piece ends."""
     seen = _Seen()

@@ -107,15 +107,20 @@ def test_dvc_makes_the_same(project: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "code"),
+    ("old", "new", "code", "said"),
     [
-        ("deps: [scripts]", "deps: [gone.txt]", "no-such-file"),
-        ("${count}", "${unknown}", "unknown-value"),
-        ("outs: [data/numbers.txt]", "outs: [../elsewhere.txt]", "invalid-path"),
-        ("deps: [scripts]", "deps: [report.txt]", "cyclic-plan"),
+        ("deps: [scripts]", "deps: [gone.txt]", "no-such-file", "`stellwerk data dvc import`"),
+        ("${count}", "${unknown}", "unknown-value", "'prepare'"),
+        ("outs: [data/numbers.txt]", "outs: [../elsewhere.txt]", "invalid-path", "'prepare'"),
+        ("deps: [scripts]", "deps: [report.txt]", "cyclic-plan", "'prepare'"),
+        ("params: [count]", "frozen: true", "frozen-stage", "'prepare' is frozen"),
+        ("outs: [data", "oust: [data", "invalid-dvc-file", "'prepare' cannot have the key 'oust'"),
+        ("outs: [data", "oust: [data", "invalid-dvc-file", "did you mean 'outs'?"),
+        ("      wdir: parts", "      frozen: true\n      wdir: parts", "frozen-stage", "'part' is frozen"),
+        ("    do:\n", "    always_changed: true\n    do:\n", "invalid-dvc-file", "inside `do`"),
     ],
 )
-def test_what_cannot_be_taken_over_is_refused(project: Path, old: str, new: str, code: str) -> None:
+def test_what_cannot_be_taken_over_is_refused(project: Path, old: str, new: str, code: str, said: str) -> None:
     """While it is planned, with the stage."""
     (project / "dvc.yaml").write_text(YAML.replace(old, new))
 
@@ -123,4 +128,53 @@ def test_what_cannot_be_taken_over_is_refused(project: Path, old: str, new: str,
         find_pipelines(load(project / "flow.py"))["taken"].plan()
 
     assert code == refused.value.code
-    assert "prepare" in refused.value.message
+    assert said in f"{refused.value.message} {refused.value.hint}"
+
+
+@pytest.mark.parametrize("name", ["prepare", "nope"])
+def test_what_no_stage_gives_is_told_with_what_there_is(project: Path, name: str) -> None:
+    """The paths of all outputs with their stages; a stage without outputs is named by its name."""
+    (project / "dvc.yaml").write_text(YAML + "  look:\n    cmd: cat report.txt\n    deps: [report.txt]\n")
+    (project / "flow.py").write_text(FLOW.replace("report.txt", name))
+
+    with pytest.raises(sw.StellwerkError) as refused:
+        find_pipelines(load(project / "flow.py"))["taken"].plan()
+
+    assert "unknown-output" == refused.value.code
+    assert f"gives no '{name}' (it gives data/numbers.txt of stage prepare, " in refused.value.message
+    assert "report.txt of stage report, look)" in refused.value.message
+
+
+def test_keys_that_change_nothing_are_taken(project: Path) -> None:
+    """Descriptions, and what DVC does with an output once it is there."""
+    (project / "dvc.yaml").write_text(
+        YAML.replace(
+            "    params: [count]\n    outs: [data/numbers.txt]",
+            "    desc: counts\n    meta: {by: anna}\n    frozen: false\n    params: [count]\n"
+            "    outs: [data/numbers.txt: {push: false, desc: numbers}]",
+        )
+    )
+
+    assert "done" == run(project)[1]["prepare"]
+
+
+def test_a_parameter_file_counts_as_a_whole(project: Path) -> None:
+    """The stage finds all of it, and a change of what it does not name executes it too."""
+    (project / "dvc.yaml").write_text(YAML.replace("sh scripts/", "grep -q far params.yaml; sh scripts/"))
+    (project / "params.yaml").write_text("count: 5\nfar: 1\n")
+    run(project)
+    (project / "params.yaml").write_text("count: 5\nfar: 2\n")
+
+    assert "done" == run(project)[1]["prepare"]
+
+
+def test_what_stages_write_into_a_folder_belongs_to_it(project: Path) -> None:
+    """A stage that depends on the folder waits for them, and takes none that an earlier run of DVC left there."""
+    (project / "parts").mkdir()
+    (project / "parts" / "odd.txt").write_text("old\n")
+    (project / "parts" / "more.txt").write_text("more\n")
+    before, name, stage = YAML.partition("  report:\n")
+    stage = stage.replace("[parts/odd.txt, parts/even.txt]", "[parts]").replace("even.txt)", "*.txt)")
+    (project / "dvc.yaml").write_text(before.replace("stages:\n", f"stages:\n{name}{stage}"))
+
+    assert ["Guten Tag", "1", "3", "5", "2", "4", "more", "1", "3", "5"] == run(project)[0]

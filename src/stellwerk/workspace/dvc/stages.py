@@ -1,7 +1,8 @@
 """The stages of an existing `dvc.yaml` as steps of a pipeline: each command in a folder with what it declares.
 
 Unlike DVC, a stage sees only what it declares: a file that it reads without naming it is not there. Parameter files count
-as a whole. Stages whose outputs are folders are refused; the others keep their commands as they are.
+as a whole, whichever of their parameters a stage names. Frozen stages and unknown keys are refused while planning; a
+stage that writes a folder as an output fails after its command, for nothing says before what it will write.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,45 @@ from stellwerk.data.dvc.pipelines import pipeline
 from stellwerk.pipelines.authoring import file
 from stellwerk.pipelines.authoring.building import builtin, needed
 from stellwerk.pipelines.model import Ref
+from stellwerk.pipelines.parameters import nearest
 
 PARAMS = "params.yaml"
+KEYS = (
+    *(
+        "cmd",
+        "wdir",
+        "deps",
+        "params",
+        "outs",
+        "metrics",
+        "plots",
+        "vars",
+        "frozen",
+        "always_changed",
+        "desc",
+        "meta",
+    ),
+    *("foreach", "do", "matrix"),
+)
+"""What DVC knows of a stage."""
 _TEMPLATE = re.compile(r"\$\{\s*([A-Za-z0-9_.\-\[\]]+)\s*\}")
 _SHELL = ("sh", "-c", 'eval "$STAGE_COMMAND"')
 """DVC's commands are lines of a shell. The line itself is a variable, so that no brace in it is taken for a place."""
+
+
+class Taken(dict[str, Ref]):
+    """What stages give: their outputs by path, and stages without outputs by name."""
+
+    def __init__(self, where: str, makers: Mapping[str, str]) -> None:
+        super().__init__()
+        self.where, self.makers = where, makers
+
+    def __missing__(self, name: object) -> Ref:
+        known = (path if path == maker else f"{path} of stage {maker}" for path, maker in self.makers.items())
+        raise Invalid(
+            f"{self.where} gives no {name!r} (it gives {', '.join(known) or 'nothing'}){nearest(str(name), self)}",
+            code="unknown-output",
+        )
 
 
 def stages(path: str = "dvc.yaml") -> dict[str, Ref]:
@@ -49,6 +84,8 @@ def stages(path: str = "dvc.yaml") -> dict[str, Ref]:
     folder = posixpath.dirname(path)
     found = pipeline(place.read_bytes(), path)
     known = _variables(home, folder, found.vars)
+    for stage in found.stages:
+        _check(stage, path)
     written = [one for stage in found.stages for one in _expanded(stage, known, path)]
     return _Taking(home, folder, path, written).all()
 
@@ -64,7 +101,8 @@ class _Taking:
 
     def all(self) -> dict[str, Ref]:
         makers = {self._path(stage, one.path): stage for stage in self.written for one in stage.outputs}
-        made: dict[str, Ref] = {}
+        named = {path: maker.name for path, maker in makers.items()}
+        made = Taken(self.where, named | {one.name: one.name for one in self.written if not one.outputs})
         done: set[str] = set()
 
         def take(stage: Stage, waiting: tuple[str, ...]) -> None:
@@ -72,10 +110,9 @@ class _Taking:
                 return
             if stage.name in waiting:
                 raise Invalid(f"{self.where}: stage {stage.name!r} waits for itself", code="cyclic-plan")
-            for needs in stage.dependencies:
-                maker = makers.get(self._path(stage, needs))
-                if maker is not None:
-                    take(maker, (*waiting, stage.name))
+            for needs in (*stage.dependencies, *_params(stage)):
+                for path in _within(self._path(stage, needs), makers):
+                    take(makers[path], (*waiting, stage.name))
             done.add(stage.name)
             made.update(self._step(stage, made))
 
@@ -98,11 +135,12 @@ class _Taking:
         paths: list[str] = []
         for needs in (*stage.dependencies, *_params(stage)):
             whole = self._path(stage, needs)
-            if whole in made:
+            written = _within(whole, made)
+            for one in written:
                 name = f"input_{len(places)}"
-                inputs[name], places[name] = made[whole], whole
-            else:
-                paths += self._files(stage, whole)
+                inputs[name], places[name] = made[one], one
+            if not written or (self.home / whole).is_dir():
+                paths += (one for one in self._files(stage, whole) if one not in made)
         for number, name in enumerate(dict.fromkeys(paths)):
             inputs[f"files[{number}]"] = file(name)
         outputs = {f"output_{n}": self._path(stage, one.path) for n, one in enumerate(stage.outputs)}
@@ -134,8 +172,30 @@ class _Taking:
             raise NotFound(
                 f"{self.where}: stage {stage.name!r} depends on {path!r}, which is not there and no stage's output",
                 code="no-such-file",
-                hint="`stellwerk dvc import` takes over what DVC keeps; or check it out first",
+                hint="`stellwerk data dvc import` takes over what DVC keeps; or check it out first",
             )
+
+
+def _within(path: str, among: Iterable[str]) -> list[str]:
+    """The path itself, or what lies below it."""
+    return [one for one in among if one == path or one.startswith(f"{path}/")]
+
+
+def _check(stage: Stage, where: str) -> None:
+    """Refuse what would be left out of account: keys that DVC does not know, and that a stage is not to run."""
+    for key, _ in stage.further:
+        expected = "a loop has `foreach` and `do`, and all other keys inside `do`" if key in KEYS else ", ".join(KEYS)
+        near = "" if key in KEYS else nearest(key, KEYS)
+        raise Invalid(
+            f"{where}: stage {stage.name!r} cannot have the key {key!r} (expected: {expected}){near}",
+            code="invalid-dvc-file",
+        )
+    if stage.frozen:
+        raise Invalid(
+            f"{where}: stage {stage.name!r} is frozen (expected only stages that may be executed)",
+            code="frozen-stage",
+            hint="take `frozen` out; or take the stage out, and its outputs count as files of the project",
+        )
 
 
 def _params(stage: Stage) -> list[str]:
