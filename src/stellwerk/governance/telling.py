@@ -79,6 +79,8 @@ _SAYINGS: dict[str, tuple[str, Tone]] = {
     "case.opened": ("case opened in the queue {queue}", "neutral"),
     "case.delegated": ("case handed to {to}", "neutral"),
     "case.decided": ("case decided", "neutral"),
+    "case.withdrawn": ("case withdrawn, as nothing waits for it any more", "neutral"),
+    "case.expired": ("nobody decided the case by its deadline", "warn"),
 }
 
 

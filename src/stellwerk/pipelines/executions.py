@@ -18,7 +18,7 @@ from stellwerk.pipelines.shelves import EXECUTIONS, TASKS, WAITS
 if TYPE_CHECKING:
     from stellwerk.core.clock import Clock
     from stellwerk.core.digest import Digest
-    from stellwerk.ledger.ports import Book, Transaction
+    from stellwerk.ledger.ports import Book, Reader, Transaction
     from stellwerk.tracking.model import Run, StepMemory
     from stellwerk.tracking.service import Runs
 
@@ -118,8 +118,20 @@ class Executions:
                 tx.record("execution.alive", f"run:{execution}", {"epoch": epoch})
         return known.request
 
-    def leave(self, execution: str, epoch: int, status: Standing, keys: Digest | None = None) -> Execution:
-        """The engine ends: the execution is over, or goes on some other time."""
+    def leave(
+        self,
+        execution: str,
+        epoch: int,
+        status: Standing,
+        keys: Digest | None = None,
+        *,
+        also: Callable[[Transaction], None] | None = None,
+    ) -> Execution:
+        """The engine ends: the execution is over, or goes on some other time.
+
+        Args:
+            also: Writes what belongs to its end, in the same transaction.
+        """
         with self._book.write() as tx:
             known = self._mine(tx, execution, epoch)
             left = evolve(
@@ -130,6 +142,8 @@ class Executions:
                 self._runs.leave(tx, execution, status)
             if status not in (*OPEN, "failed"):
                 TASKS.remove_all(tx, execution=execution)
+            if also is not None:
+                also(tx)
             tx.record(f"execution.{status}", f"run:{execution}", {"epoch": epoch})
         return left
 
@@ -188,13 +202,21 @@ class Executions:
             tx.record("execution.passed-over", f"run:{execution}", {"epoch": epoch, "why": why, "cause": cause})
         return passed
 
-    def ask(self, execution: str, request: str, *, alive: Callable[[str], bool]) -> Execution:
+    def ask(
+        self,
+        execution: str,
+        request: str,
+        *,
+        alive: Callable[[str], bool],
+        also: Callable[[Transaction], None] | None = None,
+    ) -> Execution:
         """Ask the engine of an execution to pause, to cancel, or (with "") to go on. Over ones raise `Conflict`.
 
         Where there is no engine any more that could hear it, what is cancelled is over at once.
 
         Args:
             alive: Whether a process of this machine exists.
+            also: Writes what belongs to its end, in the same transaction, if it is over at once.
         """
         if request not in ("", "pause", "cancel"):
             raise Invalid(f"request is {request!r} (expected pause, cancel or nothing)", code="wrong-arguments")
@@ -208,6 +230,8 @@ class Executions:
                 self._runs.give_up(tx, execution, "cancelled")
                 TASKS.remove_all(tx, execution=execution)
             EXECUTIONS.put(tx, asked)
+            if also is not None and asked.status == "cancelled":
+                also(tx)
             tx.record(f"execution.{request or 'resume'}-asked", f"run:{execution}", {"epoch": known.epoch})
         return asked
 
@@ -233,6 +257,12 @@ class Executions:
         """The tasks of an execution that have not simply been done."""
         with self._book.read() as reader:
             return TASKS.select(reader, execution=execution)
+
+    @staticmethod
+    def waited_for(reader: Reader, because: str) -> bool:
+        """Whether an execution that can go on waits for a case."""
+        waiting = [task for task in TASKS.select(reader, status="waiting") if task.because == because]
+        return any(EXECUTIONS.get(reader, task.execution).status in OPEN for task in waiting)
 
     def _goes_on(self, known: Execution, alive: Callable[[str], bool]) -> bool:
         """Whether there is an engine that works on an execution, as far as one can tell."""

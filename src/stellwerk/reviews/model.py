@@ -9,6 +9,7 @@ from typing import Any, Literal
 from stellwerk.core.digest import Digest
 
 CaseKind = Literal["audit", "slice", "caution", "alarm", "approval"]
+CaseStatus = Literal["open", "decided", "withdrawn", "expired"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,8 @@ class Case:
     queue: str
     opened_at: datetime
     due_at: datetime
-    status: Literal["open", "decided"] = "open"
+    """A promise; of a case with the fact `deadline` the end: undecided until then counts as refused."""
+    status: CaseStatus = "open"
     why: str = ""
     """Why it was steered to a person."""
     probability: float = 1.0

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from stellwerk.access.model import Grant
 from stellwerk.access.rules import allowed
+from stellwerk.core.clock import format_instant
 from stellwerk.core.errors import Conflict, Invalid, Refused
 from stellwerk.ledger.shelf import evolve
 from stellwerk.reviews.model import Case
 
 
-def must_be_open(case: Case) -> None:
-    """Raise `Conflict` for a case that is decided."""
+def overdue(case: Case, moment: datetime) -> bool:
+    """Whether nobody decided a case by its deadline; one that is merely due later than promised is not."""
+    undecided = case.status in ("open", "expired")
+    return undecided and bool(case.facts.get("deadline")) and case.due_at <= moment
+
+
+def numbered(first: str, number: int) -> str:
+    """What a case is called whose question was asked before: each time under the next number."""
+    return first if number == 1 else f"{first}-{number}"
+
+
+def holding(cases: Sequence[Case], begun: datetime) -> Case | None:
+    """Of the cases of one question, the oldest first, that which counts for an execution that began at some time.
+
+    What was withdrawn counts for none, and what was overdue already for none that began afterwards.
+    """
+    return next((case for case in cases if case.status != "withdrawn" and not overdue(case, begun)), None)
+
+
+def must_be_open(case: Case, now: datetime) -> None:
+    """Raise `Conflict` for a case that is decided or withdrawn, or whose deadline is over."""
     if case.status == "decided":
         raise Conflict(f"case {case.id} was decided by {case.decided_by!r}", code="case-decided")
+    if case.status == "withdrawn":
+        raise Conflict(
+            f"case {case.id} was withdrawn: nothing waits for its decision any more",
+            code="case-withdrawn",
+            hint="execute the pipeline anew: it asks again",
+        )
+    if overdue(case, now):
+        raise Conflict(
+            f"case {case.id} was to be decided by {format_instant(case.due_at)}, and counts as refused since",
+            code="case-overdue",
+            hint="execute the pipeline anew: it asks again",
+        )
 
 
 def must_decide(case: Case, actor: str) -> None:
@@ -32,7 +67,7 @@ def must_decide(case: Case, actor: str) -> None:
 
 
 def handed(case: Case, person: str, *, by: str, grant: Grant | None, author: str) -> Case:
-    """A case that a person is asked to decide from now on, by a second pair of eyes.
+    """An open case that a person is asked to decide from now on, by a second pair of eyes.
 
     Args:
         grant: What that person may do here, if anything.
@@ -42,7 +77,6 @@ def handed(case: Case, person: str, *, by: str, grant: Grant | None, author: str
         Refused: `may-not-decide` for somebody without the permission, `same-pair-of-eyes` for the one who hands it on,
             whoever did so before, and the author.
     """
-    must_be_open(case)
     if not allowed(grant, "cases:decide"):
         raise Refused(
             f"{person!r} may not decide cases here",
@@ -64,8 +98,7 @@ def handed(case: Case, person: str, *, by: str, grant: Grant | None, author: str
 
 
 def moved(case: Case, queue: str) -> Case:
-    """A case that others are asked to decide: whoever of a queue comes first."""
-    must_be_open(case)
+    """An open case that others are asked to decide: whoever of a queue comes first."""
     if queue == case.queue and not case.asked:
         raise Invalid(f"case {case.id} is in the queue {queue!r} already", code="nothing-to-delegate")
     return evolve(case, queue=queue, asked="")

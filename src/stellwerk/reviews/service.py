@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Literal
 
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core import canonical, names
@@ -43,8 +45,12 @@ class Inbox:
             )
         return len(fresh)
 
-    def open(self, case: Case) -> Case:
-        """Open one case, unless it is there already; the case as it is."""
+    def open(self, case: Case, *, after: str = "") -> Case:
+        """Open one case, unless it is there already; the case as it is.
+
+        Args:
+            after: The case of the same question that was overdue, if any: it stays open no longer.
+        """
         with self._book.read() as reader:
             known = CASES.find(reader, case.id)
         if known is not None:
@@ -53,6 +59,9 @@ class Inbox:
             known = CASES.find(tx, case.id)
             if known is None:
                 CASES.insert(tx, case)
+                before = CASES.find(tx, after) if after else None
+                if before is not None and before.status == "open":
+                    self.close(tx, before, "expired", case.subject)
                 facts = {"kind": case.kind, "subject": case.subject, "queue": case.queue}
                 tx.record("case.opened", f"case:{case.id}", {**facts, "why": canonical.digest(case.why)})
         return known or case
@@ -62,6 +71,23 @@ class Inbox:
         with self._book.read() as reader:
             return CASES.get(reader, case_id)
 
+    def asked(self, first: str) -> list[Case]:
+        """The cases of one question, the oldest first; none where it was never asked."""
+        with self._book.read() as reader:
+            numbers = itertools.count(1)
+            found = (CASES.find(reader, rules.numbered(first, number)) for number in numbers)
+            return list(itertools.takewhile(lambda case: case is not None, found))  # type: ignore[arg-type]
+
+    def close(self, tx: Transaction, case: Case, status: Literal["withdrawn", "expired"], cause: str) -> None:
+        """Let nobody decide a case any more.
+
+        Args:
+            cause: What made it so, for the ledger.
+        """
+        CASES.put(tx, evolve(case, status=status))
+        facts = {"endpoint": case.endpoint, "subject": case.subject, "cause": cause}
+        tx.record(f"case.{status}", f"case:{case.id}", facts)
+
     def delegate(self, case_id: str, person: str, *, author: str = "", reason: str = "") -> Case:
         """Ask a person, and nobody else, to decide an open case: a second pair of eyes.
 
@@ -69,19 +95,21 @@ class Inbox:
             author: Who made what an approval is about.
 
         Raises:
-            Conflict: `case-decided`.
+            Conflict: `case-decided`, `case-withdrawn`, `case-overdue`.
             Refused: `may-not-decide`, `same-pair-of-eyes`.
         """
         with self._book.write() as tx:
             case = CASES.get(tx, case_id)
+            rules.must_be_open(case, self._clock.now())
             grant = GRANTS.find(tx, person)
             return self._change(tx, case, rules.handed(case, person, by=tx.actor, grant=grant, author=author), reason)
 
     def move(self, case_id: str, queue: str, *, reason: str = "") -> Case:
-        """Put an open case into another queue. Raises `Conflict` where it is decided."""
+        """Put an open case into another queue. Raises `Conflict` where it is not open any more."""
         names.name(queue, what="queue")
         with self._book.write() as tx:
             case = CASES.get(tx, case_id)
+            rules.must_be_open(case, self._clock.now())
             return self._change(tx, case, rules.moved(case, queue), reason)
 
     def _change(self, tx: Transaction, case: Case, changed: Case, reason: str) -> Case:
@@ -108,12 +136,13 @@ class Inbox:
             return CASES.count(reader, endpoint=endpoint, status=status)
 
     def decide(self, case_id: str, decision: str, reason: str = "") -> Case:
-        """Decide a case once. Raises `Conflict` where somebody was first."""
+        """Decide a case once. Raises `Conflict` where somebody was first, it was withdrawn, or its deadline is over."""
         if not decision.strip():
             raise Invalid("a decision cannot be empty", code="missing-decision")
         with self._book.write() as tx:
             case = CASES.get(tx, case_id)
-            rules.must_be_open(case)
+            now = self._clock.now()
+            rules.must_be_open(case, now)
             rules.must_decide(case, tx.actor)
             options = case.facts.get("options")
             if options and decision not in options:
@@ -127,7 +156,7 @@ class Inbox:
                 decision=decision,
                 reason=reason,
                 decided_by=tx.actor,
-                decided_at=self._clock.now(),
+                decided_at=now,
             )
             CASES.put(tx, decided)
             tx.record(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from stellwerk.core.clock import format_instant, parse_duration, parse_instant
 from stellwerk.core.errors import NotFound
 from stellwerk.ledger.model import Entry
+from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.model import Due, TaskState, Verdict, Wait
+from stellwerk.reviews.rules import holding, overdue
+from stellwerk.reviews.shelves import CASES
 from stellwerk.tracking.model import OPEN, Run
 from stellwerk.workspace.rooms import Rooms
 
 if TYPE_CHECKING:
     from stellwerk.governance.model import WaitLine
+    from stellwerk.ledger.ports import Transaction
     from stellwerk.reviews.model import Case
 
 MOST = 1000
@@ -36,7 +40,43 @@ def of(rooms: Rooms, execution: str) -> tuple[Wait, ...]:
         mine.get(task.task) or _shared(rooms, task) for task in sorted(tasks, key=lambda one: (one.at, one.task))
     ]
     # What came out is remembered as the result of the step, though its task stays until the execution is over.
-    return tuple(wait for wait in found if wait is not None and rooms.runs.remembered(wait.key) is None)
+    return tuple(
+        asked(rooms, wait, execution)
+        for wait in found
+        if wait is not None and rooms.runs.remembered(wait.key) is None
+    )
+
+
+def asked(rooms: Rooms, wait: Wait, execution: str) -> Wait:
+    """A wait as it is for one execution: with the case that counts for it, where its question was asked repeatedly."""
+    if not wait.case:
+        return wait
+    known = rooms.inbox.asked(wait.case)
+    case = holding(known, rooms.executions.get(execution).begun_at) or known[-1]
+    return evolve(wait, case=case.id, since=case.opened_at)
+
+
+def closing(rooms: Rooms, execution: str, status: str) -> Callable[[Transaction], None] | None:
+    """What closes the cases of an execution, in the transaction in which it ends; None where nothing does.
+
+    Those whose deadline is over have expired. Those of one that is cancelled are withdrawn, unless another waits for
+    the same.
+    """
+    if status not in ("cancelled", "failed"):
+        return None
+    waits = [asked(rooms, wait, execution) for wait in rooms.waits.of(execution)]
+    names = {wait.case for wait in (*waits, *of(rooms, execution)) if wait.case}
+
+    def close(tx: Transaction) -> None:
+        for case in (CASES.get(tx, name) for name in sorted(names)):
+            if case.status != "open":
+                continue
+            if overdue(case, rooms.clock.now()):
+                rooms.inbox.close(tx, case, "expired", f"run:{execution}")
+            elif status == "cancelled" and not rooms.executions.waited_for(tx, case.id):
+                rooms.inbox.close(tx, case, "withdrawn", f"run:{execution}")
+
+    return close
 
 
 def _shared(rooms: Rooms, task: TaskState) -> Wait | None:
@@ -125,6 +165,8 @@ def _of_person(rooms: Rooms, wait: Wait, case: Case) -> Verdict | None:
         reason = f": {case.reason}" if case.reason else ""
         refusal = f"{case.decided_by} decided {case.decision!r} in case {case.id}{reason}" if refused else ""
         return Verdict(value=case.decision, refusal=refusal)
+    if case.status == "withdrawn":
+        return Verdict(refusal=f"case {case.id} was withdrawn")
     if wait.params.get("deadline") and rooms.clock.now() >= case.due_at:
         return Verdict(refusal=f"nobody decided case {case.id} by {format_instant(case.due_at)}")
     return None

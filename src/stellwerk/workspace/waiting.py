@@ -34,5 +34,5 @@ class Watched:
         return str(self.caller.call(ops.open_wait, arguments))
 
     def verdict(self, key: Digest, params: Mapping[str, Any]) -> Verdict | None:
-        found: Verdict | None = self.caller.call(ops.look_at_wait, {"key": key})
+        found: Verdict | None = self.caller.call(ops.look_at_wait, {"key": key, "execution": self.execution})
         return found

@@ -161,3 +161,10 @@ def test_the_page_of_a_case_decides_it_and_hands_it_on(rooms: Rooms, case: str) 
     assert "anna</bdi> has handed it on" in after
     assert 404 == client.get("/cases/nothing").status_code
     assert 404 == client.post("/cases/nothing", data={"decision": "approve"}, headers=own).status_code
+
+
+def test_a_case_without_a_deadline_is_decided_however_late(rooms: Rooms, case: str) -> None:
+    """When it is due is a promise."""
+    with as_(rooms, "bela") as bela:
+        assert rooms.inbox.get(case).due_at < rooms.clock.now()
+        assert "decided" == bela.decide(case, "approve").status

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 import stellwerk as sw
 from stellwerk.cli.main import main
 from stellwerk.core.clock import ReplayClock
-from stellwerk.core.errors import Invalid
+from stellwerk.core.errors import Conflict, Invalid, StellwerkError
 from stellwerk.pipelines import engine
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.testing.worlds import served
@@ -215,6 +215,111 @@ def test_the_same_question_is_told_of_every_execution_that_asks_it(folder: Path)
         waits = [workspace.run_page(run).waits[0] for run in (first, second)]
 
     assert waits[0] == waits[1]
+
+
+def late(folder: Path, workspace: Any) -> tuple[str, str]:
+    """A run whose question nobody decided in time, and its case."""
+    run = workspace.run(plan(folder, "asked")).run.id
+    case = workspace.inbox()[0].id
+    clock(folder).set(NOON + timedelta(days=3))
+    return run, case
+
+
+def closed(workspace: Any, kind: str) -> list[tuple[str, Any]]:
+    """What the ledger says of cases that nobody decides any more: which, and why."""
+    entries = workspace._caller.rooms.book.entries(kinds=[kind])
+    return [(one.subject, one.body["cause"]) for one in entries]
+
+
+def test_nobody_decides_or_hands_on_after_the_deadline(folder: Path) -> None:
+    """Until its last moment one does."""
+    with sw.connect(folder, actor="anna") as workspace:
+        _, case = late(folder, workspace)
+        refused = []
+        for change in (lambda: workspace.decide(case, "approve"), lambda: workspace.delegate(case, queue="others")):
+            with pytest.raises(Conflict) as found:
+                change()
+            refused.append(found.value.code)
+        clock(folder).set(NOON + timedelta(days=3, seconds=-1))
+        decided = workspace.decide(case, "approve")
+
+    assert ["case-overdue", "case-overdue"] == refused
+    assert "2026-05-07T12:00:00" in found.value.message
+    assert "decided" == decided.status
+
+
+def test_a_new_execution_asks_anew_after_the_deadline(folder: Path) -> None:
+    """What was asked before stays refused for whoever asked it, however often it is resumed; its case is closed."""
+    with sw.connect(folder, actor="anna") as workspace:
+        first, old = late(folder, workspace)
+        second = workspace.run(plan(folder, "asked"))
+        opened = [case.id for case in workspace.inbox()]
+        over = [workspace.run_page(run).waits[0] for run in (first, second.run.id)]
+        failures = []
+        for _ in range(2):
+            with pytest.raises(StellwerkError) as failed:
+                workspace.resume(first, plan(folder, "asked"))
+            failures.append(failed.value.message)
+        workspace.decide(opened[0], "approve")
+        ended = workspace.resume(second.run.id, plan(folder, "asked")).run.status
+        entries = closed(workspace, "case.expired")
+
+    assert [f"{old}-2"] == opened
+    assert ("waiting", "finished") == (second.status, ended)
+    assert ([old, f"{old}-2"], [True, False]) == ([one.case for one in over], [bool(one.over) for one in over])
+    assert NOON + timedelta(days=6) == over[1].until
+    assert all(f"nobody decided case {old} by" in failure for failure in failures)
+    assert [(f"case:{old}", f"run:{second.run.id}")] == entries
+
+
+def test_what_failed_at_its_deadline_leaves_the_inbox(folder: Path) -> None:
+    """Once it is resumed; and so it does where the question was asked again and again."""
+    with sw.connect(folder, actor="anna") as workspace:
+        run, case = late(folder, workspace)
+        with pytest.raises(StellwerkError):
+            workspace.resume(run, plan(folder, "asked"))
+        left, entries = workspace.inbox(), closed(workspace, "case.expired")
+        workspace.run(plan(folder, "asked"))
+        clock(folder).set(NOON + timedelta(days=7))
+        workspace.run(plan(folder, "asked"))
+        again = [one.id for one in workspace.inbox()]
+
+    assert ((), [(f"case:{case}", f"run:{run}")]) == (left, entries)
+    assert [f"{case}-3"] == again
+
+
+def test_what_is_cancelled_asks_nobody_any_more(folder: Path) -> None:
+    """Unless another execution waits for the same; whoever executes the pipeline afterwards asks anew."""
+    with sw.connect(folder, actor="anna") as workspace:
+        first, second = (workspace.run(plan(folder, "asked")).run.id for _ in range(2))
+        case = workspace.inbox()[0].id
+        workspace.steer(first, "cancel")
+        kept = [one.id for one in workspace.inbox()]
+        workspace.steer(second, "cancel")
+        left, entries = workspace.inbox(), closed(workspace, "case.withdrawn")
+        with pytest.raises(Conflict) as refused:
+            workspace.decide(case, "approve")
+        third = workspace.run(plan(folder, "asked")).run.id
+        workspace.decide(workspace.inbox()[0].id, "approve")
+        ended = workspace.resume(third, plan(folder, "asked")).run.status
+
+    assert ([case], ()) == (kept, left)
+    assert [(f"case:{case}", f"run:{second}")] == entries
+    assert "case-withdrawn" == refused.value.code
+    assert "finished" == ended
+
+
+def test_an_engine_that_is_cancelled_withdraws_its_cases(folder: Path) -> None:
+    """As its execution ends in its own hands."""
+    with sw.connect(folder, actor="anna") as workspace:
+        rooms = workspace._caller.rooms  # type: ignore[attr-defined]
+        run = workspace.run(plan(folder, "asked")).run.id
+        taken, _ = rooms.executions.take(run, code=None, owner="", alive=lambda _owner: False)
+        arguments = {"execution": run, "epoch": taken.epoch, "status": "cancelled"}
+        workspace._caller.call(ops.leave_execution, arguments)
+        left = workspace.inbox()
+
+    assert () == left
 
 
 def test_clients_of_mlflow_see_that_it_runs(folder: Path) -> None:

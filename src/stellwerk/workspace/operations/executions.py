@@ -99,7 +99,7 @@ def leave_execution(
     """The engine of an execution ends: it is over, or goes on some other time."""
     if keys is not None:
         must_be_kept(rooms, [keys])
-    return rooms.executions.leave(execution, epoch, status, keys)
+    return rooms.executions.leave(execution, epoch, status, keys, also=awaiting.closing(rooms, execution, status))
 
 
 @operation("executions.remembered", "runs:read")
@@ -136,7 +136,8 @@ def pass_over_execution(rooms: Rooms, execution: str, epoch: int, why: str, caus
 @operation("executions.ask", "runs:write", changes=True)
 def ask_execution(rooms: Rooms, execution: str, request: str) -> Execution:
     """Ask for an execution to pause, to cancel, or (with an empty request) to go on."""
-    return rooms.executions.ask(execution, request, alive=process_alive)
+    also = awaiting.closing(rooms, execution, "cancelled") if request == "cancel" else None
+    return rooms.executions.ask(execution, request, alive=process_alive, also=also)
 
 
 @operation("executions.get", "runs:read")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.governance.comparing import Duel
 from stellwerk.monitoring.model import Assessment, Outcome, OutcomeReport
-from stellwerk.reviews.model import Case
+from stellwerk.reviews.model import Case, CaseStatus
 from stellwerk.workspace import watching
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.rooms import Rooms
@@ -37,7 +36,7 @@ def duel(rooms: Rooms, endpoint: str, first: str, second: str, since: datetime, 
 
 @operation("cases.list", "cases:read")
 def list_cases(
-    rooms: Rooms, status: Literal["open", "decided"] = "open", endpoint: str | None = None, limit: int = 50
+    rooms: Rooms, status: CaseStatus = "open", endpoint: str | None = None, limit: int = 50
 ) -> tuple[Case, ...]:
     """Cases, the most urgent first."""
     return tuple(rooms.inbox.list(status=status, endpoint=endpoint, limit=limit))
@@ -45,7 +44,7 @@ def list_cases(
 
 @operation("cases.decide", "cases:decide", changes=True)
 def decide_case(rooms: Rooms, case: str, decision: str, reason: str = "") -> Case:
-    """Decide a case."""
+    """Decide a case that is open."""
     return rooms.inbox.decide(case, decision, reason)
 
 

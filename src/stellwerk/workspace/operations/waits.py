@@ -8,6 +8,7 @@ from stellwerk.core.clock import parse_duration
 from stellwerk.core.digest import Digest
 from stellwerk.pipelines.model import Verdict, Wait
 from stellwerk.reviews.model import Case
+from stellwerk.reviews.rules import holding, numbered
 from stellwerk.workspace import awaiting
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.rooms import Rooms
@@ -26,11 +27,19 @@ def open_wait(
     params: dict[str, Any],
     about: tuple[Digest, ...] = (),
 ) -> str:
-    """Begin to wait, once under a key, for a person, a time or an entry of the ledger. Gives the case, if it is one."""
+    """Begin to wait, once under a key, for a person, a time or an entry of the ledger. Gives the case, if it is one.
+
+    A person is asked anew after a case that was withdrawn, or that was overdue before the execution began.
+    """
     person = params.get("for") == "person"
-    name = f"wait-{key.removeprefix('sha256:')[:32]}"
+    first = f"wait-{key.removeprefix('sha256:')[:32]}"
+    name = first
     if person:
-        now = rooms.clock.now()
+        now, deadline = rooms.clock.now(), params.get("deadline")
+        known = rooms.inbox.asked(first)
+        held = holding(known, rooms.executions.get(execution).begun_at)
+        name = numbered(first, len(known) + 1) if held is None else held.id
+        facts = {"task": task, "step_key": key, "options": list(params["options"]), "about": list(about)}
         rooms.inbox.open(
             Case(
                 id=name,
@@ -39,10 +48,11 @@ def open_wait(
                 subject=f"run:{execution}",
                 queue=str(params.get("queue") or "pipelines"),
                 opened_at=now,
-                due_at=now + parse_duration(params.get("deadline") or PATIENCE),
+                due_at=now + parse_duration(deadline or PATIENCE),
                 why=str(params.get("question") or ""),
-                facts={"task": task, "step_key": key, "options": list(params["options"]), "about": list(about)},
-            )
+                facts={**facts, "deadline": deadline} if deadline else facts,
+            ),
+            after=known[-1].id if known and held is None else "",
         )
     rooms.waits.open(
         Wait(
@@ -52,13 +62,14 @@ def open_wait(
             params=params,
             since=rooms.clock.now(),
             position=rooms.database.size(),
-            case=name if person else "",
+            case=first if person else "",
         )
     )
     return name if person else ""
 
 
 @operation("waits.look", "runs:read")
-def look_at_wait(rooms: Rooms, key: Digest) -> Verdict | None:
-    """How a wait came out, if it is over by now."""
-    return awaiting.verdict(rooms, rooms.waits.get(key))
+def look_at_wait(rooms: Rooms, key: Digest, execution: str = "") -> Verdict | None:
+    """How a wait came out for an execution (or the first that waited), if it is over by now."""
+    wait = rooms.waits.get(key)
+    return awaiting.verdict(rooms, awaiting.asked(rooms, wait, execution or wait.execution))
