@@ -121,6 +121,39 @@ def test_a_script_that_fails_fails_its_step(
     assert "Cannot stat" not in said
 
 
+QUESTIONS = """
+pipeline {
+  stages {
+    stage('Make') { steps { sh 'echo 1 > made.txt' } }
+    stage('Look') { steps { input 'Is it a good one?' } }
+    stage('Ship') { steps { timeout(time: 1, unit: 'DAYS') { input message: 'Really?' }
+      sh 'test "$(cat made.txt)" = 1; cp made.txt shipped.txt' } }
+    stage('Tell') { steps { sh 'cat shipped.txt' } }
+  }
+}
+"""
+
+
+def test_questions_among_the_steps_of_jenkins_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after the other, before anything behind them runs; the files of earlier stages are there afterwards."""
+    (tmp_path / "Jenkinsfile").write_text(QUESTIONS, "utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    codes = [main(words) for words in (["init"], ["ci", "import", "Jenkinsfile"], ["run"])]
+    status = []
+    for _ in range(2):
+        codes.append(main(["ci", "approve"]))
+        with connect() as workspace:
+            status.append(workspace.executions()[0].status)
+    said = capsys.readouterr()
+
+    assert [0, 0, 0, 3, 0] == codes, said.err
+    assert ["waiting", "done"] == status
+    assert said.err.index("approved: Is it a good one?") < said.err.index("approved: Really?")
+
+
 ASKS = """
 import stellwerk as sw
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,6 +114,110 @@ def test_variables_of_the_system_are_told() -> None:
     assert "left" == outcome(taken, "variables.W: $CI_PROJECT_DIR")
     assert not [one for one in taken.findings if "HOME" in one.construct or "$A" in one.construct]
     assert 'export W="$CI_PROJECT_DIR/$A"\n' in step(taken, "a").script
+
+
+def stages(*texts: str) -> Taken:
+    """A Jenkinsfile with stages A, B, …, each of these steps."""
+    said = "\n".join(f"stage('{name}') {{ steps {{ {text} }} }}" for name, text in zip("ABCD", texts, strict=False))
+    return jenkinsfile(f"pipeline {{ stages {{ {said} }} }}")
+
+
+@pytest.mark.parametrize(
+    "asking",
+    ["input 'Really?'", "input message: 'Really?', ok: 'Yes'", "input(message: 'Really?')",
+     "timeout(time: 1, unit: 'HOURS') { input 'Really?' }"],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["of the stage", "of its own"])
+def test_a_stage_that_begins_with_a_question_waits(asking: str, place: str) -> None:
+    """Where `input` is the first step, in whatever form, nothing behind it runs before somebody said so."""
+    taken = stages("sh 'build'", f"{asking}; sh 'deploy'") if place == "of the stage" else stages(
+        "sh 'build'", asking, "sh 'deploy'"
+    )  # fmt: skip
+
+    wait = next(one for one in taken.steps if isinstance(one, Wait))
+    deploy = step(taken, "b" if place == "of the stage" else "c")
+    assert ("Really?", ("a",)) == (wait.question, wait.after)
+    assert (("approve-b",), ("a",), "deploy") == (deploy.after, deploy.takes, deploy.script)
+    assert "changed" == outcome(taken, "stage 'B' › input")
+    assert "left" not in {one.outcome for one in taken.findings}
+
+
+@pytest.mark.parametrize(
+    "asking",
+    ["sh 'prepare'; input 'Really?'", "echo 'x'; timeout(5) { input 'Really?' }", "dir('x') { input 'Really?' }",
+     "script { def who = input(message: 'Really?') }", "def who = input(message: 'Really?')",
+     "catchError { input message: 'Really?' }"],
+)  # fmt: skip
+def test_a_stage_that_asks_in_its_midst_is_left_out(asking: str) -> None:
+    """With the reason; nothing of it runs unasked, and what follows it waits for somebody all the same."""
+    taken = stages("sh 'build'", f"{asking}; sh 'deploy'", "sh 'tell'")
+
+    assert ["a", "approve-b", "c"] == [one.name for one in taken.steps]
+    assert (("approve-b",), ("a",)) == (step(taken, "c").after, step(taken, "c").takes)
+    assert {"left"} == {outcome(taken, name) for name in ("stage 'B'", "stage 'B' › input")}
+    assert ["a"] == [one.name for one in stages("sh 'build'", *[f"{asking}; sh 'deploy'"] * 2).steps]
+
+
+def test_a_word_about_input_is_no_question() -> None:
+    """A command or a name with that word in it asks nobody."""
+    taken = stages("sh 'cat input (1)'; script { run(input) }; sh 'x.input ()'")
+
+    assert ["a"] == [one.name for one in taken.steps]
+
+
+IN_JENKINS = """pipeline {
+  environment { KEY = credentials('key') }
+  stages { stage('A') { steps {
+    withCredentials([string(credentialsId: 'a', variable: 'TOKEN')]) { sh 'rm -rf "$TOKEN/build"' }
+    sh 'rm -rf "$WORKSPACE/build" $KEY ${BUILD_ID:-none}'
+    sh "echo ${currentBuild.number}"
+    withEnv(['BUILD_TAG=x']) { sh 'echo $BUILD_TAG' }
+  } } }
+}"""
+IN_GITLAB = """
+variables: {CI_OWN: x, BELOW: $CI_BUILDS_DIR/x}
+a:
+  secrets: {TOKEN: {vault: x}}
+  script:
+    - CI_HERE="$PWD"
+    - ': "${CI_ELSE:=x}"'
+    - rm -rf $CI_PROJECT_DIR/build $TOKEN "$CI_HERE" "$CI_ELSE" $CI_OWN ${CI_JOB_ID:-none} \\$CI_JOB_NAME
+"""
+IN_GITHUB = """
+on: push
+jobs: {a: {steps: [{run: rm -rf "$GITHUB_WORKSPACE/build" $GITHUB_JOB_X}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("taken", "names"),
+    [
+        (jenkinsfile(IN_JENKINS), ["TOKEN", "WORKSPACE", "KEY", "GROOVY_CURRENTBUILD_NUMBER"]),
+        (gitlab_file(IN_GITLAB), ["CI_BUILDS_DIR", "CI_PROJECT_DIR", "TOKEN"]),
+        (workflow(IN_GITHUB), ["GITHUB_WORKSPACE", "GITHUB_JOB_X"]),
+    ],
+    ids=["jenkins", "gitlab", "github"],
+)
+def test_a_script_stops_where_variables_are_not_set(taken: Taken, names: list[str], tmp_path: Path) -> None:
+    """In a shell: before its first command, whichever variable is missing; with all of them it runs to its end."""
+    found = step(taken, "a")
+    script = f'rm() {{ echo removes "$@"; }}\n{found.script}\necho ended\n'
+
+    def ran(given: list[str]) -> tuple[int, str, str]:
+        done = subprocess.run(
+            ["bash", "-eo", "pipefail", "-c", 'eval "$SCRIPT"'],
+            env={"PATH": "/usr/bin:/bin", "SCRIPT": script, **found.environment, **dict.fromkeys(given, "/nowhere")},
+            cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    for name in names:
+        status, out, said = ran([one for one in names if one != name])
+        assert (True, "") == (status != 0, out)
+        assert f"{name}: parameter null or not set" in said
+    status, out, said = ran(names)
+    assert (0, True) == (status, out.endswith("ended\n")), said
+    assert "removes -rf /nowhere/build" in out
 
 
 @pytest.mark.parametrize(

@@ -364,6 +364,7 @@ class _Reader:
             lines.append(f"export {key}={expressions.quoted(self._pieces(text(node), node.line, where, copy))}")
         script = expressions.script(self._pieces(text(said), said.line, where, copy))
         variables.tell(text(said), said.line, where, "github", set(own.entries), self._notes)
+        lines = [*variables.guards(script, variables.unset(text(said), "github", set(own.entries))), *lines]
         lines.append(script.rstrip("\n"))
         result.lines += lines if len(lines) == 1 and _stateless(script) else ["(", *lines, ")"]
         self._notes.taken(said.line, f"{where}.run")

@@ -167,6 +167,7 @@ class _Reader:
         environment = {name: value for name, value in said.items() if "$" not in value}
         exports = [f"export {name}={_expanded(value)}" for name, value in said.items() if "$" in value]
         script = "\n".join((*exports, self._script(job)))
+        script = "\n".join((*variables.guards(script, self._unset(job, script)), script))
         for name, (_, copy) in zip(self._made[job.name], self._copies(job), strict=True):
             found.append(
                 Command(
@@ -313,6 +314,15 @@ class _Reader:
         for one in lines:
             variables.tell(one.text, one.line, job.name, "gitlab", known, self._notes)
         return "\n".join(one.text.rstrip("\n") for one in lines)
+
+    def _unset(self, job: Job, script: str) -> list[str]:
+        """The variables that a script reads and only GitLab sets, tokens and secrets among them."""
+        known = set(self._environment(job)) | {name for _, copy in self._copies(job) for name in copy}
+        fetched = {
+            name for part in ("id_tokens", "secrets") for name in table(job.body.entries.get(part)).entries
+        } - known  # fmt: skip
+        system = variables.unset(script, "gitlab", known)
+        return [*system, *(one for one in variables.used(script) if one in fetched)]
 
     def _retries(self, job: Job) -> int:
         said = job.body.entries.get("retry")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from stellwerk.core.errors import Invalid
-from stellwerk.delivery.ci.taking import expressions, variables
+from stellwerk.delivery.ci.taking import expressions, jenkins_asks, jenkins_values, variables
 from stellwerk.delivery.ci.taking.groovy import CODE, Call, Value
 from stellwerk.delivery.ci.taking.jenkins_words import AROUND, LEFT_POST, OPTIONS, STEPS, TOP
 from stellwerk.delivery.ci.taking.model import Command, Names, Parameter, Taken, Wait, kind, ordered
 from stellwerk.delivery.ci.taking.notes import Advice, Notes
 
 MAX_COPIES = 200
+_KNOWN = ("text", "word", "template")
+"""Kinds of values of variables that need no Groovy."""
 WHOLE = "."
 """The folder that stages of Jenkins share."""
 
@@ -28,6 +30,10 @@ class _Script:
     timeout: str = ""
     kept: bool = False
     """Whether its files are of use even where no stage follows."""
+    lost: set[str] = field(default_factory=set)
+    """Variables that Jenkins would set to what nobody has here."""
+    unset: list[str] = field(default_factory=list)
+    """Lines that stop it where variables are not set."""
 
 
 def take(statements: tuple[Call, ...], source: str) -> Taken:
@@ -55,6 +61,10 @@ class _Reader:
         self._kept: set[str] = set()
         self._places: dict[str, tuple[int, str]] = {}
         """Line and name of the stage that each step was."""
+        self._waits: set[str] = set()
+        self._behind: set[str] = set()
+        """Waits of stages that are left out, for those that follow."""
+        self._lost: set[str] = set()
 
     def taken(self, source: str) -> Taken:
         """Everything that the file came to."""
@@ -81,7 +91,7 @@ class _Reader:
         return Taken(
             source=source,
             system="jenkins",
-            steps=ordered(self._passing(steps)),
+            steps=ordered(self._asked_for(self._passing(steps))),
             findings=self._notes.all(),
             parameters=tuple(self._parameters),
         )
@@ -102,6 +112,16 @@ class _Reader:
                     "name the files that the next step needs, and no others",
                 )
             found.append(step)
+        return found
+
+    def _asked_for(self, steps: list[Command | Wait]) -> list[Command | Wait]:
+        """The steps without questions of stages that are left out, behind which nothing comes."""
+        used: set[str] = set()
+        found: list[Command | Wait] = []
+        for step in reversed(steps):
+            if step.name in used or step.name not in self._behind:
+                used |= set(step.after)
+                found.insert(0, step)
         return found
 
     def _stages(
@@ -142,21 +162,41 @@ class _Reader:
             after = (wait.name,)
         stages = self._within(inner, where, before, shared, image, axes)
         if stages is not None:
-            return self._after([*found, *stages[0]], after), stages[1]
+            return self._after([*found, *stages[0]], after), tuple(dict.fromkeys((*stages[1], *after)))
         if "steps" not in inner:
             self._notes.left(stage.line, where, "it has no steps")
-            return found, before
-        self._run(inner["steps"].block or (), where, script, set(shared) | set(axes))
+            return found, (*before, *after)
+        written = inner["steps"].block or ()
+        asked, steps = jenkins_asks.leading(written)
+        for around in written:
+            if around.name != "input" and (around.line, around.name) not in {(one.line, one.name) for one in steps}:
+                self._notes.changed(around.line, f"{where} › {around.name}", "a case waits until somebody decides it")
+        for call in asked:
+            found.append(self._input(call, name, (*before, *after)))
+            after = (*after, found[-1].name)
+        late = jenkins_asks.asking(steps)
+        if late is not None:
+            self._notes.left(late.line, f"{where} › input", "a person is asked between stages only",
+                             "`input` as the first step of a stage of its own")  # fmt: skip
+            self._notes.left(stage.line, where, "it asks somebody in its midst, and would run unasked",
+                             "a stage for what comes after the question")  # fmt: skip
+            said = jenkins_asks.question(late) or f"May what follows {name} go on?"
+            found.append(self._wait(name, said, (*before, *after)))
+            self._behind.add(found[-1].name)
+            return found, (*before, *after, found[-1].name)
+        script.lost = self._lost | {one for one, value in shared.items() if value.kind not in _KNOWN}
+        self._run(steps, where, script, (set(shared) - script.lost) | set(axes))
         if not script.lines:
-            self._notes.left(stage.line, where, "nothing of its steps could be taken over")
-            return found, before
+            if steps or not asked:
+                self._notes.left(stage.line, where, "nothing of its steps could be taken over")
+            return found, (*before, *after)
         fixed, exports = self._environment(shared)
         step = Command(
             name=self._names.new(" ".join((name, *axes.values()))),
-            script="\n".join((*exports, *script.lines)),
+            script="\n".join((*dict.fromkeys(script.unset), *exports, *script.lines)),
             environment={**fixed, **axes},
-            after=after,
-            takes=before,
+            after=(*(one for one in before if one in self._waits), *after),
+            takes=tuple(one for one in before if one not in self._waits),
             gives=(WHOLE,),
             image=image,
             retries=script.retries,
@@ -262,10 +302,10 @@ class _Reader:
             if option.name == "timeout" and script is None:
                 self._notes.left(option.line, where, "the limit is one of each step", "`timeout` of the steps")
             elif option.name == "timeout" and script is not None:
-                script.timeout = _duration(option)
+                script.timeout = jenkins_values.duration(option)
                 self._notes.taken(option.line, where)
             elif option.name == "retry" and script is not None:
-                script.retries = _tries(option)
+                script.retries = jenkins_values.tries(option)
                 self._notes.taken(option.line, where)
             else:
                 self._notes.advise(
@@ -299,6 +339,7 @@ class _Reader:
             first = choices.items[0].text if choices is not None and choices.items else ""
             if name is None or one.name not in ("string", "text", "booleanParam", "choice"):
                 self._notes.left(one.line, f"parameters › {one.name}", "no parameter of this kind is known")
+                self._lost |= {name.text} if name is not None else set()
                 continue
             self._parameters.append(Parameter(name=name.text, default=default.text if default else first))
             if one.name == "choice":
@@ -308,10 +349,15 @@ class _Reader:
 
     def _input(self, call: Call, stage: str, before: tuple[str, ...]) -> Wait:
         message = call.inner("message")
-        question = message.values[0].text if message and message.values else f"May {stage} go on?"
+        said = message.values[0].text if message and message.values else jenkins_asks.question(call)
         self._notes.changed(call.line, f"stage {stage!r} › input", "somebody decides the case that it becomes",
                             "`stellwerk inbox`")  # fmt: skip
-        return Wait(name=self._names.new(f"approve {stage}"), question=question, after=before)
+        return self._wait(stage, said or f"May {stage} go on?", before)
+
+    def _wait(self, stage: str, question: str, before: tuple[str, ...]) -> Wait:
+        wait = Wait(name=self._names.new(f"approve {stage}"), question=question, after=before)
+        self._waits.add(wait.name)
+        return wait
 
     def _variables(self, block: Call) -> dict[str, Value]:
         found = {}
@@ -342,7 +388,7 @@ class _Reader:
             if value.kind in ("text", "word"):
                 fixed[name] = value.text
             elif value.kind == "template":
-                found = _pieces(value)
+                found = jenkins_values.pieces(value)
                 lines.append(f"export {name}={expressions.quoted(found)}")
                 said = " ".join(f"${piece.variable}" for piece in found if piece.variable)
                 variables.tell(said, value.line, f"environment › {name}", "jenkins", set(shared), self._notes)
@@ -356,25 +402,27 @@ class _Reader:
                     self._shell(step, place, script, known)
                 case "echo" | "print":
                     said = step.values[0] if step.values else Value(text="", kind="text", line=step.line)
-                    script.lines.append(f"echo {expressions.quoted(_pieces(said))}")
+                    script.lines.append(f"echo {expressions.quoted(jenkins_values.pieces(said))}")
                     self._notes.taken(step.line, place)
                 case "dir":
-                    self._around(step, place, script, known, f"cd {_word(step)}")
+                    self._around(step, place, script, known, f"cd {jenkins_values.word(step)}")
                 case "withEnv":
                     pairs = [item for value in step.values for item in value.items]
-                    exports = [f"export {expressions.quoted(_pieces(one))}" for one in pairs]
-                    self._around(step, place, script, known, *exports)
+                    exports = [f"export {expressions.quoted(jenkins_values.pieces(one))}" for one in pairs]
+                    names = {one.text.partition("=")[0] for one in pairs}
+                    self._around(step, place, script, known | names, *exports)
                 case "withCredentials":
                     self._notes.left(
                         step.line, place, "no secret is passed to a step: the ledger keeps its plan",
                         "let the command read it from a file or a vault",
                     )  # fmt: skip
-                    self._run(step.block or (), where, script, known)
+                    script.lost |= jenkins_asks.secrets(step)
+                    self._run(step.block or (), where, script, known - jenkins_asks.secrets(step))
                 case "timeout" | "retry" if step.block is not None:
                     if step.name == "timeout":
-                        script.timeout = _duration(step)
+                        script.timeout = jenkins_values.duration(step)
                     else:
-                        script.retries = _tries(step)
+                        script.retries = jenkins_values.tries(step)
                     self._notes.changed(step.line, place, "it holds for the whole step")
                     self._run(step.block, where, script, known)
                 case name if name in AROUND and step.block is not None:
@@ -388,7 +436,7 @@ class _Reader:
                     )
 
     def _around(self, step: Call, place: str, script: _Script, known: set[str], *first: str) -> None:
-        inner = _Script()
+        inner = _Script(lost=script.lost, unset=script.unset)
         self._run(step.block or (), place, inner, known)
         script.lines += ["(", *first, *inner.lines, ")"]
         script.retries, script.timeout = inner.retries or script.retries, inner.timeout or script.timeout
@@ -402,68 +450,12 @@ class _Reader:
         for option in step.named:
             if option not in ("script", "label"):
                 self._notes.left(step.line, f"{place} › {option}", "what a command gives back is not used by others")
-        text = _shell_text(given)
-        variables.tell(text, step.line, place, "jenkins", known | {one.name for one in self._parameters}, self._notes)
-        body = "\n".join(line.rstrip() for line in _dedented(text).strip("\n").splitlines())
+        text = jenkins_values.shell_text(given)
+        known = known | {one.name for one in self._parameters}
+        variables.tell(text, step.line, place, "jenkins", known, self._notes)
+        lost = (one for one in variables.used(text) if one in script.lost - known)
+        script.unset += variables.guards(text, (*variables.unset(text, "jenkins", known), *lost))
+        body = "\n".join(line.rstrip() for line in jenkins_values.dedented(text).strip("\n").splitlines())
         simple = "\n" not in body and not re.search(r"\b(cd|export|set|exit|exec|source|umask|unset)\b|=|^\. ", body)
         script.lines += [body] if simple else ["(", body, ")"]
         self._notes.taken(step.line, place)
-
-
-def _pieces(value: Value) -> list[expressions.Piece]:
-    """A text of Groovy as pieces: `${env.X}`, `$X` and `${params.X}` are variables of the shell."""
-    if value.kind != "template":
-        return [expressions.Piece(text=value.text)]
-    return list(_split(value.text))
-
-
-_PLACE = re.compile(r"\\\$|\$\{\s*([^}]*?)\s*\}|\$([A-Za-z_][A-Za-z0-9_.]*)")
-_VARIABLE = re.compile(r"(?:env\.|params\.)?([A-Za-z_][A-Za-z0-9_]*)")
-
-
-def _split(text: str) -> Iterator[expressions.Piece]:
-    at = 0
-    for match in _PLACE.finditer(text):
-        if match.start() > at:
-            yield expressions.Piece(text=text[at : match.start()])
-        said = match[1] or match[2]
-        if said is None:
-            yield expressions.Piece(text="$")
-        else:
-            found = _VARIABLE.fullmatch(said)
-            name = found[1] if found else "GROOVY_" + re.sub(r"[^A-Za-z0-9]+", "_", said).strip("_").upper()[:40]
-            yield expressions.Piece(variable=name)
-        at = match.end()
-    if at < len(text):
-        yield expressions.Piece(text=text[at:])
-
-
-def _shell_text(value: Value) -> str:
-    """What Groovy would give the shell, with variables of the shell in place of Groovy's own."""
-    if value.kind != "template":
-        return value.text
-    return "".join(f"${{{one.variable}}}" if one.variable else one.text for one in _split(value.text))
-
-
-def _dedented(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    margin = min((len(line) - len(line.lstrip()) for line in lines), default=0)
-    return "\n".join(line[margin:] for line in text.splitlines())
-
-
-def _word(step: Call) -> str:
-    return expressions.quoted(_pieces(step.values[0])) if step.values else "."
-
-
-def _duration(call: Call) -> str:
-    time, unit = call.named.get("time") or (call.values[0] if call.values else None), call.named.get("unit")
-    factor = {"SECONDS": 1, "MINUTES": 60, "HOURS": 3600, "DAYS": 86400}.get(unit.text if unit else "MINUTES")
-    if time is None or not time.text.isdecimal() or factor is None:
-        return ""
-    return f"{int(time.text) * factor}s"
-
-
-def _tries(call: Call) -> int:
-    """How often it is tried again: Jenkins counts the first time, too."""
-    count = call.values[0].text if call.values else ""
-    return max(0, min(100, int(count) - 1)) if count.isdecimal() and len(count) < 5 else 0
