@@ -14,6 +14,7 @@ from typing import Protocol
 
 from stellwerk.core.errors import Invalid, Unavailable
 from stellwerk.core.files import replace_text
+from stellwerk.core.names import shortened
 
 
 class Clock(Protocol):
@@ -95,13 +96,18 @@ MAX_DURATION = timedelta(days=36_525)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def parse_duration(text: str) -> timedelta:
-    """Read `90s`, `15m`, `4h`, `30d` or `2w`; at most a hundred years."""
-    match = re.fullmatch(r"([0-9]{1,10})([smhdw])", text)
+def parse_duration(text: object, *, what: str = "") -> timedelta:
+    """Read `90s`, `15m`, `4h`, `30d` or `2w`; at most a hundred years.
+
+    Args:
+        what: What is given, for the message.
+    """
+    match = re.fullmatch(r"([0-9]{1,10})([smhdw])", text) if isinstance(text, str) else None
     seconds = int(match[1]) * _UNITS[match[2]] if match else None
     if seconds is None or seconds > MAX_DURATION.total_seconds():
         raise Invalid(
-            f"not a duration: {text[:40]!r} (expected a whole number and s, m, h, d or w, up to 100 years)",
+            f"{f'{what} is ' if what else ''}not a duration: {shortened(text, 40)} "
+            "(expected a whole number and s, m, h, d or w, up to 100 years)",
             code="invalid-duration",
         )
     return timedelta(seconds=seconds)

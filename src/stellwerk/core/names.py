@@ -13,6 +13,7 @@ from stellwerk.core.errors import Invalid
 MAX_NAME = 128
 MAX_PATH_PART = 255
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_EVENT = re.compile(r"[a-z][a-z-]{0,40}\.[a-z][a-z-]{0,40}")
 _PLAIN_PART = re.compile(r"(?! )[ -.0-\[\]-~]{0,254}[0-\[\]-~!-\-]")
 """Printable ASCII that needs no closer look, which is nearly every file of a large folder."""
 _NEVER_IN_PATHS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -20,15 +21,25 @@ _NEVER_IN_PATHS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
-def name(text: str, *, what: str = "name") -> str:
+def name(text: object, *, what: str = "name") -> str:
     """Check a name of a thing: letters, digits, `.`, `_`, `-`; starts with a letter or digit."""
-    if len(text) > MAX_NAME or not _NAME.fullmatch(text) or text.endswith("."):
+    if not isinstance(text, str) or len(text) > MAX_NAME or not _NAME.fullmatch(text) or text.endswith("."):
         raise Invalid(
-            f"{text[:60]!r} cannot be a {what} (expected 1 to {MAX_NAME} letters, digits, '.', '_' or '-', "
+            f"{shortened(text)} cannot be a {what} (expected 1 to {MAX_NAME} letters, digits, '.', '_' or '-', "
             "starting with a letter or digit, not ending with '.')",
             code="invalid-name",
         )
     return text
+
+
+def is_event(text: object) -> bool:
+    """Whether a kind of entries can be called so: `dataset.added`."""
+    return isinstance(text, str) and bool(_EVENT.fullmatch(text))
+
+
+def shortened(value: object, most: int = 60) -> str:
+    """A value as a message shows it."""
+    return repr(value[:most]) if isinstance(value, str) else repr(value)[:most]
 
 
 def path_part(text: str) -> str:

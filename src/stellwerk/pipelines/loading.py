@@ -19,7 +19,7 @@ from typing import Any
 from stellwerk.core.errors import Invalid, NotFound, StellwerkError
 from stellwerk.pipelines import source
 from stellwerk.pipelines.authoring import Pipeline, Step, label
-from stellwerk.pipelines.tracebacks import user_traceback
+from stellwerk.pipelines.tracebacks import place, user_traceback
 
 _STATE = {"child": False}
 
@@ -46,7 +46,9 @@ def load(path: Path | str) -> ModuleType:
     before = set(sys.modules)
     try:
         module = import_module(name) if plain else _load_aside(name, file)
-    except StellwerkError:
+    except StellwerkError as refused:
+        where = place(refused)
+        refused.hint = f"{refused.hint} ({where})" if refused.hint and where else refused.hint or where
         raise
     except (Exception, SystemExit) as cause:  # importing runs the user's code, which may raise anything
         raise Invalid(

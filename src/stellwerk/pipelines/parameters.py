@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import Ref
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _CHECKED: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None)}
 
 
@@ -84,6 +87,32 @@ def bind(
     if missing:
         raise Invalid(f"{name} needs {', '.join(map(repr, missing))}", code="missing-argument")
     return {key: given.get(key, value.default) for key, value in known.items()}
+
+
+def bound(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, refusing arguments that it does not have with the names of those that it has."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        bind(function.__name__, signature, args, kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def texts(what: str, value: object) -> tuple[str, ...]:
+    """Several texts; one text is none, because it would pass as its letters."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value):
+        raise Invalid(f"{what} is {value!r} (expected a list of texts)", code="wrong-type")
+    return tuple(value)
+
+
+def mapping(what: str, value: object) -> dict[str, Any]:
+    """Values by name, none for None."""
+    if value is not None and (not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value)):
+        raise Invalid(f"{what} is {value!r} (expected a dict by name)", code="wrong-type")
+    return dict(value or {})
 
 
 def split(

@@ -18,6 +18,12 @@ def user_traceback(error: BaseException) -> str:
     return text if len(text) <= MAX_CHARACTERS else text[-MAX_CHARACTERS:]
 
 
+def place(error: BaseException) -> str:
+    """Where in the project's files it was raised, `flow.py, line 7`; empty if in none of them."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if source.own(frame.filename)]
+    return f"{_name(frames[-1].filename)}, line {frames[-1].lineno}" if frames else ""
+
+
 def one_line(error: BaseException) -> str:
     """`ValueError: what it says`, without line breaks."""
     text = " ".join("".join(traceback.format_exception_only(error)).split())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stellwerk.core.errors import Invalid
+from stellwerk.core.names import is_event
 from stellwerk.ledger.model import Entry
 from stellwerk.triggers.model import OnData, OnEvent
 
@@ -17,7 +18,6 @@ DATA = ("data.added",)
 NEVER = ("trigger.", "webhook.")
 """What triggers and webhooks say of themselves begins nothing."""
 MAX_COUNT = 1_000_000_000
-_KIND = re.compile(r"[a-z][a-z-]{0,40}\.[a-z][a-z-]{0,40}")
 _LISTENS = re.compile(r"([a-z-]+)(?::([0-9]+|[a-z]+))?")
 
 
@@ -93,7 +93,7 @@ def listens(on: OnEvent | OnData) -> Listens:
     """What a trigger listens to. Raises `Invalid` for a name that is none."""
     if isinstance(on, OnData):
         return Listens(kinds=DATA, holds=lambda _kind, _body: True, of=on.dataset)
-    if _KIND.fullmatch(on.event):
+    if is_event(on.event):
         if on.event.startswith(NEVER):
             raise Invalid(
                 f"{on.event!r} is what triggers say themselves, and fires none of them",

@@ -16,6 +16,7 @@ from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.authoring import step
 from stellwerk.pipelines.authoring.building import builtin, needed
 from stellwerk.pipelines.model import Ref
+from stellwerk.pipelines.parameters import bound, texts
 from stellwerk.pipelines.tuning.authoring import refuse_gate, tune
 from stellwerk.pipelines.tuning.model import Budget, Pruning
 from stellwerk.pipelines.tuning.reporting import report
@@ -128,6 +129,7 @@ def fit(
     return fit_model(estimator(task, params), table, target=target, task=task, exclude=exclude)
 
 
+@bound
 def automl(
     train: Any,
     *,
@@ -160,11 +162,12 @@ def automl(
         Invalid: A family is unknown, or not installed.
     """
     searched = _families(families)
-    facts = {"target": target, "exclude": list(exclude)}
+    facts = {"target": target, "exclude": list(texts("exclude", exclude))}
     options: dict[str, Any] = {
         "metric": LOSS, "pruner": Pruning(kind="median", first=1, startup=8), "workers": workers, "seed": seed,
     }  # fmt: skip
     if workspace is not None:
+        _check_tables(train=train, select=select)
         kind = task_of_table(table=train, target=target, task=task)
         given = {"table": train, "task": kind, "version": VERSION, **facts}
         tuned = tune(candidate, space(searched), budget, given=given, workspace=workspace, **options)
@@ -185,8 +188,16 @@ def automl(
     return builtin("automl", "automl", "tune", params, inputs, ("model", "report"))
 
 
+def _check_tables(**parts: Any) -> None:
+    import polars as pl
+
+    for name, part in parts.items():
+        if not isinstance(part, pl.DataFrame):
+            raise Invalid(f"{name} is a {type(part).__name__} (expected a table of polars)", code="wrong-type")
+
+
 def _families(families: Sequence[str]) -> tuple[str, ...]:
-    listed = tuple(dict.fromkeys(families))
+    listed = tuple(dict.fromkeys(texts("families", families)))
     unknown = [name for name in listed if name not in SPACES]
     if not listed or unknown:
         raise Invalid(f"families are {list(families)} (expected some of {', '.join(SPACES)})", code="unknown-family")

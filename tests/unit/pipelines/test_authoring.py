@@ -9,9 +9,26 @@ import pytest
 from pydantic import TypeAdapter
 
 from stellwerk.core.errors import Invalid
-from stellwerk.pipelines.authoring import Step, contract, dataset, evaluate, pipeline, step
-from stellwerk.pipelines.model import Node, Plan, Ref, Resources
+from stellwerk.pipelines.authoring import (
+    Step,
+    command,
+    contract,
+    dataset,
+    each,
+    evaluate,
+    pipeline,
+    split,
+    step,
+    wait_for_event,
+    wait_for_person,
+    wait_until,
+    when,
+)
+from stellwerk.pipelines.authoring.notebooks import marimo, notebook
+from stellwerk.pipelines.model import Backoff, Environment, Node, Plan, Ref, Resources
 from stellwerk.pipelines.rules import describe, order
+from stellwerk.pipelines.tuning.authoring import tune
+from stellwerk.pipelines.tuning.space import whole
 
 
 @step(kind="data")
@@ -204,6 +221,74 @@ def test_mistakes_are_told_while_planning(body: Any, code: str, words: str) -> N
 
     assert code == error.code
     assert words in error.message + error.hint
+
+
+WRONG: list[tuple[Any, str, str]] = [
+    (lambda: step(kind=5), "invalid-name", "kind"),
+    (lambda: step(outputs=5), "invalid-outputs", "outputs"),
+    (lambda: step(timeout="10 m"), "invalid-duration", "timeout"),
+    (lambda: Resources(memory=2), "invalid-resources", "memory"),
+    (lambda: Resources(custom=["a"]), "invalid-resources", "custom"),
+    (lambda: Backoff(first=1), "invalid-duration", "first"),
+    (lambda: Backoff(most="soon"), "invalid-duration", "most"),
+    (lambda: Environment(python=3.12), "wrong-type", "python"),
+    (lambda: when(months(1), over=1), "unknown-argument", "'over'"),
+    (lambda: each(), "missing-argument", "'items'"),
+    (lambda: command("c", "ls", outputs=("o",)), "wrong-type", "outputs"),
+    (lambda: command("c", "ls", inputs=["i"]), "wrong-type", "inputs"),
+    (lambda: command("c", "ls", environ=["E"]), "wrong-type", "environ"),
+    (lambda: command("c", "ls", environ={"E": 1}), "wrong-type", "environ"),
+    (lambda: command("c", "ls", files="train.py"), "wrong-type", "files"),
+    (lambda: split(months(1), target="y", entity="id"), "wrong-type", "entity"),
+    (lambda: notebook("a.ipynb", params=[1]), "wrong-type", "params"),
+    (lambda: marimo("a.py", inputs=[1]), "wrong-type", "inputs"),
+    (lambda: tune(months, DEPTHS, 3, metric=5), "wrong-type", "metric"),
+    (lambda: tune(months, DEPTHS, 3, goal=5), "wrong-type", "goal"),
+    (lambda: tune(months, DEPTHS, 3, given=[1]), "wrong-type", "given"),
+    (lambda: tune(months, DEPTHS, 3, sampler=1), "unknown-argument", "'sampler'"),
+    (lambda: tune(months, DEPTHS, 3, search=1), "invalid-tuning", "search"),
+    (lambda: months(1) + 1, "unknown-value", "'months' cannot be computed with"),
+    (lambda: 1 - months(1), "unknown-value", "'months' cannot be computed with"),
+    (lambda: -months(1), "unknown-value", "'months' cannot be computed with"),
+    (lambda: round(months(1)), "unknown-value", "'months' cannot be computed with"),
+    (lambda: months(1) > 2, "unknown-value", "'months' cannot be compared"),
+    (lambda: 2 >= months(1), "unknown-value", "'months' cannot be compared"),
+    (lambda: len(months(1)), "unknown-value", "'months' cannot be counted"),
+    (lambda: delay(y=1), "unknown-argument", "'y' of delay is unknown (expected first, last, depth)"),
+    (lambda: wait_for_person("ok?", options="yes"), "wrong-type", "options"),
+    (lambda: wait_for_person("ok?", about=5), "wrong-type", "about"),
+    (lambda: wait_for_person("ok?", queue=5), "invalid-name", "queue"),
+    (lambda: wait_for_person("ok?", deadline=5), "invalid-duration", "deadline"),
+    (lambda: wait_until(5), "invalid-duration", "moment"),
+    (lambda: wait_for_event("nonsense kind!!"), "invalid-event", "kind of event"),
+    (lambda: wait_for_event("dataset*"), "invalid-event", "kind of event"),
+    (lambda: wait_for_event("dataset.added", subject=5), "wrong-type", "subject"),
+    (lambda: None, "empty-pipeline", "'p' has no step"),
+]
+DEPTHS = {"first": whole(1, 3)}
+
+
+@pytest.mark.parametrize(("body", "code", "words"), WRONG)
+def test_arguments_of_another_type_are_told_by_name(body: Any, code: str, words: str) -> None:
+    """Where they are given: nothing of Python's own errors, and nothing passes that fails later."""
+    error = _in_pipeline(body)
+
+    assert code == error.code
+    assert words in error.message
+
+
+def test_a_pipeline_inside_a_pipeline_has_its_defaults() -> None:
+    """Binding its arguments changes nothing of them: outputs pass, and what is not given has its default."""
+
+    @pipeline
+    def inner(table: Any, depth: int = 4) -> Any:
+        return train(table, depth)
+
+    @pipeline
+    def outer() -> Any:
+        return inner(months(1))
+
+    assert 4 == outer().nodes[1].params["depth"]
 
 
 def test_parameters_of_pipelines_are_checked() -> None:

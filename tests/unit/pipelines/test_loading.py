@@ -114,6 +114,19 @@ def test_a_broken_file_is_told(write: Write, tmp_path: Path, text: str, words: l
     assert 1 == write("VALUE = 1\n", name="mended", folder="broken").VALUE
 
 
+@pytest.mark.parametrize("option", ["retries=-1", "outputs=()", "kind='a b'"])
+def test_what_is_refused_in_a_file_has_a_place(write: Write, option: str) -> None:
+    """The file and the line of the step, not only the option."""
+    with pytest.raises(Invalid) as refused:
+        write(
+            f"from stellwerk.pipelines.authoring import step\n\n@step({option})\ndef one(): return 1\n",
+            name="placed",
+            folder="placed",
+        )
+
+    assert "placed.py, line 3" in refused.value.hint
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     """What is missing, and what is no Python file."""
     (tmp_path / "notes.txt").write_text("x")

@@ -140,6 +140,20 @@ def test_families_that_cannot_be_searched_are_refused(families: list[str]) -> No
     assert "unknown-family" == caught.value.code
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"train": [1]}, "train is a list"), ({"select": "x"}, "select is a str"), ({"exclude": "b"}, "exclude is 'b'")],
+)
+def test_what_is_no_table_is_refused(workspace: sw.Workspace, given: dict[str, Any], words: str) -> None:
+    """By the name of the argument, before anything is tried."""
+    table = rings(20, 6)
+    with pytest.raises(Invalid) as caught:
+        sw.automl(**{"train": table, "select": table, "target": "where", "budget": 1, "workspace": workspace} | given)
+
+    assert "wrong-type" == caught.value.code
+    assert words in caught.value.message
+
+
 def test_every_class_is_in_every_fold() -> None:
     """Where it has rows enough; and every row is measured once."""
     table = rings(101, 5)

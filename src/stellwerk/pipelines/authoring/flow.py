@@ -13,11 +13,13 @@ from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.authoring.building import builtin, needed
 from stellwerk.pipelines.authoring.steps import whole
 from stellwerk.pipelines.model import ITEM, Branch, Loop, Ref, Test
+from stellwerk.pipelines.parameters import bound, texts
 
 _UNSET = object()
 MAX_ITEMS = 10_000
 
 
+@bound
 @contextmanager
 def when(
     value: Any,
@@ -60,6 +62,7 @@ def when(
         yield branch
 
 
+@bound
 @contextmanager
 def otherwise(branch: Branch) -> Iterator[Branch]:
     """What is called inside runs only if a branch of the same pipeline is not taken."""
@@ -82,6 +85,7 @@ def otherwise(branch: Branch) -> Iterator[Branch]:
         yield opposite
 
 
+@bound
 @contextmanager
 def each(items: Any, *, at_once: int = 0) -> Iterator[Any]:
     """What is called inside runs once for each item: of a list that is written here, or that a step gives.
@@ -132,6 +136,7 @@ def after(*values: Any) -> Iterator[None]:
         builder.after[:] = before
 
 
+@bound
 def wait_for_person(
     question: str,
     *,
@@ -155,44 +160,54 @@ def wait_for_person(
     """
     if not isinstance(question, str) or not 1 <= len(question) <= 2000:
         raise Invalid("the question is empty or longer than 2,000 characters", code="wrong-arguments")
-    if len(options) < 2 or len(set(options)) < len(options) or not all(isinstance(o, str) and o for o in options):
+    words = texts("options", options)
+    if len(words) < 2 or len(set(words)) < len(words) or not all(words):
         raise Invalid(f"options are {options!r} (expected two or more different texts)", code="wrong-arguments")
     names.name(queue, what="queue")
     if deadline:
-        parse_duration(deadline)
+        parse_duration(deadline, what="deadline")
     params = {
         "for": "person",
         "question": question,
-        "options": list(options),
+        "options": list(words),
         "queue": queue,
         "deadline": deadline,
     }
-    things = [about] if isinstance(about, Ref) else list(about or ())
+    if about is not None and not isinstance(about, (Ref, list, tuple)):
+        raise Invalid(f"about is {about!r} (expected an output of a step, or a list of them)", code="wrong-type")
+    things = [about] if isinstance(about, Ref) else list(() if about is None else about)
     inputs = {f"about[{number}]": thing for number, thing in enumerate(things)}
     return builtin("wait", "wait-for-person", "wait", params, inputs, cache=not each_time)
 
 
+@bound
 def wait_until(moment: datetime | str, *, after: Any = None) -> Any:
     """Wait until an instant, or for a duration such as `2h` from when it is reached. The value is the instant."""
     if isinstance(moment, datetime):
         params = {"for": "time", "until": format_instant(moment)}
     else:
-        parse_duration(moment)
+        parse_duration(moment, what="moment")
         params = {"for": "time", "lasts": moment}
     return builtin("wait", "wait-until", "wait", params, {} if after is None else {"after": after}, cache=False)
 
 
+@bound
 def wait_for_event(kind: str, *, subject: str = "", deadline: str = "", after: Any = None) -> Any:
     """Wait until the ledger has an entry of a kind, made after this wait began. The value names the entry.
 
     Args:
-        kind: Such as `dataset.added`; a `*` at the end stands for anything.
+        kind: Such as `dataset.added`; `dataset.*` is any that begins so.
         subject: Only entries about it, such as `dataset:flights`.
         deadline: After this time, such as `3d`, the step fails.
     """
-    if not isinstance(kind, str) or not kind or len(kind) > 100:
-        raise Invalid(f"the kind of event is {kind!r} (expected such as 'dataset.added')", code="wrong-arguments")
+    if not isinstance(kind, str) or not names.is_event(kind[:-1] + "any" if kind.endswith(".*") else kind):
+        raise Invalid(
+            f"the kind of event is {names.shortened(kind)} (expected such as 'dataset.added' or 'dataset.*')",
+            code="invalid-event",
+        )
+    if not isinstance(subject, str):
+        raise Invalid(f"subject is {subject!r} (expected text such as 'dataset:flights')", code="wrong-type")
     if deadline:
-        parse_duration(deadline)
+        parse_duration(deadline, what="deadline")
     params = {"for": "event", "kind": kind, "subject": subject, "deadline": deadline}
     return builtin("wait", "wait-for-event", "wait", params, {} if after is None else {"after": after}, cache=False)

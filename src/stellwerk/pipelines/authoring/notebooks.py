@@ -16,7 +16,7 @@ from stellwerk.pipelines.authoring.building import builtin
 from stellwerk.pipelines.authoring.shipped import file
 from stellwerk.pipelines.authoring.steps import step_options
 from stellwerk.pipelines.model import SINGLE
-from stellwerk.pipelines.parameters import nearest
+from stellwerk.pipelines.parameters import mapping, nearest, texts
 
 NOTEBOOK = "notebook"
 """The output of every notebook step: the executed copy."""
@@ -53,6 +53,7 @@ def notebook(
         folder: What `path` is relative to, where that is not the folder of the file that calls this.
         options: Further options of `@step`: `resources`, `backoff`, `cache`, `priority`, `environment`.
     """
+    given = mapping("params", params)
     home = folder or _home()
     cells = notebooks.read(notebooks.load(home / _inside(path)), path)
     place = home.joinpath(*PurePosixPath(path).parent.parts)
@@ -60,12 +61,11 @@ def notebook(
     modules = notebooks.modules(code, place)
     below = PurePosixPath(path).parent
     named = [str(below / one) for one in notebooks.named_files([*code, *modules.values()], place)]
-    given = dict(params or {})
     _check_params(path, given, cells)
     step, body, refs = _parts(path, given, inputs, outputs, options, kind=kind, retries=retries, timeout=timeout)
-    paths = sorted({*map(_inside, files), *named})
+    paths = sorted({*map(_inside, texts("files", files)), *named})
     refs |= {f"files[{number}]": file(one) for number, one in enumerate(paths)}
-    seconds = parse_duration(cell_timeout).total_seconds() if cell_timeout else None
+    seconds = parse_duration(cell_timeout, what="cell_timeout").total_seconds() if cell_timeout else None
     body |= {"cells": code, "modules": modules, "paths": paths, "cell_timeout": seconds}
     called = names.name(name or names.slug(PurePosixPath(path).stem), what="step name")
     return builtin("notebook", called, step.pop("kind"), body, refs, (*outputs, NOTEBOOK), **step)
@@ -94,7 +94,7 @@ def marimo(
         options: Further options of `@step`: `resources`, `backoff`, `cache`, `priority`, `environment`.
     """
     step, body, refs = _parts(
-        path, dict(params or {}), inputs, outputs, options, kind=kind, retries=retries, timeout=timeout
+        path, mapping("params", params), inputs, outputs, options, kind=kind, retries=retries, timeout=timeout
     )
     refs["file"] = file(path)
     called = names.name(name or names.slug(PurePosixPath(path).stem), what="step name")
@@ -110,9 +110,10 @@ def _parts(
     **said: Any,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Options of the step, what the built-in step is told, and its inputs."""
-    if isinstance(outputs, str):
+    if not isinstance(outputs, (list, tuple)):
         raise Invalid(f"outputs are {outputs!r} (expected names such as ('score',))", code="invalid-outputs")
-    for one in (*(inputs or {}), *outputs):
+    refs = mapping("inputs", inputs)
+    for one in (*refs, *outputs):
         if not isinstance(one, str) or not one.isidentifier() or one in _OWN:
             raise Invalid(
                 f"{one!r} is no name for an input or output (expected an identifier, and none of {', '.join(_OWN)})",
@@ -126,7 +127,7 @@ def _parts(
             code="unknown-argument",
             hint=f"variables of the notebook are given in params={{{unknown!r}: …}}",
         )
-    return step, {"path": path, "params": params, "outputs": list(outputs)}, dict(inputs or {})
+    return step, {"path": path, "params": params, "outputs": list(outputs)}, refs
 
 
 def _check_params(path: str, params: Mapping[str, Any], cells: Sequence[notebooks.CodeCell]) -> None:

@@ -14,8 +14,10 @@ from stellwerk.pipelines.authoring.building import builtin
 from stellwerk.pipelines.authoring.steps import step_options, whole
 from stellwerk.pipelines.commands import PLACE
 from stellwerk.pipelines.model import SINGLE, Ref
+from stellwerk.pipelines.parameters import bound, mapping, texts
 
 
+@bound
 def dataset(name: str, *, version: int | None = None, as_of: datetime | None = None) -> Any:
     """A version of a registered dataset: this one, or the newest at a time, or the newest at the time of execution."""
     names.name(name, what="dataset name")
@@ -34,6 +36,7 @@ def contract(name: str, **options: Any) -> Callable[[Any], Any]:
     return lambda table: builtin("contract", f"contract:{name}", "validate", params, {"table": table})
 
 
+@bound
 def evaluate(model: Any, table: Any, *, baseline: Any = None) -> Any:
     """A step that measures a model (one, or one per seed) on a selection table and chooses the best.
 
@@ -44,6 +47,7 @@ def evaluate(model: Any, table: Any, *, baseline: Any = None) -> Any:
     return builtin("evaluate", "evaluate", "evaluate", {}, inputs)
 
 
+@bound
 def split(table: Any, *, target: str, time: str = "", entity: Sequence[str] = (), exclude: Sequence[str] = ()) -> Any:
     """A step that cuts a table into `train`, `select` and `gate` without leaks, and reports what it looked for.
 
@@ -54,10 +58,16 @@ def split(table: Any, *, target: str, time: str = "", entity: Sequence[str] = ()
         entity: Columns that name what a row is about; one entity is never on both sides.
         exclude: Columns that are no inputs of a model and so cannot leak.
     """
-    params = {"target": target, "time": time, "entity": list(entity), "exclude": list(exclude)}
+    params = {
+        "target": target,
+        "time": time,
+        "entity": list(texts("entity", entity)),
+        "exclude": list(texts("exclude", exclude)),
+    }
     return builtin("split", "split", "split", params, {"table": table}, ("train", "select", "gate", "report"))
 
 
+@bound
 def gate(table: Any, *, name: str, target: str, task: str = "") -> Any:
     """A step that seals a table as the gate set of this name: the labels in `target` open only to a proof.
 
@@ -69,6 +79,7 @@ def gate(table: Any, *, name: str, target: str, task: str = "") -> Any:
     return builtin("gate", f"gate:{name}", "gate", params, {"table": table})
 
 
+@bound
 def file(path: str) -> Any:
     """A file of the project, as it is when the plan is executed: its content, not its name, is part of step keys.
 
@@ -110,14 +121,23 @@ def command(
     if not argv:
         raise Invalid(f"command {name!r} has no executable", code="missing-argument")
     step, params = step_options({"kind": kind, "retries": retries, "timeout": timeout}, options)
-    written = {_argument(key): _inside(path) for key, path in (outputs or {}).items()}
-    given: dict[str, Any] = {_argument(key): ref for key, ref in (inputs or {}).items()}
+    written = {_argument(key): _inside(path) for key, path in mapping("outputs", outputs).items()}
+    given: dict[str, Any] = {_argument(key): ref for key, ref in mapping("inputs", inputs).items()}
     for text in argv:
         _check_argument(name, text, {*given, *written, *params})
-    paths = [_inside(path) for path in files]
+    paths = [_inside(path) for path in texts("files", files)]
     given |= {f"files[{number}]": file(path) for number, path in enumerate(paths)}
-    body = {"argv": list(argv), "params": params, "outputs": written, "environ": dict(environ or {}), "paths": paths}
+    variables = _variables(environ)
+    body = {"argv": list(argv), "params": params, "outputs": written, "environ": variables, "paths": paths}
     return builtin("command", name, step.pop("kind"), body, given, tuple(written) or (SINGLE,), **step)
+
+
+def _variables(environ: object) -> dict[str, str]:
+    variables = mapping("environ", environ)
+    for key, value in variables.items():
+        if not isinstance(value, str):
+            raise Invalid(f"environ has {key!r} as {value!r} (expected text)", code="wrong-type")
+    return variables
 
 
 def _check_argument(name: str, text: object, known: set[str]) -> None:

@@ -117,7 +117,9 @@ class Pipeline:
         check_signature(function, self.signature)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.plan(*args, **kwargs) if current() is None else self.function(*args, **kwargs)
+        if current() is None:
+            return self.plan(*args, **kwargs)
+        return self.function(**bind(self.name, self.signature, args, kwargs))
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """What would be executed with these parameters. Nothing runs."""
@@ -128,6 +130,12 @@ class Pipeline:
         results = _results(returned)
         for name, ref in results.items():
             builder.check(ref, f"result {name!r}")
+        if not builder.nodes:
+            raise Invalid(
+                f"the pipeline {self.name!r} has no step (expected at least one)",
+                code="empty-pipeline",
+                hint="call a function with @sw.step in it",
+            )
         nodes, groups = tuple(builder.nodes.values()), tuple(builder.groups.values())
         return Plan(name=self.name, params=params, nodes=nodes, results=results, groups=groups)
 
@@ -205,12 +213,16 @@ def _options(options: Mapping[str, Any]) -> Options:
     whole("seeds", given.get("seeds", 0), MAX_SEEDS)
     whole("retries", given.get("retries", 0), MAX_RETRIES)
     timeout = given.get("timeout", "")
-    if not isinstance(timeout, str) or (timeout and not parse_duration(timeout)):
+    if not isinstance(timeout, str) or (timeout and not parse_duration(timeout, what="timeout")):
         raise Invalid(f"timeout is {timeout!r} (expected a duration such as '10m')", code="invalid-duration")
     if not isinstance(given.get("resources", _NO_RESOURCES), Resources):
         raise Invalid("resources must be given as Resources(cpus=..., memory=...)", code="wrong-type")
     outputs = given.get("outputs", (SINGLE,))
-    if isinstance(outputs, str) or not outputs or not all(isinstance(o, str) and o.isidentifier() for o in outputs):
+    if (
+        not isinstance(outputs, (list, tuple))
+        or not outputs
+        or not all(isinstance(o, str) and o.isidentifier() for o in outputs)
+    ):
         raise Invalid(f"outputs are {outputs!r} (expected names such as ('train', 'gate'))", code="invalid-outputs")
     if len(set(outputs)) != len(outputs):
         raise Invalid(f"outputs repeat a name: {outputs!r}", code="invalid-outputs")

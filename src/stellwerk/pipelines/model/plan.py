@@ -91,8 +91,14 @@ class Resources:
     def __post_init__(self) -> None:
         if not _number(self.cpus) or self.cpus <= 0:
             raise Invalid(f"cpus is {self.cpus!r} (expected a number above 0)", code="invalid-resources")
+        _check_text("memory", self.memory, "such as '2GB'", "invalid-resources")
         if self.memory and parse_size(self.memory) < 1:
             raise Invalid(f"memory is {self.memory!r} (expected more than nothing)", code="invalid-resources")
+        if not _is_dict(self.custom):
+            raise Invalid(
+                f"custom is {self.custom!r} (expected amounts by name, such as {{'licence': 1}})",
+                code="invalid-resources",
+            )
         for name, amount in {"gpus": self.gpus, **self.custom}.items():
             if not _number(amount) or amount < 0:
                 raise Invalid(f"{name} is {amount!r} (expected a number from 0 on)", code="invalid-resources")
@@ -121,7 +127,7 @@ class Backoff:
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
-        parse_duration(self.first), parse_duration(self.most)
+        parse_duration(self.first, what="first"), parse_duration(self.most, what="most")
         if not _number(self.factor) or self.factor < 1:
             raise Invalid(f"factor is {self.factor!r} (expected a number from 1 on)", code="invalid-backoff")
         if not _number(self.jitter) or not 0 <= self.jitter <= 1:
@@ -151,6 +157,8 @@ class Environment:
     image: str = ""
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            _check_text(one.name, getattr(self, one.name), "", "wrong-type")
         if not any((self.extra, self.lock, self.python, self.image)):
             raise Invalid(
                 "an environment names nothing (expected extra, lock, python or image)", code="wrong-arguments"
@@ -159,6 +167,16 @@ class Environment:
 
 def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_text(what: str, value: object, example: str, code: str) -> None:
+    if not isinstance(value, str):
+        raise Invalid(f"{what} is {value!r} (expected text{example and ' ' + example})", code=code)
+
+
+def _is_dict(value: object) -> bool:
+    """Whether it has texts as keys."""
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +194,21 @@ class Ref:
 
     def __getitem__(self, key: object) -> Any:
         raise self._unknown("cannot be indexed")
+
+    def __len__(self) -> int:
+        raise self._unknown("cannot be counted")
+
+    def _compared(self, other: object) -> Any:
+        raise self._unknown("cannot be compared")
+
+    def _computed(self, *others: object) -> Any:
+        raise self._unknown("cannot be computed with")
+
+    __lt__ = __le__ = __gt__ = __ge__ = _compared
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = _computed
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _computed
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _computed
+    __neg__ = __pos__ = __abs__ = __invert__ = __round__ = __int__ = __float__ = _computed
 
     def _unknown(self, what: str) -> Invalid:
         return Invalid(

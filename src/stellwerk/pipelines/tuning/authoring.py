@@ -9,7 +9,7 @@ from stellwerk.core.errors import Invalid, Refused
 from stellwerk.pipelines.authoring import Step, reference
 from stellwerk.pipelines.authoring.building import Builder, current
 from stellwerk.pipelines.model import BUILTIN, TUNE, Loop, Node, Ref
-from stellwerk.pipelines.parameters import bind, constants, nearest
+from stellwerk.pipelines.parameters import bind, bound, constants, mapping, nearest, texts
 from stellwerk.pipelines.parameters import split as sorted_arguments
 from stellwerk.pipelines.tuning.model import MAX_WORKERS, VALUE, Budget, Goal, Objective, Pruning, Search, Setup
 from stellwerk.pipelines.tuning.space import checked, flat
@@ -51,7 +51,7 @@ class Question:
             pruning=pruner if isinstance(pruner, Pruning) else Pruning(kind=pruner) if pruner else None,  # type: ignore[arg-type]
             seed=seed,
         )
-        self.given = self._bound(dict(given or {}))
+        self.given = self._bound(mapping("given", given))
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -103,6 +103,7 @@ class Question:
         }  # fmt: skip
 
 
+@bound
 def tune(
     step: Any,
     space: Mapping[str, Any],
@@ -244,8 +245,8 @@ def _workers(workers: Any) -> int:
 
 
 def _objectives(metric: str | Sequence[str], goal: Goal | Sequence[Goal]) -> tuple[Objective, ...]:
-    names = [metric] if isinstance(metric, str) else list(metric)
-    goals: list[Goal] = [goal] * len(names) if isinstance(goal, str) else list(goal)
+    names = [metric] if isinstance(metric, str) else list(texts("metric", metric))
+    goals: list[Any] = [goal] * len(names) if isinstance(goal, str) else list(texts("goal", goal))
     if len(goals) != len(names):
         raise Invalid(f"there are {len(names)} metrics and {len(goals)} goals", code="invalid-tuning")
     return tuple(Objective(metric=name, goal=one) for name, one in zip(names, goals, strict=True))
