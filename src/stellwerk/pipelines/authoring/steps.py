@@ -188,7 +188,7 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a step.
 
     Args:
-        kind: What it is for: `data`, `validate`, `features`, `tune`, `train`, `evaluate`, ...; policies ask for it.
+        kind: What it is for: `data`, `validate`, `features`, `tune`, `train`, `evaluate`, ...; part of its key.
         seeds: Run it once for each of the seeds 0, 1, ...; the output is the list. Each time the seed is passed as
             the argument `seed` if there is one, and the global generators of `random` and numpy start from it.
         retries: How often it is tried again after failing.
