@@ -268,7 +268,7 @@ def _summary(ran: Ran) -> Table:
     places = sorted({task.result.origin.workspace for task in taken if task.result and task.result.origin})
     rows += [(dim("taken"), f"{words.count(len(taken), 'result')} from {', '.join(places)}")] if taken else []
     waiting = [task for task in ran.report.tasks if task.status == "waiting"]
-    rows += [(dim("waits for"), (task.task, dim(f"  {task.because}"))) for task in waiting]
+    rows += [(dim("waits for"), (task.task, dim(f"  {task.because}".rstrip()))) for task in waiting]
     if ran.model is not None:
         rows.append(
             (dim("model"), (strong(f"{ran.model.name}@{ran.model.version}"), "  ", dim(short(ran.model.bytes()))))

@@ -222,11 +222,11 @@ class BlobsMachine(RuleBasedStateMachine):
 
     def make(self) -> Any:
         """A new, empty keeper of blobs."""
-        raise NotImplementedError
+        raise NotImplementedError  # the metaclass of state machines does not go with ABC
 
     def flip(self, digest: Digest, position: int) -> None:
         """Change one byte of what is kept."""
-        raise NotImplementedError
+        raise NotImplementedError  # the metaclass of state machines does not go with ABC
 
     @rule(target=names, data=st.binary(max_size=20))
     def put(self, data: bytes) -> Digest:

@@ -38,7 +38,7 @@ def leaves():
 def hangs(mark: str):
     pathlib.Path(mark).write_text(str(os.getpid()))
     while True:
-        time.sleep(60)
+        time.sleep(60)  # until it is stopped, which is what is tested
 
 
 @step
@@ -51,7 +51,7 @@ def clings(mark: str):
     if child:
         pathlib.Path(mark).write_text(str(child))
     while True:
-        time.sleep(60)
+        time.sleep(60)  # until it is stopped, which is what is tested
 
 
 @step

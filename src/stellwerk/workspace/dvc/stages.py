@@ -28,22 +28,9 @@ from stellwerk.pipelines.parameters import nearest
 
 PARAMS = "params.yaml"
 KEYS = (
-    *(
-        "cmd",
-        "wdir",
-        "deps",
-        "params",
-        "outs",
-        "metrics",
-        "plots",
-        "vars",
-        "frozen",
-        "always_changed",
-        "desc",
-        "meta",
-    ),
-    *("foreach", "do", "matrix"),
-)
+    "cmd", "wdir", "deps", "params", "outs", "metrics", "plots", "vars", "frozen", "always_changed", "desc", "meta",
+    "foreach", "do", "matrix",
+)  # fmt: skip
 """What DVC knows of a stage."""
 _TEMPLATE = re.compile(r"\$\{\s*([A-Za-z0-9_.\-\[\]]+)\s*\}")
 _SHELL = ("sh", "-c", 'eval "$STAGE_COMMAND"')
