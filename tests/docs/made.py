@@ -274,7 +274,7 @@ def policies() -> str:
     """The policies that exist."""
     rows = [
         (
-            f"`{name}`",
+            f"`{name}{'(KIND, …)' if policy.demands('steps') else ''}`",
             ", ".join(f"{item.evidence} ({item.max_age.days} d)" for item in policy.requirements),
             ", ".join(f"{risk} {days} d" for risk, days in policy.lease_cap.items()),
         )

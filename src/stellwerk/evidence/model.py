@@ -108,7 +108,7 @@ class Evidence:
 
     id: str
     kind: str
-    """quality | file-scan | latency | contract | provenance | leakage | fitness | rebuild"""
+    """quality | file-scan | latency | contract | provenance | leakage | own-results | steps | fitness | rebuild"""
     subject: Digest
     plan: Digest | None
     results: tuple[CheckResult, ...]

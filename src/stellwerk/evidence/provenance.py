@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from stellwerk.core.digest import Digest, short
 from stellwerk.evidence.model import CheckOutcome, CheckResult
 from stellwerk.tracking.model import ORIGIN_WORKSPACE, Run
+
+MOST_NAMED = 5
+"""Steps that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,27 @@ def own_results(found: Origin) -> tuple[CheckResult, ...]:
             else f"all {len(found.runs)} runs behind the model were of this workspace",
         ),
     )
+
+
+def step_of(kind: str, routes: Iterable[Sequence[Run]]) -> CheckResult:
+    """Whether steps of a kind ran for a model: the newest route that has any decides, and they must all have finished.
+
+    Args:
+        routes: Its steps of that kind: of every pipeline run that made or found the model, the newest run first, and
+            at last what stands behind the model itself.
+    """
+    name, steps = f"step:{kind}", next((route for route in routes if route), ())
+    names = ", ".join(sorted({run.name for run in steps})[:MOST_NAMED])
+    bad = [run for run in steps if run.status in ("failed", "interrupted")]
+    going = [run for run in steps if run.status != "finished" and run not in bad]
+    if bad:
+        first = bad[0]
+        return _requirement(name, "fail", f"step {first.name} of the kind {kind!r} {first.status} (run {first.id})")
+    if going:
+        return _requirement(name, "unproven", f"step {going[0].name} of the kind {kind!r} has not ended yet")
+    if not steps:
+        return _requirement(name, "unproven", f"no step of the kind {kind!r} ran for the model or stands behind it")
+    return _requirement(name, "pass", f"{len(steps)} steps of the kind {kind!r} finished: {names}")
 
 
 def taken_elsewhere(found: Origin) -> tuple[Run, ...]:

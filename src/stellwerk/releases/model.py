@@ -80,7 +80,7 @@ class Requirement:
     """Evidence that a policy demands."""
 
     evidence: str
-    """Kind of evidence: quality, file-scan, latency, contract, provenance, leakage."""
+    """Kind of evidence: quality, file-scan, latency, contract, provenance, leakage, own-results, rebuild, steps."""
     max_age: timedelta
 
 
@@ -93,6 +93,12 @@ class Policy:
     requirements: tuple[Requirement, ...]
     lease_cap: dict[Risk, int]
     """Days a lease may last at most, by risk class."""
+    steps: tuple[str, ...] = ()
+    """Kinds of steps that must have run on the way to the model, or beside it in its pipeline."""
+
+    def demands(self, evidence: str) -> bool:
+        """Whether it demands evidence of this kind."""
+        return any(requirement.evidence == evidence for requirement in self.requirements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

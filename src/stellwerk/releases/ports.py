@@ -66,6 +66,10 @@ class Examiner(Protocol):
         """Whether every step behind the model was computed in this workspace."""
         ...
 
+    def steps(self, model: Digest, kinds: Sequence[str]) -> tuple[CheckResult, ...]:
+        """Whether steps of each of these kinds ran for the model: one result named `step:<kind>` for each."""
+        ...
+
 
 class Progress(Protocol):
     """Told what is happening, for people who wait."""

@@ -107,6 +107,9 @@ class Prover:
             self._sign("leakage", plan, digest, self._examiner.leakage(plan.model), timedelta(days=180))
         if "own-results" in plan.required:
             self._sign("own-results", plan, digest, self._examiner.own_results(plan.model), timedelta(days=180))
+        if "steps" in plan.required:
+            kinds = catalogue.steps(catalogue.find(plan.policy))
+            self._sign("steps", plan, digest, self._examiner.steps(plan.model, kinds), timedelta(days=180))
         return self._opened(plan, gate, digest)
 
     def _opened(self, plan: Plan, gate: GateSet, digest: Digest) -> Verdict:

@@ -63,6 +63,7 @@ def judge(
     routed: list[tuple[str, str]] = []
     counted: list[Evidence] = []
     valid_until = now + max(demanded.values())
+    asked = {"quality": _checks(plan), "steps": [f"step:{kind}" for kind in catalogue.steps(policies)]}
     for kind, max_age in sorted(demanded.items()):
         found = _newest(kind, plan.model, digest, evidence, now, max_age)
         if found is None:
@@ -70,7 +71,7 @@ def judge(
             continue
         counted.append(found)
         valid_until = min(valid_until, found.observed_at + min(found.max_age, max_age))
-        said, left = _decide(plan, found)
+        said, left = _decide(plan, found, asked.get(kind, []))
         reasons += said
         routed += left
     outcomes = {reason.outcome for reason in reasons}
@@ -115,8 +116,11 @@ def _newest(
     return max(valid, key=lambda item: (item.observed_at, item.id), default=None)
 
 
-def _decide(plan: Plan, found: Evidence) -> tuple[list[Reason], list[tuple[str, str]]]:
-    """What one piece of evidence says, and which slices without proof go to people instead."""
+def _decide(plan: Plan, found: Evidence, asked: Sequence[str]) -> tuple[list[Reason], list[tuple[str, str]]]:
+    """What one piece of evidence says, and which slices without proof go to people instead.
+
+    Every check that was asked for must be answered, so that none is left out unseen.
+    """
     reasons: list[Reason] = []
     routed: list[tuple[str, str]] = []
     firm = [result for result in found.results if result.kind != "success"]
@@ -128,13 +132,10 @@ def _decide(plan: Plan, found: Evidence) -> tuple[list[Reason], list[tuple[str, 
             reasons.append(_reason(result))
     if not firm:
         reasons.append(_unproven(found.kind, f"the {found.kind} evidence holds no result that decides"))
-    if found.kind == "quality":
-        known = {result.name for result in firm}
-        reasons += [
-            _unproven(check, f"the evidence does not say whether {check} holds")
-            for check in _checks(plan)
-            if check not in known
-        ]
+    known = {result.name for result in firm}
+    reasons += [
+        _unproven(check, f"the evidence does not say whether {check} holds") for check in asked if check not in known
+    ]
     successes = [result for result in found.results if result.kind == "success"]
     if successes and plan.reason not in EXEMPT_FROM_SUCCESS:
         reasons.append(_any_success(successes))
@@ -142,7 +143,7 @@ def _decide(plan: Plan, found: Evidence) -> tuple[list[Reason], list[tuple[str, 
 
 
 def _checks(plan: Plan) -> list[str]:
-    """The checks that answer the plan's numbers: every one must be there, so that none is left out unseen."""
+    """The checks that answer the plan's numbers."""
     compared = plan.champion is not None
     return [
         f"{kind}:{goal.metric}"
@@ -231,6 +232,7 @@ def _problems(endpoint: EndpointSpec) -> Iterator[str]:
         yield "label_delay must not be negative"
     if endpoint.traffic_per_day < 1:
         yield f"traffic_per_day is {endpoint.traffic_per_day} (expected at least 1)"
+    yield from catalogue.unsound(endpoint.policy)
 
 
 def _problems_of_goal(where: str, goal: Goal) -> Iterator[str]:

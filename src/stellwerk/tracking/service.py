@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PIPELINE = "pipeline"
 """Kind of a run that only holds others together: what it gives was made by its steps."""
+REGISTER = "register"
+"""Kind of a run that makes a version of a model of what was trained."""
 
 
 class Runs:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from stellwerk.core.errors import Invalid, StellwerkError
 from stellwerk.evidence.adapters.sandbox import Sandbox
 from stellwerk.evidence.model import CheckResult, GateSet
 from stellwerk.evidence.ports import Limits
-from stellwerk.evidence.provenance import origin, own_results, provenance
+from stellwerk.evidence.provenance import origin, own_results, provenance, step_of
 from stellwerk.models.fitting import class_indices
 from stellwerk.releases.ports import Answers
 from stellwerk.store import service as trees
+from stellwerk.tracking.service import PIPELINE, REGISTER
 from stellwerk.workspace import tasks
 from stellwerk.workspace.frames import read
 
@@ -27,11 +29,14 @@ if TYPE_CHECKING:
     from stellwerk.data.service import Datasets
     from stellwerk.models.service import Registry
     from stellwerk.store.ports import FileBlobs
+    from stellwerk.tracking.model import Run
     from stellwerk.tracking.service import Runs
 
 LATENCY_SAMPLES = 1000
 LIMITS = Limits(wall_seconds=300.0, cpu_seconds=300, memory_bytes=4 << 30, output_bytes=256 << 20)
 ROWS = "rows.parquet"
+PAGE = 1000
+"""Runs that are read at a time."""
 
 
 class SandboxExaminer:
@@ -200,6 +205,29 @@ class SandboxExaminer:
 
     def own_results(self, model: Digest) -> tuple[CheckResult, ...]:
         return own_results(self._origin(model))
+
+    def steps(self, model: Digest, kinds: Sequence[str]) -> tuple[CheckResult, ...]:
+        behind = self._origin(model).runs
+        return tuple(step_of(kind, self._routes(kind, model, behind)) for kind in kinds)
+
+    def _routes(self, kind: str, model: Digest, behind: Sequence[Run]) -> Iterator[list[Run]]:
+        """The steps of a kind, by pipeline run that made or found the model, newest first; at last those behind it."""
+        makers = self._runs.makers(model)
+        # What was registered is a copy of what was trained; a pipeline that fails registers none.
+        trained = {run.inputs["model"] for run in makers if run.kind == REGISTER and "model" in run.inputs}
+        makers += [run for digest in trained for run in self._runs.makers(digest)]
+        pipelines = {run.id if run.kind == PIPELINE else run.parent for run in makers}
+        for pipeline in sorted(filter(None, pipelines), reverse=True):
+            yield list(self._steps_in(pipeline, kind))
+        yield [run for run in behind if run.kind == kind]
+
+    def _steps_in(self, pipeline: str, kind: str) -> Iterator[Run]:
+        for offset in count(0, PAGE):
+            where = f"attributes.kind = '{kind}'"
+            found = self._runs.search(where=where, parent=pipeline, limit=PAGE, offset=offset)
+            yield from found
+            if len(found) < PAGE:
+                return
 
     def _origin(self, model: Digest) -> Any:
         return origin(model, self._runs.makers, lambda digest: self._datasets.by_digest(digest) is not None)

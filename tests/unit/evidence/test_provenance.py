@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from stellwerk.core.digest import Digest, of_bytes
-from stellwerk.evidence.provenance import Origin, origin, own_results, provenance
+from stellwerk.evidence.provenance import Origin, origin, own_results, provenance, step_of
 from stellwerk.tracking.model import ORIGIN_RUN, ORIGIN_WORKSPACE, Run
 
 MODEL, TABLE = of_bytes(b"model"), of_bytes(b"table")
@@ -43,3 +45,29 @@ def test_what_was_computed_here_counts() -> None:
         assert "pass" == own_results(behind(*makers))[0].outcome
     assert "unproven" == own_results(behind())[0].outcome
     assert "another workspace" not in provenance(MODEL, behind(OWN), there)[0].text
+
+
+TESTED = replace(OWN, id="2", name="unit", kind="test", inputs={}, outputs={})
+
+
+@pytest.mark.parametrize(
+    ("routes", "outcome"),
+    [
+        ([], "unproven"),
+        ([[], []], "unproven"),
+        ([[TESTED]], "pass"),
+        ([[replace(TESTED, cached=True)]], "pass"),
+        ([[], [TESTED]], "pass"),
+        ([[replace(TESTED, status="failed")], [TESTED]], "fail"),
+        ([[TESTED], [replace(TESTED, status="failed")]], "pass"),
+        ([[TESTED, replace(TESTED, status="interrupted")]], "fail"),
+        ([[TESTED, replace(TESTED, status="running")]], "unproven"),
+        ([[replace(TESTED, status="waiting"), replace(TESTED, status="failed")]], "fail"),
+    ],
+)
+def test_the_newest_route_with_steps_of_a_kind_decides(routes: list[list[Run]], outcome: str) -> None:
+    """All of them must have finished there; what nobody ran is unproven, and what failed is no proof."""
+    found = step_of("test", routes)
+
+    assert ("step:test", outcome) == (found.name, found.outcome)
+    assert "'test'" in found.text

@@ -300,3 +300,26 @@ def test_clear_means_that_everything_demanded_is_proven(some: list[Evidence], ke
         assert () == found.routed
     for item in found.counted:
         assert counts(item)
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ({"clean": "pass", "test": "pass"}, "clear"),
+        ({"clean": "pass"}, "unproven"),
+        ({"clean": "pass", "test": "unproven"}, "unproven"),
+        ({"clean": "unproven", "test": "fail"}, "stop"),
+        ({"train": "pass"}, "unproven"),
+    ],
+)
+def test_every_demanded_kind_of_steps_is_answered(answers: dict[str, Any], outcome: str) -> None:
+    """Evidence about other kinds, or about some of them, does not do (law 3)."""
+    policies = catalogue.find(("base@1", "steps@1(clean, test)"))
+    results = tuple(
+        CheckResult(name=f"step:{kind}", kind="requirement", outcome=one, text="so") for kind, one in answers.items()
+    )
+
+    found = judge([*whole(), a_piece("steps", results=results)], policies=policies)
+
+    assert outcome == found.outcome
+    assert "unproven" == judge(whole(), policies=policies).outcome

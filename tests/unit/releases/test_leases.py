@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stellwerk.core.errors import NotFound
+from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.releases import policies as catalogue
 from stellwerk.releases import rules
 from stellwerk.releases.model import Goal, LeaseRule, SliceRule, Steering
@@ -80,3 +80,25 @@ def test_unknown_policies_are_errors() -> None:
 
     assert "unknown-policy" == caught.value.code
     assert "gdpr@9" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["steps@1", "steps@1()", "steps@1( , )", "base@1(train)", "steps@1(tr ain)"])
+def test_kinds_of_steps_belong_to_policies_that_demand_them(name: str) -> None:
+    """A policy of steps without any would demand nothing; one that demands none has no use for them."""
+    with pytest.raises(Invalid):
+        catalogue.find((name,))
+
+    assert rules.unsound(an_endpoint(policy=(name,)))
+
+
+def test_a_policy_of_steps_says_their_kinds() -> None:
+    """In the order in which they are named, each once, over all policies."""
+    found = catalogue.find(("base@1", "steps@1(clean, test,clean)", "steps@1(train, test)"))
+
+    assert ("clean", "test", "train") == catalogue.steps(found)
+    assert timedelta(days=180) == catalogue.requirements(found)["steps"]
+    assert "" == rules.unsound(an_endpoint(policy=("base@1", "steps@1(clean)")))
+    with pytest.raises(NotFound):
+        catalogue.find(("steps@2(clean)",))
+    with pytest.raises(NotFound):
+        catalogue.find(("steps@1(clean",))

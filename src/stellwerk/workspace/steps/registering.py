@@ -12,6 +12,7 @@ from stellwerk.ledger import documents
 from stellwerk.models.model import ModelVersion, Signature
 from stellwerk.store import service as trees
 from stellwerk.tracking.model import Run
+from stellwerk.tracking.service import REGISTER
 from stellwerk.workspace import codecs
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.layout import this_process
@@ -42,8 +43,8 @@ def register(
         ops.start_run,
         {
             "experiment": name,
-            "name": "register",
-            "kind": "register",
+            "name": REGISTER,
+            "kind": REGISTER,
             "parent": parent or None,
             "inputs": {"model": archive, "evaluation": evaluation},
             "code": caller.blobs.put(canonical.dumps({"builtin": "register", "version": 1})),
