@@ -162,6 +162,20 @@ def test_a_wrong_index_is_no_wrong_answer(tmp_path: Path) -> None:
     assert [] == check_blobs(tmp_path)
 
 
+def test_opening_a_store_writes_nothing_into_its_index(tmp_path: Path) -> None:
+    """Whoever only reads waits for no disk and for no writer; the file keeps the count of its changes."""
+    blobs = LocalFolder(tmp_path)
+    digests = blobs.put_many(MANY)
+    blobs.close()
+    before = (tmp_path / "index.db").read_bytes()
+
+    again = LocalFolder(tmp_path)
+    assert MANY == [again.get(digest) for digest in digests]
+    again.close()
+
+    assert before == (tmp_path / "index.db").read_bytes()
+
+
 @pytest.mark.parametrize("what", ["packs", "chunked"])
 def test_every_flipped_bit_is_found(tmp_path: Path, what: str) -> None:
     """A bit flipped anywhere in a pack or a chunk list is found by the check, and reading gives the bytes or fails."""

@@ -219,10 +219,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=DELETE")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cache_size=-32768")
-        if connection.execute("PRAGMA user_version").fetchone()[0] not in (0, VERSION):
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, VERSION):
             connection.executescript("DROP TABLE IF EXISTS packs; DROP TABLE IF EXISTS places;")
         connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version={VERSION}")
+        if version != VERSION or not all(os.access(place, os.W_OK) for place in (path, path.parent)):
+            # Only where it says something new, or where it fails: every command would wait for the disk.
+            connection.execute(f"PRAGMA user_version={VERSION}")
     except sqlite3.Error:
         connection.close()
         raise
