@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import click
 
 from stellwerk.cli import words
@@ -9,6 +11,7 @@ from stellwerk.cli.command import Command, Group
 from stellwerk.cli.output import Span, Table, dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.core.errors import Invalid
+from stellwerk.reviews.model import CaseStatus
 
 _TAKES_VALUE = ("-w", "--workspace")
 
@@ -39,17 +42,20 @@ def inbox() -> None:
 
 @inbox.command("list")
 @click.argument("endpoint", required=False)
+@click.option(
+    "--status", type=click.Choice(get_args(CaseStatus)), default="open", show_default=True, help="How they stand."
+)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @click.pass_obj
-def list_cases(session: Session, endpoint: str | None, limit: int) -> None:
-    """List open cases, the most urgent first.
+def list_cases(session: Session, endpoint: str | None, status: CaseStatus, limit: int) -> None:
+    """List cases that are open, the most urgent first; or those that were decided, withdrawn or not decided in time.
 
     \b
     Example:
       stellwerk inbox list delay --limit 10
     """
     with session.workspace() as workspace:
-        cases = workspace.inbox(endpoint=endpoint, limit=limit)
+        cases = workspace.inbox(status=status, endpoint=endpoint, limit=limit)
         now = workspace.now()
     table = Table(
         header=("case", "endpoint", "kind", "due", "asked", "why"),
@@ -67,8 +73,8 @@ def list_cases(session: Session, endpoint: str | None, limit: int) -> None:
             for case in cases
         ),
     )
-    session.screen.show(cases, table if cases else dim("no open case"))
-    if cases:
+    session.screen.show(cases, table if cases else dim(f"no {status} case"))
+    if cases and status == "open":
         session.screen.suggest(f"stellwerk trace {cases[0].subject.removeprefix('prediction:')}")
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 from stellwerk.access.shelves import GRANTS
 from stellwerk.core import canonical, names
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
-from stellwerk.ledger.ports import Book, Transaction
+from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.reviews import rules
 from stellwerk.reviews.model import Case, Taken
 from stellwerk.reviews.shelves import CASES, TAKEN
+
+PORTION = 200
+"""Cases that are read at a time."""
 
 
 class Inbox:
@@ -125,15 +128,26 @@ class Inbox:
             return {item.source for item in TAKEN.select(reader)}
 
     def list(self, *, status: str = "open", endpoint: str | None = None, limit: int = 50) -> list[Case]:
-        """Cases, the most urgent first."""
-        equal = {"status": status} if endpoint is None else {"status": status, "endpoint": endpoint}
+        """Cases as they stand now, the most urgent first: one whose deadline is over is not open any more."""
+        equal: dict[str, Any] = {} if endpoint is None else {"endpoint": endpoint}
         with self._book.read() as reader:
-            return CASES.select(reader, order="due_at", limit=limit, **equal)  # type: ignore[arg-type]
+            if status not in ("open", "expired"):
+                return CASES.select(reader, order="due_at", limit=limit, status=status, **equal)
+            found = self._undecided(reader, equal)
+            if status == "open":
+                return [*itertools.islice((case for case in found if case.status == "open"), limit)]
+            late = itertools.islice((case for case in found if case.status == "expired"), limit)
+            closed = CASES.select(reader, order="due_at", limit=limit, status=status, **equal)
+            return sorted([*closed, *late], key=lambda case: case.due_at)[:limit]
 
-    def count(self, endpoint: str, status: str = "open") -> int:
-        """How many cases an endpoint has in a state."""
-        with self._book.read() as reader:
-            return CASES.count(reader, endpoint=endpoint, status=status)
+    def _undecided(self, reader: Reader, equal: dict[str, Any]) -> Iterator[Case]:
+        """Cases that nobody decided or closed, the most urgent first; expired where their deadline is over."""
+        now = self._clock.now()
+        for offset in itertools.count(0, PORTION):
+            found = CASES.select(reader, order="due_at", limit=PORTION, offset=offset, status="open", **equal)
+            yield from (evolve(case, status="expired") if rules.overdue(case, now) else case for case in found)
+            if len(found) < PORTION:
+                return
 
     def decide(self, case_id: str, decision: str, reason: str = "") -> Case:
         """Decide a case once. Raises `Conflict` where somebody was first, it was withdrawn, or its deadline is over."""

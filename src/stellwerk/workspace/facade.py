@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stellwerk.pipelines.tuning.authoring import Question
     from stellwerk.pipelines.tuning.model import Trial
     from stellwerk.releases.model import EndpointSpec, Release, SignalState, Verdict
-    from stellwerk.reviews.model import Case
+    from stellwerk.reviews.model import Case, CaseStatus
     from stellwerk.store.collecting import Collection
     from stellwerk.store.model import Damage
     from stellwerk.store.scrubbing import Scrub
@@ -317,9 +317,9 @@ class Workspace:
         """Ask two models the questions production was asked, and compare their answers with the labels, paired."""
         return call(self._caller, ops.duel, endpoint=endpoint, first=first, second=second, since=since, until=until)
 
-    def inbox(self, *, endpoint: str | None = None, limit: int = 50) -> tuple[Case, ...]:
-        """Open cases, the most urgent first."""
-        return call(self._caller, ops.list_cases, status="open", endpoint=endpoint, limit=limit)
+    def inbox(self, *, status: CaseStatus = "open", endpoint: str | None = None, limit: int = 50) -> tuple[Case, ...]:
+        """Cases that are open, or that stand otherwise, the most urgent first."""
+        return call(self._caller, ops.list_cases, status=status, endpoint=endpoint, limit=limit)
 
     def decide(self, case: str, decision: str, *, reason: str = "") -> Case:
         """Decide a case."""

@@ -248,6 +248,21 @@ def test_nobody_decides_or_hands_on_after_the_deadline(folder: Path) -> None:
     assert "decided" == decided.status
 
 
+def test_what_is_overdue_is_not_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can decide it, so nobody is asked; it is listed as expired, before and after somebody closes it."""
+    monkeypatch.setattr("stellwerk.reviews.service.PORTION", 1)
+    with sw.connect(folder, actor="anna") as workspace:
+        _, case = late(folder, workspace)
+        before = ([one.id for one in workspace.inbox()], [one.id for one in workspace.inbox(status="expired")])
+        workspace.run(plan(folder, "asked"))
+        after = ([one.id for one in workspace.inbox()], [one.id for one in workspace.inbox(status="expired")])
+        status = workspace.inbox(status="expired")[0].status
+
+    assert ([], [case]) == before
+    assert ([f"{case}-2"], [case]) == after
+    assert "expired" == status
+
+
 def test_a_new_execution_asks_anew_after_the_deadline(folder: Path) -> None:
     """What was asked before stays refused for whoever asked it, however often it is resumed; its case is closed."""
     with sw.connect(folder, actor="anna") as workspace:
