@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import get_args
 
 import click
@@ -11,8 +12,10 @@ from stellwerk.cli.command import Command, Group
 from stellwerk.cli.output import Span, Table, dim, strong
 from stellwerk.cli.session import Session
 from stellwerk.core.errors import Invalid
-from stellwerk.reviews.model import CaseStatus
+from stellwerk.reviews.model import Case, CaseStatus
 
+RUN = "run:"
+"""Begins the subject of a case that an execution waits for."""
 _TAKES_VALUE = ("-w", "--workspace")
 
 
@@ -75,7 +78,14 @@ def list_cases(session: Session, endpoint: str | None, status: CaseStatus, limit
     )
     session.screen.show(cases, table if cases else dim(f"no {status} case"))
     if cases and status == "open":
-        session.screen.suggest(f"stellwerk trace {cases[0].subject.removeprefix('prediction:')}")
+        session.screen.suggest(_next(cases[0]))
+
+
+def _next(case: Case) -> str:
+    """What to type about a case: look at what a model answered, or decide what an execution waits for."""
+    if case.subject.startswith(RUN):
+        return shlex.join(("stellwerk", "inbox", "decide", case.id, case.facts["options"][0]))
+    return f"stellwerk trace {case.subject.removeprefix('prediction:')}"
 
 
 @inbox.command(cls=Command)
@@ -95,6 +105,8 @@ def decide(session: Session, case: str, decision: str, reason: str) -> None:
     session.screen.show(
         decided, (strong(decided.id), "  decided as ", strong(decided.decision), f" by {decided.decided_by}")
     )
+    if decided.subject.startswith(RUN):
+        session.screen.suggest(f"stellwerk resume {decided.subject.removeprefix(RUN)}")
 
 
 @inbox.command(cls=Command)
