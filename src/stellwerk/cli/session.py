@@ -103,12 +103,6 @@ class Session:
 
     def project(self) -> Project | None:
         """What the project file declares, if there is one."""
-        file = self.home() / PROJECT
-        if not file.is_file():
-            return None
-        from stellwerk.releases.declaration import parse
+        from stellwerk.workspace.declaring import project
 
-        try:
-            return parse(file.read_text("utf-8"))
-        except UnicodeDecodeError as cause:
-            raise Invalid(f"{PROJECT} is not UTF-8", code="invalid-project") from cause
+        return project(self.home())

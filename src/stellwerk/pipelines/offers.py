@@ -16,6 +16,7 @@ from stellwerk.core.names import new_id
 from stellwerk.ledger.shelf import evolve
 from stellwerk.pipelines.model import Offer
 from stellwerk.pipelines.shelves import OFFERS
+from stellwerk.pipelines.stock import SHARED
 
 if TYPE_CHECKING:
     from stellwerk.core.clock import Clock
@@ -130,8 +131,8 @@ class Offers:
 
 
 def _fits(offer: Offer, capacity: Mapping[str, float]) -> bool:
-    """Whether a worker has what an attempt needs; of processors it may have fewer, then it gives all."""
-    scarce = {name: amount for name, amount in offer.needs.items() if name not in ("cpus", "memory")}
+    """Whether a worker has what an attempt needs; of processors and memory it may have less, and give all."""
+    scarce = {name: amount for name, amount in offer.needs.items() if name not in SHARED}
     return all(capacity.get(name, 0.0) >= amount for name, amount in scarce.items())
 
 

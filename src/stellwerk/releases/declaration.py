@@ -30,6 +30,8 @@ class Project:
     endpoints: dict[str, EndpointSpec]
     triggers: dict[str, Any] = field(default_factory=dict)
     """The tables of triggers as they stand there; what they say is read by `triggers.declaration`."""
+    resources: dict[str, Any] = field(default_factory=dict)
+    """The table of what the machine has, as it stands there; what it says is read by `pipelines.stock`."""
     results_from: str = ""
     """Folder, relative to the project's, or URL of the workspace that is asked for results of steps."""
 
@@ -52,7 +54,7 @@ def parse(text: str) -> Project:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise Invalid(f"stellwerk.toml is not TOML: {cause}", code="invalid-project") from cause
-    _known("stellwerk.toml", document, ("project", "endpoint", "trigger", "results"))
+    _known("stellwerk.toml", document, ("project", "endpoint", "trigger", "results", "resources"))
     project = document.get("project", {})
     _known("[project]", project, ("name", "pipeline"))
     results = document.get("results", {})
@@ -66,6 +68,7 @@ def parse(text: str) -> Project:
         pipeline=_text("[project]", project, "pipeline", "pipeline.py"),
         endpoints=endpoints,
         triggers=dict(_table("trigger", document.get("trigger", {}))),
+        resources=dict(_table("[resources]", document.get("resources", {}))),
         results_from=_text("[results]", results, "from", ""),
     )
 

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from stellwerk.core.errors import Corrupt, Invalid, NotFound, StellwerkError, Unavailable
+from stellwerk.core.errors import Corrupt, NotFound, StellwerkError, Unavailable
 from stellwerk.pipelines.model import Node, StepResult, Stored
 from stellwerk.pipelines.rules import travels
 from stellwerk.pipelines.values import STANDARD
-from stellwerk.workspace import codecs
+from stellwerk.workspace import codecs, declaring
 from stellwerk.workspace.settings import read
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from stellwerk.workspace.rooms import Rooms
 
 LOGGER = logging.getLogger("stellwerk.workspace")
-PROJECT = "stellwerk.toml"
 _BOOK, _RUN = re.compile(r"stellwerk/[0-9a-f]{16}"), re.compile(r"[0-9a-z]{1,64}")
 
 
@@ -178,12 +177,5 @@ def _folder(folder: Path, token: str) -> Source:
 
 def _declared(home: Path) -> str:
     """What the project file says."""
-    from stellwerk.releases.declaration import parse
-
-    file = home / PROJECT
-    if not file.is_file():
-        return ""
-    try:
-        return parse(file.read_text("utf-8")).results_from
-    except UnicodeDecodeError as cause:
-        raise Invalid(f"{PROJECT} is not UTF-8", code="invalid-project") from cause
+    found = declaring.project(home)
+    return "" if found is None else found.results_from

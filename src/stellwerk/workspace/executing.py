@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.adapters import turns
@@ -15,6 +15,7 @@ from stellwerk.workspace import codecs
 if TYPE_CHECKING:
     from stellwerk.pipelines.model import Environment
     from stellwerk.pipelines.ports import Executor
+    from stellwerk.pipelines.stock import Stock
 
 MAX_WORKERS = 1024
 NAMES = "in-process, subprocess, subprocess:N, pool, pool:N, sandbox, sandbox:N, workers, ray, ray:HOST:PORT, ray://HOST:PORT"
@@ -27,6 +28,7 @@ def executor(
     project: Path | None = None,
     interpreter: Callable[[Environment], Path] | None = None,
     workers: Callable[[], Executor] | None = None,
+    stock: Stock | None = None,
 ) -> Executor:
     """The executor of a name; whoever asks for it closes it.
 
@@ -38,36 +40,39 @@ def executor(
         here: The one of this process, which built-in steps run in.
         interpreter: Gives the interpreter of an environment that a step declares, on this machine.
         workers: Makes the executor that offers attempts to workers of this workspace.
+        stock: What was declared of this machine. Clusters that are there know themselves what they have.
         project: The folder that is sent to the nodes of a cluster on other machines.
     """
     check(name)
     kind, _, rest = name.partition(":")
     match kind:
         case "in-process":
-            return here or InProcess(codecs=STANDARD.with_first(codecs.MODEL))
+            return here or InProcess(codecs=STANDARD.with_first(codecs.MODEL), stock=stock)
         case "subprocess":
             from stellwerk.pipelines.adapters.subprocess import Subprocess
 
-            return Subprocess(
-                codecs=(codecs.REFERENCE,), interpreter=interpreter, capacity=turns.here(_count(name, rest))
-            )
+            capacity = turns.here(_count(name, rest), stock)
+            return Subprocess(codecs=(codecs.REFERENCE,), interpreter=interpreter, capacity=capacity)
         case "pool":
             from stellwerk.pipelines.adapters.pool import Pool
 
-            return Pool(codecs=(codecs.REFERENCE,), interpreter=interpreter, workers=_count(name, rest))
+            count = _count(name, rest)
+            return Pool(codecs=(codecs.REFERENCE,), interpreter=interpreter, workers=count, stock=stock)
         case "sandbox":
             from stellwerk.pipelines.adapters.pool import Pool
             from stellwerk.workspace import walls
 
             walls.demand()
-            return Pool(codecs=(codecs.REFERENCE,), workers=_count(name, rest), walls=walls.REFERENCE)
+            count = _count(name, rest)
+            return Pool(codecs=(codecs.REFERENCE,), workers=count, stock=stock, walls=walls.REFERENCE)
         case "workers" if workers is not None:
             return workers()
         case "ray":
             from stellwerk.pipelines.adapters.ray import Ray
 
             address = name if rest.startswith("//") else rest
-            return Ray(address, codecs=(codecs.REFERENCE,), project=project if address else None)
+            own = {} if address or stock is None else _of_ray(stock)
+            return Ray(address, codecs=(codecs.REFERENCE,), project=project if address else None, **own)
         case _:
             raise _unknown(name)
 
@@ -84,6 +89,11 @@ def check(name: str) -> None:
             return
         case _:
             raise _unknown(name)
+
+
+def _of_ray(stock: Stock) -> dict[str, Any]:
+    """What a cluster that is started here is told to have."""
+    return {"resources": {name: amount for name, amount in stock.custom.items() if amount}}
 
 
 def _count(name: str, text: str) -> int | None:

@@ -12,6 +12,7 @@ from stellwerk.workspace import codecs
 
 if TYPE_CHECKING:
     from stellwerk.pipelines.model import Attempt, Failure, Outcome, Plan
+    from stellwerk.pipelines.stock import Stock
 
 CODECS = STANDARD.with_first(codecs.MODEL)
 
@@ -29,10 +30,17 @@ class Here(InProcess):
 
     Args:
         nodes: Makes what executes the nodes that tune.
+        stock: What was declared of this machine.
     """
 
-    def __init__(self, nodes: Callable[[], Searches], *, builtins: Mapping[str, Callable[..., Any]]) -> None:
-        super().__init__(builtins=builtins, codecs=CODECS)
+    def __init__(
+        self,
+        nodes: Callable[[], Searches],
+        *,
+        builtins: Mapping[str, Callable[..., Any]],
+        stock: Stock | None = None,
+    ) -> None:
+        super().__init__(builtins=builtins, codecs=CODECS, stock=stock)
         self._nodes = nodes
 
     def _call(self, attempt: Attempt) -> Outcome | Failure:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid, StellwerkError, interrupt_behind
 from stellwerk.pipelines import service as engine
+from stellwerk.pipelines.adapters import turns
 from stellwerk.pipelines.environment import current
 from stellwerk.pipelines.model import (
     BUILTIN,
@@ -24,7 +25,7 @@ from stellwerk.pipelines.model import (
     document,
 )
 from stellwerk.pipelines.rules import isolated
-from stellwerk.workspace import builtins, causing, codecs, elsewhere, executing, revision
+from stellwerk.workspace import builtins, causing, codecs, declaring, elsewhere, executing, revision
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.here import Here, tuned
 from stellwerk.workspace.journal import StepJournal
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from stellwerk.models.model import ModelVersion
     from stellwerk.pipelines.model import Environment
     from stellwerk.pipelines.ports import Executor
+    from stellwerk.pipelines.stock import Stock
     from stellwerk.tracking.model import Run
     from stellwerk.workspace.ports import Caller
     from stellwerk.workspace.searching import Nodes
@@ -90,6 +92,7 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None, how: How | None 
     """Execute a plan as a run with its steps as children, and register the model it evaluates."""
     how, caller = how or How(), Patient(caller)
     check(plan, how)
+    stock = declaring.resources(caller.home)
     if caller.local:
         caller.call(ops.close_runs, {})
     closures = engine.closures(plan)
@@ -116,7 +119,7 @@ def run(caller: Caller, plan: Plan, watch: Watch | None = None, how: How | None 
             "environment": environment,
         },
     )
-    desk = _Desk(caller, plan, closures, codes, environment, execution, watch)
+    desk = _Desk(caller, plan, closures, codes, environment, execution, watch, stock)
     return desk.execute(parent, how, {})
 
 
@@ -129,6 +132,7 @@ def resume(caller: Caller, execution: str, plan: Plan, watch: Watch | None = Non
     """
     how, caller = how or How(), Patient(caller)
     check(plan, how)
+    stock = declaring.resources(caller.home)
     if caller.local:
         caller.call(ops.close_runs, {})
     closures = engine.closures(plan)
@@ -151,7 +155,7 @@ def resume(caller: Caller, execution: str, plan: Plan, watch: Watch | None = Non
         for state in states
         if state.attempts
     }
-    desk = _Desk(caller, plan, closures, codes, environment, taken, watch)
+    desk = _Desk(caller, plan, closures, codes, environment, taken, watch, stock)
     return desk.execute(caller.call(ops.get_run, {"run": execution}), how, history)
 
 
@@ -172,6 +176,7 @@ class _Desk:
     environment: Digest
     execution: Execution
     watch: Watch | None
+    stock: Stock
 
     def execute(self, parent: Run, how: How, history: Mapping[str, tuple[int, int]]) -> Ran:
         journal = StepJournal(
@@ -200,14 +205,15 @@ class _Desk:
     ) -> RunReport:
         names = Names(self.caller, project_of(self.caller, self.plan), tuned(self.plan))
         steps = builtins.table(names.contract, names.seal)
-        here = Here(self._nodes, builtins=steps)
+        here = Here(self._nodes, builtins=steps, stock=self.stock)
         interpreter = self._interpreter(names.project)
         main = executing.executor(
             how.on,
             here,
             project=names.project,
             interpreter=interpreter,
-            workers=lambda: Workers(self.caller, self.execution.id, parent.tags.get(SOURCES, "")),
+            workers=lambda: self._workers(parent),
+            stock=self.stock,
         )
         apart = self._apart(interpreter) or main
         with (
@@ -253,13 +259,17 @@ class _Desk:
         own.prepare(self.plan)
         return own.interpreter
 
+    def _workers(self, parent: Run) -> Workers:
+        scarce = {name for node in self.plan.nodes for name in node.resources.custom}
+        return Workers(self.caller, self.execution.id, parent.tags.get(SOURCES, ""), scarce=scarce)
+
     def _apart(self, interpreter: Callable[[Environment], Path] | None) -> Executor | None:
         """Runs steps that must have a process of their own; None where none must."""
         if interpreter is None and not any(map(isolated, self.plan.nodes)):
             return None
         from stellwerk.pipelines.adapters.subprocess import Subprocess
 
-        return Subprocess(codecs=(codecs.REFERENCE,), interpreter=interpreter)
+        return Subprocess(codecs=(codecs.REFERENCE,), interpreter=interpreter, capacity=turns.here(None, self.stock))
 
     def _finish(self, parent: Run, journal: StepJournal, report: RunReport) -> Ran:
         if report.status in ("waiting", "paused"):

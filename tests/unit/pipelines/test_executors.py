@@ -17,10 +17,14 @@ from stellwerk.core.errors import Refused
 from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.adapters.pool import Pool, forks
 from stellwerk.pipelines.adapters.subprocess import Subprocess
-from stellwerk.pipelines.model import Attempt, Failure, Outcome, Resources
+from stellwerk.pipelines.adapters.turns import here
+from stellwerk.pipelines.model import Attempt, Failure, Outcome
 from stellwerk.pipelines.ports import Executor
+from stellwerk.pipelines.stock import Stock
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.testing.executors import ExecutorContract
+
+STOCK = Stock(custom={"licence": 2})
 
 
 def opened(executor: Executor) -> Iterator[Executor]:
@@ -42,7 +46,7 @@ class TestInProcess(ExecutorContract):
 
     @pytest.fixture
     def executor(self) -> Iterator[Executor]:
-        yield from opened(InProcess())
+        yield from opened(InProcess(stock=STOCK))
 
 
 def test_an_interrupt_stays_one_whatever_is_raised_over_it(tmp_path: Path) -> None:
@@ -71,7 +75,7 @@ class TestSubprocess(ExecutorContract):
 
     @pytest.fixture
     def executor(self) -> Iterator[Executor]:
-        yield from opened(Subprocess(grace=0.3, capacity=Resources(cpus=2)))
+        yield from opened(Subprocess(grace=0.3, capacity=here(2, STOCK)))
 
 
 @pytest.mark.skipif(not forks(), reason="this system has no fork server")
@@ -80,7 +84,7 @@ class TestPool(ExecutorContract):
 
     @pytest.fixture
     def executor(self) -> Iterator[Executor]:
-        yield from opened(Pool(workers=3, grace=0.3))
+        yield from opened(Pool(workers=3, grace=0.3, stock=STOCK))
 
     def lose(self, executor: Executor) -> bool:
         assert isinstance(executor, Pool)

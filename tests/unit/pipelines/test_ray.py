@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -64,6 +65,7 @@ QUICK = {
     "test_what_runs_can_be_stopped",
     "test_an_edited_file_is_refused",
     "test_what_is_not_there_is_refused",
+    "test_of_what_is_scarce_no_more_is_taken_than_there_is",
 }
 
 
@@ -202,3 +204,18 @@ def test_no_cluster_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         Ray("127.0.0.1:1")
 
     assert "no-ray-cluster" == told.value.code
+
+
+def test_a_cluster_that_is_started_here_has_what_was_declared() -> None:
+    """In a process of its own: this one has a cluster already."""
+    text = (
+        "from stellwerk.pipelines.stock import Stock\n"
+        "from stellwerk.workspace.executing import executor\n"
+        "made = executor('ray', stock=Stock(custom={'licence': 2, 'none': 0}))\n"
+        "print('has', made.capacity().custom)\n"
+        "made.close()\n"
+    )
+
+    told = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+
+    assert "has {'licence': 2.0}" in told.stdout.splitlines()

@@ -42,7 +42,7 @@ def train(table: pl.DataFrame, seed: int, loose: bool = False) -> sw.Model:
     return sw.fit(RandomForestClassifier(3, max_depth=4, random_state=chance), widen(table), target="late")
 
 
-@sw.step
+@sw.step(resources=sw.Resources(custom={"licence": 1}))
 def scale(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(pl.col("x") * stw_tool.FACTOR)
 
@@ -106,6 +106,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tool(site, "1.0", 2.0)
     (home / "pipelines.py").write_text(PIPELINES)
     (home / "helper.py").write_text(HELPER)
+    (home / "stellwerk.toml").write_text("[resources]\nlicence = 1\n")
     (home / "undeclared.txt").write_text("800")
     (home / "requirements.txt").write_text("stw-tool==1.0 --hash=sha256:" + "0" * 64 + "\n")
     before = os.environ.get("PYTHONPATH", "")

@@ -17,8 +17,9 @@ import stellwerk as sw
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Conflict
 from stellwerk.pipelines.adapters.in_process import InProcess
+from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.loading import find_pipelines, load
-from stellwerk.pipelines.model import Attempt, Encoded, Failure, Outcome
+from stellwerk.pipelines.model import Attempt, Encoded, Failure, Outcome, Resources
 from stellwerk.pipelines.offers import LEASE, Offers
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
@@ -62,6 +63,18 @@ def squares(count: int = 4):
     return total(one)
 
 
+@sw.step(resources=sw.Resources(cpus=0.5, custom={"licence": 1}))
+def licensed(x: int) -> int:
+    return x + 1
+
+
+@sw.pipeline
+def licences():
+    with sw.each(numbers(3)) as n:
+        one = licensed(n)
+    return total(one)
+
+
 @sw.pipeline
 def broken():
     return breaks(total(numbers(2)))
@@ -81,7 +94,7 @@ def worker(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     """A worker that starts in an empty folder: what it needs comes from the workspace."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     process = subprocess.Popen(
-        [sys.executable, "-m", "stellwerk", "-w", str(folder), "worker", "--on", "pool:2"],
+        [sys.executable, "-m", "stellwerk", "-w", str(folder), "worker", "--on", "pool:2", "--resource", "licence=1"],
         cwd=elsewhere, env={**os.environ, "STELLWERK_ACTOR": "anna"}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     yield process
@@ -104,6 +117,14 @@ def test_steps_run_at_a_worker(folder: Path, worker: subprocess.Popen[str]) -> N
     assert ("done", "done") == (there.status, here.status)
     assert here.cached
     assert there.report.results == here.report.results
+
+
+def test_a_step_that_takes_a_licence_runs_where_one_is(folder: Path, worker: subprocess.Popen[str]) -> None:
+    """The engine needs none: what there is, the workers say."""
+    with sw.connect(folder, actor="anna") as workspace:
+        ran = workspace.run(plan(folder, "licences"), on="workers")
+
+    assert "done" == ran.status
 
 
 def test_a_step_that_fails_at_a_worker_fails_as_it_does_here(folder: Path, worker: subprocess.Popen[str]) -> None:
@@ -137,6 +158,17 @@ def test_an_attempt_goes_to_one_worker(offers: tuple[Offers, StandingClock, Any]
 
     assert ["b", "a", "c", None] == [one and one.attempt for one in claimed]
     assert "gpu" == shelf.claim("w3", {"gpus": 1}).attempt  # type: ignore[union-attr]
+
+
+def test_an_attempt_waits_for_a_worker_that_has_what_it_takes(offers: tuple[Offers, StandingClock, Any]) -> None:
+    """Of memory and CPUs a worker may have less, and give all; of licences not."""
+    shelf, _, document = offers
+    shelf.offer("e", "a", document=document, needs={"cpus": 64, "memory": 2.0**40, "licence": 1})
+
+    others = [shelf.claim("w1", {"cpus": 1}), shelf.claim("w2", {"cpus": 1, "memory": 1, "licence": 0.5})]
+
+    assert [None, None] == others
+    assert "a" == shelf.claim("w3", {"cpus": 1, "memory": 1, "licence": 1}).attempt  # type: ignore[union-attr]
 
 
 def test_a_worker_that_is_not_heard_of_has_lost_its_attempt(offers: tuple[Offers, StandingClock, Any]) -> None:
@@ -244,6 +276,42 @@ def test_a_worker_lives_while_it_fetches_and_keeps(folder: Path) -> None:
 
     assert (1, "ended", 1) == (done, ended.status, ended.epoch)
     assert isinstance(outcome, Outcome), outcome
+
+
+class _Heard:
+    """A caller that notes what a worker says it has free, with how many attempts it has."""
+
+    def __init__(self, caller: Any) -> None:
+        self._caller, self.said, self.has = caller, list[tuple[int, float]](), 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._caller, name)
+
+    def call(self, operation: Any, arguments: dict[str, Any]) -> Any:
+        if operation is ops.claim_attempt:
+            self.said.append((self.has, arguments["capacity"].get("licence", 0.0)))
+        answer = self._caller.call(operation, arguments)
+        self.has += (operation is ops.claim_attempt and answer is not None) - (operation is ops.end_attempt)
+        return answer
+
+
+def test_a_worker_takes_what_it_has_free(folder: Path) -> None:
+    """With two licences it has two attempts that take one, though there are CPUs for eight: others may have the rest."""
+    licence = Resources(custom={"licence": 1})
+    params = {"argv": [sys.executable, "-c", "print(1)"], "params": {}, "outputs": {}, "environ": {}}
+    with sw.connect(folder, actor="anna") as workspace:
+        caller = _Heard(workspace._caller)
+        for name in "abcd":
+            function = "stellwerk.pipelines.commands:command"
+            attempt = Attempt(id=name, node=name, function=function, params=params, resources=licence)
+            document = caller.blobs.put(forms.written(attempt, ""))
+            asked = {"execution": "e", "attempt": name, "document": document, "needs": licence.amounts()}
+            caller.call(ops.offer_attempt, asked)
+        executor = Subprocess(capacity=Resources(cpus=8, custom={"licence": 2}))
+        done = Worker(caller, executor, name="w", idle=0.6).work()
+
+    assert 4 == done
+    assert {(0, 2.0), (1, 1.0), (2, 0.0)} == set(caller.said)
 
 
 def test_what_is_offered_can_be_fetched_at_once(folder: Path) -> None:

@@ -23,6 +23,7 @@ from stellwerk.pipelines import loading
 from stellwerk.pipelines.adapters import endings, invocation
 from stellwerk.pipelines.adapters.turns import Turns, here
 from stellwerk.pipelines.model import BUILTIN, Attempt, Ended, Failure, Outcome, Resources
+from stellwerk.pipelines.stock import Stock
 from stellwerk.pipelines.values import STANDARD, Codecs
 
 
@@ -34,15 +35,20 @@ class InProcess:
     Args:
         builtins: The steps that come with Stellwerk by name, without the prefix `builtin:`.
         codecs: How values pass in and out.
+        stock: What was declared of this machine.
     """
 
     def __init__(
-        self, *, builtins: Mapping[str, Callable[..., Any]] | None = None, codecs: Codecs = STANDARD
+        self,
+        *,
+        builtins: Mapping[str, Callable[..., Any]] | None = None,
+        codecs: Codecs = STANDARD,
+        stock: Stock | None = None,
     ) -> None:
         self._builtins = dict(builtins or {})
         self._codecs = codecs
 
-        self._capacity = here(1)
+        self._capacity = here(1, stock)
         self._waiting: deque[Attempt] = deque()
         self._stopped: set[str] = set()
 

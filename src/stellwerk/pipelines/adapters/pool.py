@@ -24,6 +24,7 @@ from stellwerk.pipelines.adapters.processes import GRACE_SECONDS, Job, Process
 from stellwerk.pipelines.adapters.subprocess import Subprocess, environment
 from stellwerk.pipelines.adapters.turns import here
 from stellwerk.pipelines.model import Attempt, Environment, Resources
+from stellwerk.pipelines.stock import Stock
 
 MAX_TEMPLATES = 8
 _COMMAND = ("-P", "-m", "stellwerk.pipelines.adapters.fork_server")
@@ -40,6 +41,7 @@ class Pool(Subprocess):
         codecs: `module:name` of further codecs, asked before the standard ones.
         grace: Seconds between asking a child that is over its time to end, and killing it.
         interpreter: Gives the interpreter of an environment that a step declares; without it, such steps are refused.
+        stock: What was declared of this machine.
         walls: `module:function` that a child calls with its attempt and folder before it loads the step's file, to
             give up what steps must not have. Files are then loaded by each child, never kept warm.
     """
@@ -52,9 +54,12 @@ class Pool(Subprocess):
         grace: float = GRACE_SECONDS,
         capacity: Resources | None = None,
         interpreter: Callable[[Environment], Path] | None = None,
+        stock: Stock | None = None,
         walls: str = "",
     ) -> None:
-        super().__init__(codecs=codecs, grace=grace, capacity=capacity or here(workers), interpreter=interpreter)
+        super().__init__(
+            codecs=codecs, grace=grace, capacity=capacity or here(workers, stock), interpreter=interpreter
+        )
         self.walls = walls
         self._server: _Server | None = None
 

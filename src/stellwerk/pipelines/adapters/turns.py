@@ -7,14 +7,16 @@ from collections import deque
 from pathlib import Path
 
 from stellwerk.core.errors import Refused
+from stellwerk.pipelines.adapters import memory
 from stellwerk.pipelines.model import Attempt, Resources
+from stellwerk.pipelines.stock import SEEN, SHARED, Stock, meant
 
 
 class Turns:
     """Attempts that wait, and what those that run have taken.
 
-    CPUs are there to be shared: an attempt that asks for more of them than there are runs alone. Of everything else
-    nobody gets more than there is.
+    CPUs and memory are there to be shared: an attempt that asks for more of them than there is takes all there is. Of
+    everything else nobody gets more than there is.
     """
 
     def __init__(self, capacity: Resources) -> None:
@@ -24,13 +26,16 @@ class Turns:
 
     def check(self, attempt: Attempt) -> None:
         """`Refused` with code `limits-not-kept` if the attempt needs what will never be there."""
+        has = self._capacity
         for name, amount in attempt.resources.amounts().items():
-            there = self._capacity.get(name, 0.0)
-            if name != "cpus" and amount > there and not (name == "memory" and name not in self._capacity):
+            there = has.get(name, 0.0)
+            if name not in SHARED and amount > there:
                 raise Refused(
                     f"step {attempt.node!r} needs {amount:g} of {name}, and here are {there:g}",
                     code="limits-not-kept",
-                    hint="lower its resources, or run it where they are",
+                    hint=f"{meant(name, has)}say what this machine has in [resources] of stellwerk.toml, or ask for less"
+                    if name not in SEEN
+                    else "execute it where they are, or ask for less",
                 )
 
     def add(self, attempt: Attempt) -> None:
@@ -70,15 +75,28 @@ class Turns:
         return {name: min(amount, self._capacity[name]) for name, amount in wanted if name in self._capacity}
 
 
-def here(workers: int | None = None) -> Resources:
-    """What this machine has: the CPUs that this process may use, or as many as are asked for, and its GPUs."""
-    return Resources(cpus=workers or _cpus(), gpus=_gpus())
+def here(workers: int | None = None, stock: Stock | None = None) -> Resources:
+    """What this machine has.
+
+    Args:
+        workers: CPUs; by default those that this process may use.
+        stock: What was declared of it: memory, which by default is all there is, and things by names of their own.
+    """
+    declared = stock or Stock()
+    return Resources(
+        cpus=workers or _cpus(), memory=declared.memory or _memory(), gpus=_gpus(), custom=declared.custom
+    )
 
 
 def _cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _memory() -> str:
+    mebibytes = memory.there() >> 20
+    return f"{mebibytes}MiB" if mebibytes else ""
 
 
 def _gpus() -> int:

@@ -41,6 +41,7 @@ from stellwerk.pipelines.rules.messages import (
 )
 from stellwerk.pipelines.rules.shape import Shape, common, seeds_of, task_id
 from stellwerk.pipelines.rules.state import GOOD, OVER, Changes, Edge, State, Task, capacity_of
+from stellwerk.pipelines.stock import SEEN, SHARED, meant
 
 MAX_TASKS = 100_000
 MAX_LOST = 5
@@ -71,11 +72,13 @@ def begin(
     has = capacity_of(capacity or Resources())
     for node in shape.plan.nodes:
         for name, amount in node.resources.amounts().items():
-            if name not in ("cpus", "memory") and amount > has.get(name, 0.0):
+            if name not in SHARED and amount > has.get(name, 0.0):
                 raise Invalid(
                     f"step {node.id!r} needs {amount:g} {name}, and there are {has.get(name, 0.0):g}",
                     code="resources-not-there",
-                    hint="execute it where they are, or ask for less",
+                    hint=f"{meant(name, has)}say what this machine has in [resources] of stellwerk.toml, or ask for less"
+                    if name not in SEEN
+                    else "execute it where they are, or ask for less",
                 )
     state = State(shape=shape, capacity=has, history=history or {})
     draft = _Draft(state)

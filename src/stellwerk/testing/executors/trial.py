@@ -38,6 +38,7 @@ class Trial:
 
     @pytest.fixture
     def executor(self) -> Iterator[Executor]:
+        """The executor. With `custom={"licence": 2}` in its capacity, it is tried whether these are kept, too."""
         raise NotImplementedError("override the fixture `executor`")
 
     def lose(self, executor: Executor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from stellwerk.pipelines.model import Resources
 from stellwerk.pipelines.ports import Executor
 from stellwerk.testing.executors.trial import LONG, Trial, pipe
 
@@ -40,6 +41,30 @@ class Turns(Trial):
         ended = [executor.wait(LONG) for _ in range(2 * room + 1)]
 
         assert room == max(self.value(one.outcome) for one in ended if one is not None)
+
+    def test_of_what_is_scarce_no_more_is_taken_than_there_is(
+        self, executor: Executor, file: str, tmp_path: Path
+    ) -> None:
+        """With two licences two steps that take one run at once, however many CPUs are free; then comes the next."""
+        there = int(executor.capacity().custom.get("licence", 0))
+        if not there or not self.keeps_limits:
+            return
+        place = tmp_path / "meeting"
+        place.mkdir()
+        takes = Resources(cpus=1 / 1024, custom={"licence": 1})
+        for name in range(there + 1):
+            params = {"folder": str(place), "name": str(name), "count": there + 1}
+            executor.start(self.attempt(file, "meets", params=params, resources=takes))
+
+        while len(list(place.glob("came-*"))) < there:
+            assert executor.wait(0.01) is None
+        more, came = executor.wait(0.3), len(list(place.glob("came-*")))
+        (place / "came-gate").touch()  # what they wait for, instead of the one that must not come
+        ended = [executor.wait(LONG) for _ in range(there + 1)]
+
+        assert more is None
+        assert there == came
+        assert there == max(self.value(one.outcome) for one in ended if one is not None)
 
     def test_who_ends_first_comes_first(self, executor: Executor, file: str, tmp_path: Path) -> None:
         """A long attempt holds up nobody, where there is room for two."""

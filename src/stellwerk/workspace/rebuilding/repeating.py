@@ -24,7 +24,7 @@ from stellwerk.core.errors import NotFound, StellwerkError
 from stellwerk.ledger import documents
 from stellwerk.pipelines import environment, loading, sources
 from stellwerk.pipelines import service as engine
-from stellwerk.pipelines.adapters import machine
+from stellwerk.pipelines.adapters import machine, turns
 from stellwerk.pipelines.adapters.environments import Environments
 from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.adapters.step_environments import StepEnvironments
@@ -43,6 +43,7 @@ from stellwerk.pipelines.model import (
     parse,
 )
 from stellwerk.pipelines.ports import Request
+from stellwerk.pipelines.stock import Stock
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.workspace import builtins, codecs, evaluating
@@ -100,6 +101,7 @@ class _Repeat:
     def _execute(self) -> RunReport:
         own = StepEnvironments(Path.cwd(), Environments(offline=self._request["offline"]))
         own.prepare(self._plan)
+        stock = Stock(**self._request["stock"])
         return engine.execute(
             self._plan,
             blobs=self._blobs,
@@ -110,8 +112,11 @@ class _Repeat:
             executor=InProcess(
                 builtins=builtins.table(self._book.contract, self._book.seal),
                 codecs=STANDARD.with_first(codecs.MODEL),
+                stock=stock,
             ),
-            isolated=Subprocess(codecs=(codecs.REFERENCE,), interpreter=own.interpreter),
+            isolated=Subprocess(
+                codecs=(codecs.REFERENCE,), interpreter=own.interpreter, capacity=turns.here(None, stock)
+            ),
             environment=environment.current().digest,
             clock=SystemClock(),
             builtins=builtins.BUILTINS,

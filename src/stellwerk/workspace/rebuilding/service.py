@@ -18,7 +18,7 @@ from stellwerk.pipelines.model import Node, Plan
 from stellwerk.store import service as trees
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.tracking.model import Run
-from stellwerk.workspace import codecs
+from stellwerk.workspace import codecs, declaring
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.rebuilding import original as originals
@@ -54,7 +54,8 @@ def rebuild(
     _check_metric(found, measured_by)
     python, notes = (None, ()) if here else starting.interpreter(caller.blobs, found, offline=offline, say=say)
     say(f"repeating {len(found.steps)} steps of run {found.run.id}")
-    with starting.prepared(caller.blobs, found, offline=offline) as folder:
+    stock = declaring.resources(caller.home)
+    with starting.prepared(caller.blobs, found, offline=offline, stock=stock) as folder:
         report = starting.repeat(folder, python, found, heard)
         now = _tree(LocalFolder(folder / STORE), report)
     facts = Facts(

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from stellwerk.pipelines.adapters.installing import find_python
 from stellwerk.pipelines.locks import Lock
 from stellwerk.pipelines.machine import VARIABLES
 from stellwerk.pipelines.model import document
+from stellwerk.pipelines.stock import Stock
 from stellwerk.store import service as trees
 from stellwerk.store.adapters.local import LocalFolder
 from stellwerk.store.ports import Blobs
@@ -67,7 +69,7 @@ def _locks(blobs: Blobs, original: Original) -> Iterator[Lock]:
 
 
 @contextmanager
-def prepared(blobs: Blobs, original: Original, *, offline: bool) -> Iterator[Path]:
+def prepared(blobs: Blobs, original: Original, *, offline: bool, stock: Stock) -> Iterator[Path]:
     """A private folder with everything that repeating needs: code, data and the request."""
     with tempfile.TemporaryDirectory(prefix="stellwerk-rebuild-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
@@ -81,7 +83,9 @@ def prepared(blobs: Blobs, original: Original, *, offline: bool) -> Iterator[Pat
                 target.write_bytes(blobs.get(digest))
         for digest in {original.archive, original.judged, *(one.digest for one in original.inputs.values())}:
             store.put(blobs.get(digest))
-        (folder / REQUEST).write_bytes(canonical.dumps({**_request(original), "offline": offline}))
+        (folder / REQUEST).write_bytes(
+            canonical.dumps({**_request(original), "offline": offline, "stock": asdict(stock)})
+        )
         yield folder
 
 

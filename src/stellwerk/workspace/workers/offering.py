@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from stellwerk.core.clock import monotonic
 from stellwerk.core.digest import Digest
@@ -27,17 +27,25 @@ class Workers:
     Args:
         execution: The id of the execution whose attempts these are.
         sources: The tree of the project's files, which workers check out.
+        scarce: Names of what else these attempts need; how much there is of it, only the workers know.
     """
 
     def __init__(
-        self, caller: Caller, execution: str, sources: str, *, pause: Callable[[float], None] = time.sleep
+        self,
+        caller: Caller,
+        execution: str,
+        sources: str,
+        *,
+        scarce: Collection[str] = (),
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._caller, self._execution, self._sources, self._pause = caller, execution, sources, pause
+        self._capacity = Resources(cpus=MANY, gpus=MANY, custom=dict.fromkeys(scarce, MANY))
         self._offered: dict[str, Attempt] = {}
         self._ended: deque[Ended] = deque()
 
     def capacity(self) -> Resources:
-        return Resources(cpus=MANY, gpus=MANY)
+        return self._capacity
 
     def start(self, attempt: Attempt) -> None:
         if attempt.function.startswith(BUILTIN) or attempt.environment is not None:

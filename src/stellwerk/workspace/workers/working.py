@@ -19,6 +19,7 @@ from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Conflict, StellwerkError
 from stellwerk.pipelines.model import Ended, Failure, Offer
 from stellwerk.pipelines.ports import Executor
+from stellwerk.pipelines.stock import SHARED
 from stellwerk.store import service as trees
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.patience import Patient
@@ -99,8 +100,17 @@ class Worker:
     def _room(self) -> bool:
         return len(self._claimed) < max(1, int(self._executor.capacity().cpus))
 
+    def _free(self) -> dict[str, float]:
+        """What there is and nobody has. CPUs and memory are shared out by the executor, to one after the other."""
+        free = self._executor.capacity().amounts()
+        for offer in self._claimed.values():
+            for name, amount in offer.needs.items():
+                if name in free and name not in SHARED:
+                    free[name] = max(0.0, free[name] - amount)
+        return free
+
     def _claim(self) -> bool:
-        arguments = {"worker": self._name, "capacity": self._executor.capacity().amounts()}
+        arguments = {"worker": self._name, "capacity": self._free()}
         offer: Offer | None = self._caller.call(ops.claim_attempt, arguments)
         if offer is None:
             return False
