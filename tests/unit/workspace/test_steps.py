@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +22,7 @@ from stellwerk.cli.session import Session
 from stellwerk.core import canonical
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
 from stellwerk.pipelines.loading import load
-from stellwerk.pipelines.model import Plan, Stored, document
+from stellwerk.pipelines.model import Plan, Stored, document, flat
 from stellwerk.testing.kubeflow import PodFailed, Runner
 from stellwerk.workspace.facade import Workspace, connect
 from stellwerk.workspace.rooms.making import create
@@ -107,6 +107,11 @@ FLOW = """
 
 
     @sw.pipeline
+    def outer(rows: int = 10):
+        return drawn(rows)
+
+
+    @sw.pipeline
     def red(rows: int = 5, most: int = 3):
         return strict(height(month(1, rows)), most)
 """
@@ -177,10 +182,12 @@ def request(plan: Plan, node: str, **facts: Any) -> Request:
     return Request(plan="plan.json", node=node, **facts)
 
 
-def exported(live: Workspace, module: ModuleType, name: str = "flow", **params: Any) -> dict[str, Any]:
+def exported(
+    live: Workspace, module: ModuleType, name: str = "flow", change: Callable[[Plan], Plan] = lambda plan: plan
+) -> dict[str, Any]:
     pipeline = getattr(module, name)
     wish = Wish(image="python:3.11", address="http://stellwerk:8000", images={})
-    text = live.steps.export(pipeline.plan(**params), pipeline, wish).text
+    text = live.steps.export(change(pipeline.plan()), pipeline, wish).text
     return next(iter(yaml.safe_load_all(text)))
 
 
@@ -267,6 +274,16 @@ def test_a_run_in_kubeflow_may_have_other_parameters(live: Workspace, module: Mo
 
     assert live.run(module.flow.plan(rows=20)).run.outputs["result"] == outputs["result"]["digest"]
     assert "many" in runner.ran
+
+
+@pytest.mark.parametrize("change", [lambda plan: plan, flat])
+def test_a_run_of_pipelines_inside_a_pipeline_may_have_other_parameters(
+    live: Workspace, module: ModuleType, tmp_path: Path, change: Callable[[Plan], Plan]
+) -> None:
+    """Also where the pipeline was written for Kubeflow before plans knew calls."""
+    outputs = Runner(exported(live, module, "outer", change), pods(live), tmp_path / "pods").run(rows=20.0)
+
+    assert live.run(module.outer.plan(rows=20)).run.outputs["result"] == outputs["result"]["digest"]
 
 
 def test_parameters_that_make_another_graph_are_refused(live: Workspace, module: ModuleType, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from stellwerk.core.clock import parse_duration
 from stellwerk.core.errors import Invalid
@@ -58,6 +59,13 @@ class Need:
     lenient: bool = False
 
 
+class Box(NamedTuple):
+    """What steps are drawn in: a group, or a call of a pipeline inside the pipeline."""
+
+    name: str
+    call: bool = False
+
+
 class Shape:
     """A plan that was checked, with what follows from it."""
 
@@ -78,6 +86,15 @@ class Shape:
     def within(self, name: str) -> str:
         """The innermost group that a node or group stands in."""
         return (self.nodes.get(name) or self.groups[name]).within
+
+    def around(self, name: str) -> tuple[Box, ...]:
+        """The calls of pipelines and the groups that a node or group stands in, from the outermost on."""
+        boxes: list[Box] = []
+        for group in self._scopes[name]:
+            calls = self.groups[group].calls[sum(box.call for box in boxes) :]
+            boxes += [*(Box(one, call=True) for one in calls), Box(group)]
+        calls = (self.nodes.get(name) or self.groups[name]).calls[sum(box.call for box in boxes) :]
+        return (*boxes, *(Box(one, call=True) for one in calls))
 
     def _scope(self, name: str) -> tuple[str, ...]:
         path: list[str] = []
@@ -224,6 +241,8 @@ def check(plan: Plan) -> None:
         outputs[one.id] = one.outputs if isinstance(one, Node) else (ITEM,) if isinstance(one, Loop) else ()
     groups = {group.id for group in plan.groups}
     for one in (*plan.groups, *plan.nodes):
+        if not all(isinstance(call, str) and call for call in one.calls):
+            raise Invalid(f"{one.id!r} comes from the calls {one.calls!r} (expected names)", code="invalid-plan")
         if one.within and one.within not in groups:
             raise Invalid(f"{one.id!r} stands in the group {one.within!r}, which does not exist", code="invalid-plan")
     for where, ref in _references(plan):
