@@ -465,6 +465,7 @@ def test_order_puts_inputs_first() -> None:
         ((_node("a"), _node("a")), "invalid-plan"),
         ((_node("a#1"),), "invalid-plan"),
         ((dataclasses.replace(_node("a"), calls=(1,)),), "invalid-plan"),
+        ((_node("a"), dataclasses.replace(_node("b", "a"), aside={"a": ""})), "invalid-plan"),
         (tuple(_node(f"n{i}") for i in range(10_001)), "plan-too-large"),
     ],
 )

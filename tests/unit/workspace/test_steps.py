@@ -107,6 +107,11 @@ FLOW = """
 
 
     @sw.pipeline
+    def staged():
+        return sw.stages()["cut.txt"]
+
+
+    @sw.pipeline
     def outer(rows: int = 10):
         return drawn(rows)
 
@@ -274,6 +279,24 @@ def test_a_run_in_kubeflow_may_have_other_parameters(live: Workspace, module: Mo
 
     assert live.run(module.flow.plan(rows=20)).run.outputs["result"] == outputs["result"]["digest"]
     assert "many" in runner.ran
+
+
+def test_stages_in_pods_find_the_files_of_which_only_named_parameters_count(
+    live: Workspace, module: ModuleType, home: Path, tmp_path: Path
+) -> None:
+    """The keys are those of this process, where the rest of the file may be another one."""
+    (home / "dvc.yaml").write_text(
+        "stages:\n  cut:\n    cmd: sed -n 1,${rows}p params.yaml > cut.txt\n    params: [rows]\n    outs: [cut.txt]\n"
+    )
+    (home / "params.yaml").write_text("rows: 2\nwords: many\n")
+    outputs = Runner(exported(live, module, "staged"), pods(live), tmp_path / "pods").run()
+    (home / "params.yaml").write_text("rows: 2\nwords: few\n")
+    ran = live.run(module.staged.plan())
+
+    assert {"cached"} == {task.status for task in ran.report.tasks}
+    assert (
+        ran.run.outputs["result"] == outputs["result"]["digest"] == live._caller.blobs.put(b"rows: 2\nwords: many\n")
+    )
 
 
 @pytest.mark.parametrize("change", [lambda plan: plan, flat])

@@ -238,6 +238,8 @@ class Node:
         priority: Where several tasks could start, the higher one does.
         environment: Where it is not the pipeline's.
         after: Nodes that must have ended well before, though nothing of theirs is used.
+        aside: Files that the step finds though they do not count in its key, by argument: the digest that each had
+            when what counts of it became parameters.
         calls: The calls of pipelines inside the pipeline that it comes from, the outermost first: `prepare-2`. They
             change nothing of what is executed.
     """
@@ -260,6 +262,7 @@ class Node:
     backoff: Backoff = field(default_factory=Backoff)
     environment: Environment | None = None
     after: tuple[str, ...] = ()
+    aside: dict[str, str] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
 
 
@@ -322,7 +325,7 @@ class Plan:
         return canonical.digest(document(self))
 
 
-_SINCE = ("within", "cache", "priority", "backoff", "environment", "after", "calls")
+_SINCE = ("within", "cache", "priority", "backoff", "environment", "after", "aside", "calls")
 """Fields of a node that plans of the first days did not have: they are written where they say something."""
 
 
@@ -377,10 +380,10 @@ def _pointed(ref: Ref) -> dict[str, str]:
 
 
 def flat(plan: Plan) -> Plan:
-    """The same without the calls that its nodes come from: all that decides what is executed."""
+    """The same without what does not decide what is executed: the calls that nodes come from, and files aside."""
     return replace(
         plan,
-        nodes=tuple(replace(node, calls=()) for node in plan.nodes),
+        nodes=tuple(replace(node, calls=(), aside=dict.fromkeys(node.aside, "")) for node in plan.nodes),
         groups=tuple(replace(group, calls=()) for group in plan.groups),
     )
 

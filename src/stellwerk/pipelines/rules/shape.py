@@ -16,6 +16,7 @@ from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import (
     BUILTIN,
     EITHER,
+    FILE,
     ITEM,
     RESOLVED,
     Branch,
@@ -250,9 +251,14 @@ def check(plan: Plan) -> None:
             raise Invalid(
                 f"{where} refers to output {ref.output!r} of {ref.node!r}, which does not exist", code="invalid-plan"
             )
-    known = {node.id for node in plan.nodes}
+    known = {node.id: node.function for node in plan.nodes}
     for node in plan.nodes:
-        if not set(node.after) <= known:
+        files = {name for name, ref in node.inputs.items() if known.get(ref.node) == FILE}
+        if node.aside and (node.function != BUILTIN + "command" or not set(node.aside) <= files):
+            raise Invalid(
+                f"{node.id!r} sets {list(node.aside)} aside (expected files of a command)", code="invalid-plan"
+            )
+        if not set(node.after) <= known.keys():
             raise Invalid(f"{node.id!r} comes after {node.after}, which do not all exist", code="invalid-plan")
 
 
