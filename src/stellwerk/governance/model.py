@@ -186,14 +186,14 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A loop or a branch around nodes of a graph."""
+    """A loop, a branch or a call of a pipeline around nodes of a graph."""
 
     id: str
-    kind: Literal["each", "when"]
+    kind: Literal["each", "when", "call"]
     title: str
-    """`each of months`, `when total ≥ 500`"""
+    """`each of months`, `when total ≥ 500`, `pipeline prepare`"""
     detail: str = ""
-    """How many items it came to, or whether it was taken."""
+    """How many items it came to, whether it was taken, or how many steps stand in it."""
     state: Literal["plain", "failed", "omitted"] = "plain"
     within: str = ""
     """The frame around it."""

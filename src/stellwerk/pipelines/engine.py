@@ -13,7 +13,7 @@ from stellwerk.core.clock import Clock, monotonic, parse_instant
 from stellwerk.core.errors import Bug, Invalid
 from stellwerk.pipelines import rules
 from stellwerk.pipelines.conditions import Untestable, holds
-from stellwerk.pipelines.keys import KeyDocument, environment_key, wait_code
+from stellwerk.pipelines.keys import KeyDocument, check_aside, environment_key, wait_code
 from stellwerk.pipelines.model import (
     BUILTIN,
     DATASET,
@@ -124,6 +124,8 @@ class Engine:
                 found[node.id] = self.resolver.file(node.params["path"])
             if node.environment is not None and node.environment.lock:
                 self.locks.setdefault(node.environment.lock, self.resolver.file(node.environment.lock).digest)
+        for node in self.shape.order:
+            check_aside(node, {name: found[node.inputs[name].node] for name in node.aside})
         for name, stored in found.items():
             self.tell("input-resolved", node=name, task=name, stored=stored)
         return found
@@ -266,7 +268,11 @@ class Engine:
         return KeyDocument(
             code=self.codes[node.id],
             params=dict(work.params),
-            inputs={name: one if isinstance(one, Stored) else tuple(one) for name, one in work.inputs.items()},
+            inputs={
+                name: one if isinstance(one, Stored) else tuple(one)
+                for name, one in work.inputs.items()
+                if name not in node.aside
+            },
             environment=environment_key(self.environment, node.environment, self.locks),
             kind=node.kind,
             outputs=node.outputs,

@@ -8,14 +8,14 @@ that says all of this (`KeyDocument`); kept in a store, the key itself names the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest, of_bytes
-from stellwerk.core.errors import Corrupt, Invalid
+from stellwerk.core.errors import Conflict, Corrupt, Invalid
 from stellwerk.pipelines.environment import ground
-from stellwerk.pipelines.model import Environment, Stored
+from stellwerk.pipelines.model import Environment, Node, Stored
 
 FORMAT = "stellwerk-step/1"
 
@@ -27,6 +27,7 @@ class KeyDocument:
     Args:
         inputs: By argument; a tuple where the argument is a list because its maker ran several times.
         execution: The one execution whose result this is; empty where every execution may use it.
+        aside: Inputs that the step finds though the key does not cover them.
     """
 
     code: Digest
@@ -37,6 +38,12 @@ class KeyDocument:
     outputs: tuple[str, ...]
     seed: int | None = None
     execution: str = ""
+    aside: dict[str, Stored] = field(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, Stored | tuple[Stored, ...]]:
+        """All that goes into the step, by argument."""
+        return {**self.inputs, **self.aside}
 
     @property
     def bytes(self) -> bytes:
@@ -117,6 +124,25 @@ def step_key(
         seed=seed,
         execution=execution,
     ).key
+
+
+def check_aside(node: Node, inputs: Mapping[str, Stored | Sequence[Stored]]) -> dict[str, Stored]:
+    """The inputs of a node that its key does not cover.
+
+    Raises:
+        Conflict: `parameters-changed`, if one is not what it was when parameters were read from it.
+    """
+    found: dict[str, Stored] = {}
+    for name, digest in node.aside.items():
+        stored = inputs[name]
+        if not isinstance(stored, Stored) or stored.digest != digest:
+            raise Conflict(
+                f"{node.params['places'][name]!r} was changed after {node.id!r} was planned with parameters of it",
+                code="parameters-changed",
+                hint="plan again: `stellwerk run`, or export the pipeline anew",
+            )
+        found[name] = stored
+    return found
 
 
 def _stored(value: Stored) -> dict[str, str]:

@@ -187,8 +187,13 @@ def _encode_file(path: Path, names: tuple[str, ...], step: str) -> Encoded:
         data = path.read_bytes()
     except OSError as cause:
         raise _unsupported(path, step, names, f"because it cannot be read: {cause.strerror}") from cause
-    name = path.name if _FILE_NAME.fullmatch(path.name) else "file"
-    return Encoded(media=f"{FILE_MEDIA}; name={name}", data=data)
+    return Encoded(media=file_media(path.name), data=data)
+
+
+def file_media(path: str) -> str:
+    """The media type of a file value, which keeps the last part of its path."""
+    name = path.rpartition("/")[2]
+    return f"{FILE_MEDIA}; name={name if _FILE_NAME.fullmatch(name) else 'file'}"
 
 
 def _decode_file(encoded: Encoded, folder: Path | None) -> Path:

@@ -197,12 +197,16 @@ def _changes(
     if not node.function.startswith(BUILTIN) and last.code is not None:
         before = canonical.loads(caller.blobs.get(last.code))
         parts = tuple((str(name), Digest(digest)) for name, digest in before)
-        old = Closure(digest=Digest(event.code), parts=parts)
-        lines += [f"code: {line}" for line in difference(old, closures[node.function])]
+        known = Closure(digest=Digest(event.code), parts=parts)
+        lines += [f"code: {line}" for line in difference(known, closures[node.function])]
     given = notebook_runs.params(node, event.params)
     params = {**given, "seed": event.seed} if event.seed is not None else given
     lines += _values("parameter", last.params, params)
-    lines += _values("input", last.inputs, named(event.inputs), short)
+    old, new = (
+        {name: digest for name, digest in inputs.items() if name not in node.aside}
+        for inputs in (last.inputs, named(event.inputs))
+    )
+    lines += _values("input", old, new, short)
     lines += [f"kind: {last.kind} before, {node.kind} now"] if last.kind != node.kind else []
     if node.environment is None:
         return tuple(lines + _packages(caller, last))

@@ -1,4 +1,4 @@
-"""The steps of an execution as a graph: what was planned, with its loops and branches, and how far each has come."""
+"""The steps of an execution as a graph: what was planned, in its loops, branches and pipelines, and how it stands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stellwerk.governance.model import Edge, Frame, Graph, Node
 from stellwerk.pipelines import rules
 from stellwerk.pipelines.model import EITHER, RESOLVED, Branch, Group, Plan, StepResult, Stored, parse
 from stellwerk.pipelines.replaying import Past, replay
-from stellwerk.pipelines.rules.describe import heading
+from stellwerk.pipelines.rules.describe import called, heading
 from stellwerk.tracking.model import Run
 from stellwerk.tracking.tables import lasted
 from stellwerk.workspace import lineage
@@ -92,7 +92,7 @@ class _Picture:
         return Graph(
             nodes=(*nodes, *(node for node in beside.nodes if node.id in loose)),
             edges=tuple(dict.fromkeys([*self._edges(known), *edges])),
-            frames=tuple(self._frame(group) for group in self._shape.groups.values()),
+            frames=(*(self._frame(group) for group in self._shape.groups.values()), *self._calls(nodes)),
         )
 
     def _node(self, name: str) -> Node:
@@ -111,7 +111,7 @@ class _Picture:
             detail=said or "not yet",
             state=state,
             link=f"/runs/{one.id}" if one is not None else "",
-            within=node.within,
+            within=_within(self._shape.around(name)),
             note=_short(counts) if state == "plain" or (len(tasks) > 1 and state != "omitted") else "",
         )
 
@@ -138,8 +138,30 @@ class _Picture:
             else "omitted"
             if tasks and counts["omitted"] == len(tasks)
             else "plain",
-            within=group.within,
+            within=_within(self._shape.around(group.id)),
         )
+
+    def _calls(self, nodes: Sequence[Node]) -> Iterator[Frame]:
+        """A frame for each call of a pipeline that steps come from."""
+        inside: dict[str, list[Node]] = defaultdict(list)
+        around: dict[str, str] = {}
+        for node in nodes:
+            boxes = self._shape.around(node.id)
+            for depth, box in enumerate(boxes):
+                if box.call:
+                    inside[box.name].append(node)
+                    around.setdefault(box.name, _within(boxes[:depth]))
+        for name, members in inside.items():
+            states: Counter[str] = Counter(node.state for node in members)
+            omitted = states["omitted"] == len(members)
+            yield Frame(
+                id=_id(rules.Box(name, call=True)),
+                kind="call",
+                title=called(name),
+                detail=_steps(states),
+                state="failed" if states["failed"] else "omitted" if omitted else "plain",
+                within=around[name],
+            )
 
     def _taken(self, counts: Counter[str]) -> str:
         judged = counts["done"] + counts["omitted"]
@@ -176,6 +198,21 @@ class _Picture:
             for ref in self._shape.refs(name):
                 if ref.node in known:
                     yield Edge(source=ref.node, target=name, label="")
+
+
+def _id(box: rules.Box) -> str:
+    return f"[{box.name}]" if box.call else box.name  # no group has brackets in its id
+
+
+def _within(boxes: Sequence[rules.Box]) -> str:
+    return _id(boxes[-1]) if boxes else ""
+
+
+def _steps(states: Mapping[str, int]) -> str:
+    """How many steps there are, and what is wrong with some: `3 steps, 1 failed`."""
+    total = sum(states.values())
+    worst = [f", {states[state]:,} {state}" for state in ("failed", "waiting") if states[state]]
+    return f"{total:,} {'step' if total == 1 else 'steps'}{''.join(worst)}"
 
 
 def _said(counts: Counter[str]) -> str:

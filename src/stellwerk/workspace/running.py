@@ -23,6 +23,8 @@ from stellwerk.pipelines.model import (
     RunReport,
     Standing,
     document,
+    flat,
+    parse,
 )
 from stellwerk.pipelines.rules import isolated
 from stellwerk.workspace import builtins, causing, codecs, declaring, elsewhere, executing, revision
@@ -137,7 +139,7 @@ def resume(caller: Caller, execution: str, plan: Plan, watch: Watch | None = Non
         caller.call(ops.close_runs, {})
     closures = engine.closures(plan)
     known, _ = caller.call(ops.get_execution, {"execution": execution})
-    if canonical.loads(caller.blobs.get(known.plan)) != canonical.loads(canonical.dumps(document(plan))):
+    if flat(parse(canonical.loads(caller.blobs.get(known.plan)))).digest != flat(plan).digest:
         raise Invalid(
             f"execution {execution} began with another plan of {known.pipeline!r}",
             code="plan-changed",

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from stellwerk.core import canonical
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.authoring import (
     Step,
@@ -25,7 +26,7 @@ from stellwerk.pipelines.authoring import (
     when,
 )
 from stellwerk.pipelines.authoring.notebooks import marimo, notebook
-from stellwerk.pipelines.model import Backoff, Environment, Node, Plan, Ref, Resources
+from stellwerk.pipelines.model import Backoff, Environment, Node, Plan, Ref, Resources, document, flat, parse
 from stellwerk.pipelines.rules import describe, order
 from stellwerk.pipelines.tuning.authoring import tune
 from stellwerk.pipelines.tuning.space import whole
@@ -162,6 +163,52 @@ def test_a_pipeline_inside_a_pipeline_adds_its_nodes() -> None:
         return train(inner(4))
 
     assert ["months", "train"] == [node.id for node in outer().nodes]
+
+
+@pipeline
+def tidy(first: int = 1) -> Any:
+    return join([months(first)])
+
+
+@pipeline(name="tidy-2")
+def tidier(first: int = 1) -> Any:
+    return tidy(first)
+
+
+@pipeline
+def twice() -> Any:
+    months(1)
+    return [train(tidier()), tidy(), tidy(2), train(tidier(3))]
+
+
+def test_a_step_knows_the_calls_of_pipelines_that_it_comes_from() -> None:
+    """From the outermost on; each call has a name of its own, and those of steps are what they are without."""
+    plan = twice()
+
+    assert [
+        ("months", ()),
+        ("months-2", ("tidy-2", "tidy")),
+        ("join", ("tidy-2", "tidy")),
+        ("train", ()),
+        ("months-3", ("tidy-3",)),
+        ("join-2", ("tidy-3",)),
+        ("months-4", ("tidy-4",)),
+        ("join-3", ("tidy-4",)),
+        ("months-5", ("tidy-2-2", "tidy-5")),
+        ("join-4", ("tidy-2-2", "tidy-5")),
+        ("train-2", ()),
+    ] == [(node.id, node.calls) for node in plan.nodes]
+    assert document(plan) == document(parse(document(plan)))
+
+
+def test_a_plan_says_of_calls_only_where_there_are_some() -> None:
+    """So plans without any have the digests they had, and those of former days are read."""
+    bare = document(flat(twice()))
+
+    assert all("calls" not in node for node in (*document(delay())["nodes"], *bare["nodes"]))
+    assert ["tidy-2", "tidy"] == canonical.loads(canonical.dumps(document(twice())))["nodes"][1]["calls"]
+    assert {()} == {node.calls for node in parse(bare).nodes}
+    assert flat(twice()).digest == parse(bare).digest
 
 
 def test_a_failed_plan_leaves_nothing_open() -> None:
@@ -417,6 +464,8 @@ def test_order_puts_inputs_first() -> None:
         ((_node("a", "gone"),), "invalid-plan"),
         ((_node("a"), _node("a")), "invalid-plan"),
         ((_node("a#1"),), "invalid-plan"),
+        ((dataclasses.replace(_node("a"), calls=(1,)),), "invalid-plan"),
+        ((_node("a"), dataclasses.replace(_node("b", "a"), aside={"a": ""})), "invalid-plan"),
         (tuple(_node(f"n{i}") for i in range(10_001)), "plan-too-large"),
     ],
 )

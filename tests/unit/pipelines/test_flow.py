@@ -15,7 +15,7 @@ import pytest
 
 from stellwerk.core.errors import Invalid, StellwerkError
 from stellwerk.pipelines.commands import command
-from stellwerk.pipelines.model import Plan, Resources, Verdict, document, parse
+from stellwerk.pipelines.model import Plan, Resources, Verdict, document, flat, parse
 from stellwerk.pipelines.rules import describe
 
 Write = Callable[..., ModuleType]
@@ -91,6 +91,43 @@ def ordered():
     with sw.after(first):
         second = numbers(1)
     return second
+"""
+
+
+PARTS = """
+import stellwerk as sw
+
+@sw.step
+def numbers(count: int): return list(range(count))
+
+@sw.step(retries=1)
+def square(x):
+    return x * x
+
+@sw.step
+def total(values): return sum(values)
+
+@sw.step
+def negative(x): return -x
+
+@sw.pipeline
+def squared(x):
+    found = square(x)
+    with sw.when(found, above=1) as large:
+        less = negative(found)
+    with sw.otherwise(large):
+        same = total([found])
+    return sw.either(less, same)
+
+@sw.pipeline
+def summed(count: int):
+    with sw.each(numbers(count)) as n:
+        one = squared(n)
+    return total(one)
+
+@sw.pipeline
+def both():
+    return {"first": summed(3), "second": summed(4), "one": squared(total(numbers(4)))}
 """
 
 
@@ -374,6 +411,40 @@ def test_groups_are_described_for_people(flow: ModuleType) -> None:
         "  said = either",
         "  big = say",
     ] == describe(flow.choice())
+
+
+def test_pipelines_inside_pipelines_are_described_for_people(write: Write) -> None:
+    """Each call under a heading of its own, in the loop that it stands in, around the branches that it has."""
+    assert [
+        "both()",
+        "  pipeline summed:",
+        "    numbers     step    count=3",
+        "    each of numbers:",
+        "      pipeline squared:",
+        "        square      step    x <- each.item, retries 1",
+        "        when square > 1:",
+        "          negative    step    x <- square",
+        "        unless square > 1:",
+        "          total       step    values[0] <- square",
+        "        either      either  values[0] <- negative, values[1] <- total",
+        "    total-2     step    values <- either",
+    ] == describe(write(PARTS).both())[:12]
+
+
+def test_pipelines_inside_pipelines_run_as_if_their_steps_were_written_there(write: Write, desk: Any) -> None:
+    """In loops and with branches; what is known without the calls is known with them."""
+    made = write(PARTS).both()
+    report = desk.execute(made)
+    without = desk.execute(flat(made))
+
+    assert {"done"} == {task.status for task in report.tasks if task.status not in ("omitted", "cached")}
+    assert [0 + 1 - 4] == desk.values(report, "first")
+    assert [0 + 1 - 4 - 9] == desk.values(report, "second")
+    assert [-36] == desk.values(report, "one")
+    assert {"cached"} == {task.status for task in without.tasks if task.key and "either" not in task.node}
+    assert [(task.task, task.key) for task in report.tasks] == [(task.task, task.key) for task in without.tasks]
+    assert made.groups == parse(document(made)).groups
+    assert [("summed",), ("summed", "squared"), ("summed", "squared")] == [group.calls for group in made.groups[:3]]
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,20 @@ def test_a_plan_is_always_written_in_the_same_way(name: str) -> None:
     assert json.dumps(emit(PLANS[name], TARGET)) == json.dumps(emit(PLANS[name], TARGET))
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_pipelines_inside_the_pipeline_are_executed_in_place(name: str) -> None:
+    """Which calls steps come from changes nothing but the plan that the pods are given."""
+    made = PLANS[name]
+    called = replace(
+        made,
+        nodes=tuple(replace(one, calls=("inner", "most")) for one in made.nodes),
+        groups=tuple(replace(one, calls=("inner",)) for one in made.groups),
+    )
+
+    assert made.digest != called.digest
+    assert json.dumps(emit(made, TARGET)) == json.dumps(emit(called, TARGET)).replace(called.digest, made.digest)
+
+
 def test_a_condition_compares_what_the_step_before_it_found() -> None:
     """The comparison itself is ours; Kubeflow only looks for true or false."""
     spec = spec_of(PLANS["branches that meet"])

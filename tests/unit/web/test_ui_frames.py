@@ -131,6 +131,37 @@ def test_a_link_to_a_frame_lights_all_that_stands_in_it() -> None:
     assert ("each of months", "200 items") == frames.title(layout.frames[0])
 
 
+def test_links_run_level_into_frames_and_out_of_them() -> None:
+    """A chain of steps is a straight line, however many frames begin and end between them."""
+    layout = frames.lay_out(
+        Graph(
+            nodes=(
+                Node(id="read", kind="data", title="read"),
+                Node(id="clean", kind="clean", title="clean", within="prepare"),
+                Node(id="scale", kind="features", title="scale", within="features"),
+                Node(id="fit", kind="train", title="fit"),
+            ),
+            edges=(
+                Edge(source="read", target="clean"),
+                Edge(source="clean", target="scale"),
+                Edge(source="scale", target="fit"),
+            ),
+            frames=(
+                Frame(id="prepare", kind="call", title="pipeline prepare", detail="2 steps"),
+                Frame(id="features", kind="call", title="pipeline features", within="prepare"),
+            ),
+        )
+    )
+
+    assert 1 == len({placed.y for placed in layout.nodes})
+    middle = f"{layout.nodes[0].y + graph.HEIGHT / 2:g}"
+    assert {middle} == {y for wire in layout.wires for y in re.findall(r"[\d.]+", wire.path)[1::2]}
+    assert {
+        "prepare": "pipeline prepare",
+        "features": "pipeline features, in pipeline prepare",
+    } == frames.said(layout)
+
+
 def test_frames_that_make_no_sense_are_drawn_all_the_same() -> None:
     """Frames in circles, frames that are not there, links into one's own frame: what cannot be drawn is counted."""
     layout = frames.lay_out(

@@ -79,10 +79,34 @@ def wide(count: int = 200):
 """
 
 
+PARTS = """
+
+
+@sw.pipeline
+def tidy(month: int):
+    return note(flights(month))
+
+
+@sw.pipeline
+def checked(value: int):
+    kept = tidy(value)
+    with sw.when(late(kept)):
+        kept = note(kept)
+    return kept
+
+
+@sw.pipeline
+def parts(count: int = 3, one: int = 1):
+    with sw.each(months(count)) as month:
+        kept = tidy(month)
+    return total(kept), checked(one)
+"""
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Any:
     create(tmp_path, Settings(actor="anna"))
-    (tmp_path / "pipeline.py").write_text(FLOW)
+    (tmp_path / "pipeline.py").write_text(FLOW + PARTS)
     with sw.connect(tmp_path, actor="anna") as made:
         yield made
 
@@ -135,6 +159,36 @@ def test_a_loop_of_many_items_is_one_box_for_each_step(workspace: Workspace) -> 
     assert 4 == len(graph.nodes)
     assert 4 == page.count('class="node ')
     assert 2 == page.count('class="frame each')
+
+
+def test_pipelines_inside_the_pipeline_stand_around_their_steps(workspace: Workspace) -> None:
+    """In the loop that calls them, around their own branches; each call is a frame with the number of its steps."""
+    graph = drawn(workspace, "parts")
+    found, steps = frames(graph), nodes(graph)
+    client = TestClient(application(workspace._caller.rooms, {}), base_url="http://localhost")  # type: ignore[attr-defined]
+    page = client.get(f"/runs/{workspace.runs('parent IS NULL')[0].id}").text
+
+    assert {"each of months", "when late", "pipeline tidy", "pipeline checked", "pipeline tidy-2"} == set(found)
+    assert found["each of months"].id == found["pipeline tidy"].within
+    assert found["pipeline checked"].id == found["when late"].within == found["pipeline tidy-2"].within
+    assert ("2 steps", "2 steps") == (found["pipeline tidy"].detail, found["pipeline tidy-2"].detail)
+    assert "4 steps" == found["pipeline checked"].detail
+    assert found["pipeline tidy"].id == steps["flights"].within
+    assert found["when late"].id == steps["note-3"].within
+    assert 3 == page.count('class="frame call plain')
+    assert 'aria-label="pipeline checked, 4 steps"' in page
+    assert 'aria-label="step note-3, in when late, in pipeline checked"' in page
+    assert ", in pipeline tidy-2, in pipeline checked</div>" in page
+    assert "A shaded frame is a pipeline that is called inside this one." in page
+
+
+def test_a_pipeline_inside_the_pipeline_says_what_is_wrong_in_it(workspace: Workspace) -> None:
+    """How many of its steps failed; it is grey where none of them was reached."""
+    found = frames(drawn(workspace, "parts", one=3, count=1))
+
+    assert ("2 steps, 1 failed", "failed") == (found["pipeline tidy-2"].detail, found["pipeline tidy-2"].state)
+    assert ("4 steps, 1 failed", "failed") == (found["pipeline checked"].detail, found["pipeline checked"].state)
+    assert "plain" == found["pipeline tidy"].state
 
 
 def test_what_failed_waits_or_was_never_reached_says_so(workspace: Workspace) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import stellwerk as sw
+from stellwerk.core import canonical
 from stellwerk.pipelines.loading import find_pipelines, load
-from stellwerk.pipelines.model import Encoded
+from stellwerk.pipelines.model import Encoded, document
 from stellwerk.pipelines.values import STANDARD
 from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
+from stellwerk.workspace.steps.entry import Request
 
 YAML = """
 vars:
@@ -109,6 +111,13 @@ def test_dvc_makes_the_same(project: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "code", "said"),
     [
+        (
+            "params: [count]",
+            "params: [cuont]",
+            "unknown-value",
+            "'cuont', which params.yaml has not; did you mean 'count'?",
+        ),
+        ("params: [count]", "params: [params.yaml: count]", "invalid-dvc-file", "'count' as parameters of"),
         ("deps: [scripts]", "deps: [gone.txt]", "no-such-file", "`stellwerk data dvc import`"),
         ("${count}", "${unknown}", "unknown-value", "'prepare'"),
         ("outs: [data/numbers.txt]", "outs: [../elsewhere.txt]", "invalid-path", "'prepare'"),
@@ -158,14 +167,105 @@ def test_keys_that_change_nothing_are_taken(project: Path) -> None:
     assert "done" == run(project)[1]["prepare"]
 
 
-def test_a_parameter_file_counts_as_a_whole(project: Path) -> None:
-    """The stage finds all of it, and a change of what it does not name executes it too."""
-    (project / "dvc.yaml").write_text(YAML.replace("sh scripts/", "grep -q far params.yaml; sh scripts/"))
-    (project / "params.yaml").write_text("count: 5\nfar: 1\n")
-    run(project)
-    (project / "params.yaml").write_text("count: 5\nfar: 2\n")
+NAMED = """
+stages:
+  prepare:
+    cmd: cat params.yaml far/*.* > all.txt
+    params: [train.depth, "shape[1]", far/one.json: [a.b], far/two.toml: [x], far/three.yaml: ~, far/four.py: [y]]
+    outs: [all.txt]
+"""
+FILES = {
+    "params.yaml": "train: {depth: 5, rate: 1}\nshape: [1, 2]\n",
+    "far/one.json": '{"a": {"b": {"1": 1}}, "c": 2}\n',
+    "far/two.toml": "x = 2020-01-01\ny = 3\n",
+    "far/three.yaml": "x: 1\ny: 2\n",
+    "far/four.py": "x = 1\ny = 2\n",
+}
 
-    assert "done" == run(project)[1]["prepare"]
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "status"),
+    [
+        ("params.yaml", "rate: 1", "rate: 2", "cached"),
+        ("params.yaml", "{depth: 5, rate: 1}", "{rate: 1, depth: 5} # turned round", "cached"),
+        ("params.yaml", "depth: 5", "depth: 6", "done"),
+        ("params.yaml", "depth: 5", "depth: '5'", "done"),
+        ("params.yaml", "[1, 2]", "[3, 2]", "cached"),
+        ("params.yaml", "[1, 2]", "[1, 3]", "done"),
+        ("far/one.json", '"c": 2', '"c": 3', "cached"),
+        ("far/one.json", '"1": 1', '"1": 2', "done"),
+        ("far/two.toml", "y = 3", "y = 4", "cached"),
+        ("far/two.toml", "2020", "2021", "done"),
+        ("far/three.yaml", "y: 2", "y: 3", "done"),
+        ("far/four.py", "x = 1", "x = 2", "done"),
+    ],
+)
+def test_of_a_parameter_file_what_a_stage_names_counts(
+    project: Path, file: str, old: str, new: str, status: str
+) -> None:
+    """The stage finds all of it, but a change of what it does not name keeps its result."""
+    parametrized(project)
+    lines, _ = run(project)
+    (project / file).write_text(FILES[file].replace(old, new))
+    changed, statuses = run(project)
+
+    assert sorted(lines) == sorted(line for text in FILES.values() for line in text.splitlines())
+    assert status == statuses["prepare"]
+    assert (lines == changed) == (status == "cached")
+
+
+def parametrized(project: Path) -> None:
+    (project / "far").mkdir()
+    for name, text in FILES.items():
+        (project / name).write_text(text)
+    (project / "dvc.yaml").write_text(NAMED)
+    (project / "flow.py").write_text(FLOW.replace("report.txt", "all.txt"))
+
+
+def test_parameters_are_those_of_the_file_that_the_stage_finds(project: Path) -> None:
+    """A file that is changed after the plan was made would be kept under parameters that it does not have."""
+    plan = find_pipelines(load(project / "flow.py"))["taken"].plan()
+    (project / "params.yaml").write_text("count: 6\n")
+
+    with sw.connect(project, actor="anna") as workspace, pytest.raises(sw.StellwerkError) as refused:
+        workspace.run(plan)
+
+    assert "parameters-changed" == refused.value.code
+    assert "'params.yaml' was changed after 'prepare' was planned" in refused.value.message
+
+
+def test_a_stage_by_itself_has_the_same_key(project: Path) -> None:
+    """So what the pipeline has computed is known where one step is executed, and explained without the file."""
+    plan = find_pipelines(load(project / "flow.py"))["taken"].plan()
+    with sw.connect(project, actor="anna") as workspace:
+        ran = workspace.run(plan)
+        (project / "plan.json").write_bytes(canonical.dumps(document(plan)))
+        alone = workspace.steps.execute(Request(plan=str(project / "plan.json"), node="prepare", folder=project))
+        (project / "params.yaml").write_text("count: 6\nfar: 1\n")
+        reasons = workspace.explain(find_pipelines(load(project / "flow.py"))["taken"].plan(), step="prepare")
+
+    assert alone.cached
+    assert alone.key == next(task.key for task in ran.report.tasks if task.task == "prepare")
+    assert all(line.startswith(("compared", "parameter")) for line in reasons[0].because)
+
+
+def test_a_stage_that_failed_is_executed_again_with_the_file_that_it_found(project: Path, tmp_path: Path) -> None:
+    """The key does not cover the file; the run that had the key tells which one it was."""
+    (project / "dvc.yaml").write_text(YAML.replace("sh scripts/", "cat params.yaml; exit 3; sh scripts/"))
+    (project / "params.yaml").write_text("count: 5\nfar: 1\n")
+    plan = find_pipelines(load(project / "flow.py"))["taken"].plan()
+    with sw.connect(project, actor="anna") as workspace:
+        with pytest.raises(sw.StellwerkError, match="far: 1"):
+            workspace.run(plan)
+        failed = next(run for run in workspace.runs("status = 'failed'") if run.name == "prepare")
+        found = workspace.steps.show(failed.id)
+        ended = workspace.steps.again(found, project)
+        fetched = workspace.steps.fetch(found, tmp_path / "fetched")
+
+    assert {"params.yaml:count": "5"} == found.said.params["params"]
+    assert ended.same
+    assert "far: 1" in ended.error
+    assert any(path.endswith("params.yaml") for _, path, _ in fetched.inputs)
 
 
 def test_what_stages_write_into_a_folder_belongs_to_it(project: Path) -> None:

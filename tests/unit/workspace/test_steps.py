@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +22,7 @@ from stellwerk.cli.session import Session
 from stellwerk.core import canonical
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
 from stellwerk.pipelines.loading import load
-from stellwerk.pipelines.model import Plan, Stored, document
+from stellwerk.pipelines.model import Plan, Stored, document, flat
 from stellwerk.testing.kubeflow import PodFailed, Runner
 from stellwerk.workspace.facade import Workspace, connect
 from stellwerk.workspace.rooms.making import create
@@ -107,6 +107,16 @@ FLOW = """
 
 
     @sw.pipeline
+    def staged():
+        return sw.stages()["cut.txt"]
+
+
+    @sw.pipeline
+    def outer(rows: int = 10):
+        return drawn(rows)
+
+
+    @sw.pipeline
     def red(rows: int = 5, most: int = 3):
         return strict(height(month(1, rows)), most)
 """
@@ -177,10 +187,12 @@ def request(plan: Plan, node: str, **facts: Any) -> Request:
     return Request(plan="plan.json", node=node, **facts)
 
 
-def exported(live: Workspace, module: ModuleType, name: str = "flow", **params: Any) -> dict[str, Any]:
+def exported(
+    live: Workspace, module: ModuleType, name: str = "flow", change: Callable[[Plan], Plan] = lambda plan: plan
+) -> dict[str, Any]:
     pipeline = getattr(module, name)
     wish = Wish(image="python:3.11", address="http://stellwerk:8000", images={})
-    text = live.steps.export(pipeline.plan(**params), pipeline, wish).text
+    text = live.steps.export(change(pipeline.plan()), pipeline, wish).text
     return next(iter(yaml.safe_load_all(text)))
 
 
@@ -267,6 +279,34 @@ def test_a_run_in_kubeflow_may_have_other_parameters(live: Workspace, module: Mo
 
     assert live.run(module.flow.plan(rows=20)).run.outputs["result"] == outputs["result"]["digest"]
     assert "many" in runner.ran
+
+
+def test_stages_in_pods_find_the_files_of_which_only_named_parameters_count(
+    live: Workspace, module: ModuleType, home: Path, tmp_path: Path
+) -> None:
+    """The keys are those of this process, where the rest of the file may be another one."""
+    (home / "dvc.yaml").write_text(
+        "stages:\n  cut:\n    cmd: sed -n 1,${rows}p params.yaml > cut.txt\n    params: [rows]\n    outs: [cut.txt]\n"
+    )
+    (home / "params.yaml").write_text("rows: 2\nwords: many\n")
+    outputs = Runner(exported(live, module, "staged"), pods(live), tmp_path / "pods").run()
+    (home / "params.yaml").write_text("rows: 2\nwords: few\n")
+    ran = live.run(module.staged.plan())
+
+    assert {"cached"} == {task.status for task in ran.report.tasks}
+    assert (
+        ran.run.outputs["result"] == outputs["result"]["digest"] == live._caller.blobs.put(b"rows: 2\nwords: many\n")
+    )
+
+
+@pytest.mark.parametrize("change", [lambda plan: plan, flat])
+def test_a_run_of_pipelines_inside_a_pipeline_may_have_other_parameters(
+    live: Workspace, module: ModuleType, tmp_path: Path, change: Callable[[Plan], Plan]
+) -> None:
+    """Also where the pipeline was written for Kubeflow before plans knew calls."""
+    outputs = Runner(exported(live, module, "outer", change), pods(live), tmp_path / "pods").run(rows=20.0)
+
+    assert live.run(module.outer.plan(rows=20)).run.outputs["result"] == outputs["result"]["digest"]
 
 
 def test_parameters_that_make_another_graph_are_refused(live: Workspace, module: ModuleType, tmp_path: Path) -> None:

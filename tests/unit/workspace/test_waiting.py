@@ -18,6 +18,7 @@ from stellwerk.core.clock import ReplayClock
 from stellwerk.core.errors import Conflict, Invalid, StellwerkError
 from stellwerk.pipelines import engine
 from stellwerk.pipelines.loading import find_pipelines, load
+from stellwerk.pipelines.model import flat
 from stellwerk.testing.worlds import served
 from stellwerk.web.app import application
 from stellwerk.workspace import operations as ops
@@ -38,6 +39,11 @@ def note(text: str) -> str:
 @sw.pipeline
 def asked():
     return note(sw.wait_for_person("May it go?", about=note("this"), queue="editors", deadline="3d"))
+
+
+@sw.pipeline
+def outer(text: str = "this"):
+    return note(asked()), note(text)
 
 
 @sw.step
@@ -84,8 +90,8 @@ def clock(folder: Path) -> ReplayClock:
     return ReplayClock(folder / ".stellwerk" / "clock.json")
 
 
-def plan(folder: Path, name: str) -> Any:
-    return find_pipelines(load(folder / "pipeline.py"))[name].plan()
+def plan(folder: Path, name: str, **params: Any) -> Any:
+    return find_pipelines(load(folder / "pipeline.py"))[name].plan(**params)
 
 
 def listed(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> list[Any]:
@@ -104,6 +110,18 @@ def test_what_waits_is_not_shown_as_running(folder: Path, capsys: pytest.Capture
     assert ["waiting"] == [one["status"] for one in listed(folder, capsys)]
     assert [ran.run.id] == [one["id"] for one in listed(folder, capsys, "--where", "status = 'waiting'")]
     assert [] == listed(folder, capsys, "--where", "status = 'running'")
+
+
+def test_what_began_before_plans_knew_calls_goes_on(folder: Path) -> None:
+    """From which calls of pipelines its steps come does not make another plan; another parameter does."""
+    with sw.connect(folder, actor="anna") as workspace:
+        ran = workspace.run(flat(plan(folder, "outer")))
+        workspace.decide(workspace.inbox()[0].id, "approve")
+        with pytest.raises(Invalid, match="began with another plan"):
+            workspace.resume(ran.run.id, plan(folder, "outer", text="that"))
+        ended = workspace.resume(ran.run.id, plan(folder, "outer")).run.status
+
+    assert "finished" == ended
 
 
 def test_what_is_paused_is_shown_as_paused_and_then_as_finished(folder: Path) -> None:

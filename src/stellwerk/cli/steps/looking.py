@@ -112,7 +112,7 @@ def _account(found: Account) -> list[Block]:
     facts += [(dim("function"), found.function)] if found.function else []
     facts += [(dim("code"), (f"{words.count(len(found.parts), 'part')}  ", dim(said.code)))]
     facts += [(dim("parameter"), f"{name} = {value!r}") for name, value in said.params.items()]
-    for name, value in said.inputs.items():
+    for name, value in said.given.items():
         several = value if isinstance(value, tuple) else (value,)
         label = name if not isinstance(value, tuple) else f"{name} (list of {len(several)})"
         facts += [(dim("input"), (f"{label}  ", dim(f"{one.digest}  {one.media}"))) for one in several[:SHOWN]]

@@ -1,4 +1,4 @@
-"""The plan in the making: its nodes and groups, and which group is open."""
+"""The plan in the making: its nodes and groups, and which group and which calls of pipelines are open."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class Builder:
     after: list[str] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
     """By wanted name the last number that was given."""
+    calls: list[str] = field(default_factory=list)
+    """The calls of pipelines around what is called now, from the outermost on."""
+    called: dict[str, int] = field(default_factory=dict)
+    """By wanted and by given name of a call the last number."""
 
     @property
     def within(self) -> str:
@@ -33,24 +37,21 @@ class Builder:
 
     def free(self, wanted: str) -> str:
         """An id that nothing has yet: `train`, `train-2`, ..."""
-        number = self.numbers.get(wanted, 0) + 1
-        while (name := wanted if number == 1 else f"{wanted}-{number}") in self.nodes or name in self.groups:
-            number += 1
-        self.numbers[wanted] = number
-        return name
+        return _numbered(wanted, self.numbers, self.nodes, self.groups)
 
     def add(self, draft: Node) -> Any:
         """Give the node an id of its own; return what stands for its outputs."""
         for argument, ref in draft.inputs.items():
             self.check(ref, f"argument {argument!r} of step {draft.step!r}")
         name = self.free(draft.step)
-        self.nodes[name] = replace(draft, id=name, within=self.within, after=(*draft.after, *self.after))
+        after, calls = (*draft.after, *self.after), tuple(self.calls)
+        self.nodes[name] = replace(draft, id=name, within=self.within, after=after, calls=calls)
         refs = {output: Ref(node=name, output=output) for output in draft.outputs}
         return refs[SINGLE] if draft.outputs == (SINGLE,) else Outputs(name, refs)
 
     def add_group(self, wanted: str, make: Callable[[str, str], G]) -> G:
         """Make a group, given its id and the group around it."""
-        group = make(self.free(wanted), self.within)
+        group = replace(make(self.free(wanted), self.within), calls=tuple(self.calls))
         self.groups[group.id] = group
         return group
 
@@ -78,9 +79,28 @@ class Builder:
         finally:
             self.open.pop()
 
+    @contextmanager
+    def calling(self, pipeline: str) -> Iterator[None]:
+        """What is called now comes from a pipeline inside the pipeline. Its steps are called as they would be without."""
+        name = _numbered(pipeline, self.called, self.called)
+        self.called.setdefault(name, 1)
+        self.calls.append(name)
+        try:
+            yield
+        finally:
+            self.calls.pop()
+
     def loops(self) -> list[str]:
         """The loops that are open."""
         return [name for name in self.open if isinstance(self.groups[name], Loop)]
+
+
+def _numbered(wanted: str, numbers: dict[str, int], *taken: Mapping[str, Any]) -> str:
+    number = numbers.get(wanted, 0) + 1
+    while any((name := wanted if number == 1 else f"{wanted}-{number}") in names for names in taken):
+        number += 1
+    numbers[wanted] = number
+    return name
 
 
 _BUILDER: ContextVar[Builder | None] = ContextVar("stellwerk_pipeline", default=None)

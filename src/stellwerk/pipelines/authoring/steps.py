@@ -117,9 +117,12 @@ class Pipeline:
         check_signature(function, self.signature)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if current() is None:
+        builder = current()
+        if builder is None:
             return self.plan(*args, **kwargs)
-        return self.function(**bind(self.name, self.signature, args, kwargs))
+        given = bind(self.name, self.signature, args, kwargs)
+        with builder.calling(self.name):
+            return self.function(**given)
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """What would be executed with these parameters. Nothing runs."""

@@ -38,6 +38,7 @@ from stellwerk.pipelines.model.plan import (
     Status,
     Test,
     document,
+    flat,
     parse,
     parse_size,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "Verdict",
     "Wait",
     "document",
+    "flat",
     "parse",
     "parse_size",
 ]

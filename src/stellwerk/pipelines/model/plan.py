@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from stellwerk.core import canonical
@@ -238,6 +238,10 @@ class Node:
         priority: Where several tasks could start, the higher one does.
         environment: Where it is not the pipeline's.
         after: Nodes that must have ended well before, though nothing of theirs is used.
+        aside: Files that the step finds though they do not count in its key, by argument: the digest that each had
+            when what counts of it became parameters.
+        calls: The calls of pipelines inside the pipeline that it comes from, the outermost first: `prepare-2`. They
+            change nothing of what is executed.
     """
 
     id: str
@@ -258,6 +262,8 @@ class Node:
     backoff: Backoff = field(default_factory=Backoff)
     environment: Environment | None = None
     after: tuple[str, ...] = ()
+    aside: dict[str, str] = field(default_factory=dict)
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +274,7 @@ class Branch:
         within: The id of the group around it; empty for none.
         value: What is compared with, in JSON.
         negated: Whether it is taken where the condition does not hold.
+        calls: As those of a node.
     """
 
     id: str
@@ -276,6 +283,7 @@ class Branch:
     test: Test = "true"
     value: Any = None
     negated: bool = False
+    calls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +295,7 @@ class Loop:
         items: The list: the output of a step, or of the same step in an earlier loop.
         values: The items themselves, in JSON, where they are known; then `items` is None.
         at_once: How many of its tasks may run at the same time; 0 for no limit.
+        calls: As those of a node.
     """
 
     id: str
@@ -294,6 +303,7 @@ class Loop:
     items: Ref | None = None
     values: tuple[Any, ...] = ()
     at_once: int = 0
+    calls: tuple[str, ...] = ()
 
 
 Group = Branch | Loop
@@ -315,13 +325,13 @@ class Plan:
         return canonical.digest(document(self))
 
 
-_SINCE = ("within", "cache", "priority", "backoff", "environment", "after")
+_SINCE = ("within", "cache", "priority", "backoff", "environment", "after", "aside", "calls")
 """Fields of a node that plans of the first days did not have: they are written where they say something."""
 
 
 def document(plan: Plan) -> dict[str, Any]:
     """The plan as JSON, without the paths of this machine."""
-    groups = [{"kind": type(group).__name__.lower(), **asdict(group)} for group in plan.groups]
+    groups = [_noted(group) for group in plan.groups]
     return {
         "format": "stellwerk-plan/1",
         "name": plan.name,
@@ -330,6 +340,11 @@ def document(plan: Plan) -> dict[str, Any]:
         "results": {name: _pointed(ref) for name, ref in plan.results.items()},
         **({"groups": groups} if groups else {}),
     }
+
+
+def _noted(group: Group) -> dict[str, Any]:
+    said = {"kind": type(group).__name__.lower(), **asdict(group)}
+    return said if group.calls else {name: value for name, value in said.items() if name != "calls"}
 
 
 def _written(node: Node) -> dict[str, Any]:
@@ -364,6 +379,15 @@ def _pointed(ref: Ref) -> dict[str, str]:
     return {"node": ref.node, "output": ref.output}
 
 
+def flat(plan: Plan) -> Plan:
+    """The same without what does not decide what is executed: the calls that nodes come from, and files aside."""
+    return replace(
+        plan,
+        nodes=tuple(replace(node, calls=(), aside=dict.fromkeys(node.aside, "")) for node in plan.nodes),
+        groups=tuple(replace(group, calls=()) for group in plan.groups),
+    )
+
+
 def parse(body: Mapping[str, Any]) -> Plan:
     """The plan of a document. Nodes have no files: their functions are found by name. `Invalid` for anything else."""
     try:
@@ -386,6 +410,7 @@ def _node(body: Mapping[str, Any]) -> Node:
         "resources": Resources(**body["resources"]),
         "outputs": tuple(body["outputs"]),
         "after": tuple(body.get("after", ())),
+        "calls": tuple(body.get("calls", ())),
     }
     if "backoff" in body:
         made["backoff"] = Backoff(**body["backoff"])
@@ -396,6 +421,7 @@ def _node(body: Mapping[str, Any]) -> Node:
 
 def _group(body: Mapping[str, Any]) -> Group:
     said = {name: value for name, value in body.items() if name != "kind"}
+    said["calls"] = tuple(said.get("calls", ()))
     if body["kind"] == "branch":
         return Branch(**{**said, "subject": Ref(**said["subject"])})
     if body["kind"] == "loop":

@@ -32,6 +32,7 @@ from stellwerk.pipelines.rules.messages import (
 from stellwerk.pipelines.rules.shape import (
     LASTING,
     PORTABLE,
+    Box,
     Shape,
     isolated,
     limits,
@@ -47,6 +48,7 @@ __all__ = [
     "MAX_LOST",
     "OVER",
     "PORTABLE",
+    "Box",
     "Cancelled",
     "Command",
     "Commit",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from stellwerk.pipelines.model import SINGLE, Branch, Group, Node, Plan, Ref, Resources
-from stellwerk.pipelines.rules.shape import Shape
+from stellwerk.pipelines.rules.shape import Box, Shape
+
+Tree = dict["Box | str", "Node | Tree"]
 
 _TESTS = {
     "true": "",
@@ -17,30 +21,52 @@ _TESTS = {
 
 
 def describe(plan: Plan) -> list[str]:
-    """The plan as lines: its call, then each node with what goes into it, inside its branches and loops."""
+    """The plan as lines: its call, then each node with what goes into it, inside its branches, loops and pipelines."""
     params = ", ".join(f"{name}={value!r}" for name, value in plan.params.items())
     lines = [f"{plan.name}({params})"]
     shape = Shape(plan)
     width = max((len(node.id) for node in plan.nodes), default=0)
     kinds = max((len(node.kind) for node in plan.nodes), default=0)
-    said: set[str] = set()
-    for node in shape.order:
-        depth = _open(shape, node.within, said, lines)
-        facts = ", ".join(_facts(node))
-        lines.append(f"{'  ' * (depth + 1)}{node.id:<{width}}  {node.kind:<{kinds}}  {facts}".rstrip())
+    for depth, here in _lines(_tree(shape), 1):
+        if isinstance(here, Box):
+            said = called(here.name) if here.call else heading(shape.groups[here.name])
+            lines.append(f"{'  ' * depth}{said}:")
+        else:
+            facts = ", ".join(_facts(here))
+            lines.append(f"{'  ' * depth}{here.id:<{width}}  {here.kind:<{kinds}}  {facts}".rstrip())
     lines += [f"  {name} = {_name(ref)}" for name, ref in plan.results.items()]
     return lines
 
 
-def _open(shape: Shape, group: str, said: set[str], lines: list[str]) -> int:
-    """Write the headings of the groups that a node stands in, unless they were written; how deep it stands."""
-    if not group:
-        return 0
-    depth = _open(shape, shape.groups[group].within, said, lines)
-    if group not in said:
-        said.add(group)
-        lines.append(f"{'  ' * (depth + 1)}{heading(shape.groups[group])}:")
-    return depth + 1
+def _tree(shape: Shape) -> Tree:
+    """What stands directly in the plan, and in each of its boxes: each of them where its first node is."""
+    tree: Tree = {}
+    for node in _readable(shape):
+        inner = tree
+        for box in shape.around(node.id):
+            inner = inner.setdefault(box, {})  # type: ignore[assignment]  # by boxes there are only trees
+        inner[node.id] = node
+    return tree
+
+
+def _readable(shape: Shape) -> tuple[Node, ...]:
+    """The nodes as they were written, if each comes after what it uses; otherwise in their order."""
+    seen: set[str] = set(shape.groups)
+    for node in shape.plan.nodes:
+        groups = [box.name for box in shape.around(node.id) if not box.call]
+        if not seen >= {ref.node for name in (*groups, node.id) for ref in shape.refs(name)}:
+            return shape.order
+        seen.add(node.id)
+    return shape.plan.nodes
+
+
+def _lines(tree: Tree, depth: int) -> Iterator[tuple[int, Box | Node]]:
+    for here, inner in tree.items():
+        if isinstance(inner, Node):
+            yield depth, inner
+        elif isinstance(here, Box):
+            yield depth, here
+            yield from _lines(inner, depth + 1)
 
 
 def heading(group: Group) -> str:
@@ -50,6 +76,11 @@ def heading(group: Group) -> str:
         return f"{'unless' if group.negated else 'when'} {_name(group.subject)}{compared}"
     over = _name(group.items) if group.items is not None else f"{list(group.values)!r}"
     return f"each of {over}" + (f", {group.at_once} at once" if group.at_once else "")
+
+
+def called(name: str) -> str:
+    """A call of a pipeline inside the pipeline in words."""
+    return f"pipeline {name}"
 
 
 def _facts(node: Node) -> list[str]:

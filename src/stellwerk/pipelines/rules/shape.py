@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from stellwerk.core.clock import parse_duration
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import (
     BUILTIN,
     EITHER,
+    FILE,
     ITEM,
     RESOLVED,
     Branch,
@@ -58,6 +60,13 @@ class Need:
     lenient: bool = False
 
 
+class Box(NamedTuple):
+    """What steps are drawn in: a group, or a call of a pipeline inside the pipeline."""
+
+    name: str
+    call: bool = False
+
+
 class Shape:
     """A plan that was checked, with what follows from it."""
 
@@ -78,6 +87,15 @@ class Shape:
     def within(self, name: str) -> str:
         """The innermost group that a node or group stands in."""
         return (self.nodes.get(name) or self.groups[name]).within
+
+    def around(self, name: str) -> tuple[Box, ...]:
+        """The calls of pipelines and the groups that a node or group stands in, from the outermost on."""
+        boxes: list[Box] = []
+        for group in self._scopes[name]:
+            calls = self.groups[group].calls[sum(box.call for box in boxes) :]
+            boxes += [*(Box(one, call=True) for one in calls), Box(group)]
+        calls = (self.nodes.get(name) or self.groups[name]).calls[sum(box.call for box in boxes) :]
+        return (*boxes, *(Box(one, call=True) for one in calls))
 
     def _scope(self, name: str) -> tuple[str, ...]:
         path: list[str] = []
@@ -224,6 +242,8 @@ def check(plan: Plan) -> None:
         outputs[one.id] = one.outputs if isinstance(one, Node) else (ITEM,) if isinstance(one, Loop) else ()
     groups = {group.id for group in plan.groups}
     for one in (*plan.groups, *plan.nodes):
+        if not all(isinstance(call, str) and call for call in one.calls):
+            raise Invalid(f"{one.id!r} comes from the calls {one.calls!r} (expected names)", code="invalid-plan")
         if one.within and one.within not in groups:
             raise Invalid(f"{one.id!r} stands in the group {one.within!r}, which does not exist", code="invalid-plan")
     for where, ref in _references(plan):
@@ -231,9 +251,14 @@ def check(plan: Plan) -> None:
             raise Invalid(
                 f"{where} refers to output {ref.output!r} of {ref.node!r}, which does not exist", code="invalid-plan"
             )
-    known = {node.id for node in plan.nodes}
+    known = {node.id: node.function for node in plan.nodes}
     for node in plan.nodes:
-        if not set(node.after) <= known:
+        files = {name for name, ref in node.inputs.items() if known.get(ref.node) == FILE}
+        if node.aside and (node.function != BUILTIN + "command" or not set(node.aside) <= files):
+            raise Invalid(
+                f"{node.id!r} sets {list(node.aside)} aside (expected files of a command)", code="invalid-plan"
+            )
+        if not set(node.after) <= known.keys():
             raise Invalid(f"{node.id!r} comes after {node.after}, which do not all exist", code="invalid-plan")
 
 

@@ -7,7 +7,7 @@ laid out as if the link ended there, and fit together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -285,6 +285,19 @@ def title(framed: Framed) -> tuple[str, str]:
     frame = framed.frame
     said = clip(frame.detail, max(room - len(frame.title) - 1, room // 2, 8))
     return clip(frame.title, max(room - len(said) - 1, 6)), said
+
+
+def said(layout: Layout) -> dict[str, str]:
+    """By the id of a frame in words what it is, and what it stands in: `pipeline prepare, in each of months`."""
+    frames = {framed.frame.id: framed.frame for framed in layout.frames}
+    up = _parents(frames)
+    return {name: ", in ".join(frames[one].title for one in _outwards(name, up)) for name in frames}
+
+
+def _outwards(name: str, up: dict[str, str]) -> Iterator[str]:
+    while name:
+        yield name
+        name = up[name]
 
 
 def _parents(frames: dict[str, Frame]) -> dict[str, str]:

@@ -170,7 +170,7 @@ def arrange(
     """
     rank = _rank(sizes, links, _pinned(layers(len(sizes), links), first, last))
     _order(rank)
-    return _plot(rank, _heights(rank), heights or {})
+    return _plot(rank, _heights(rank, _shifts(rank, heights or {})), heights or {})
 
 
 def _pinned(layer: list[int], first: Collection[int], last: Collection[int]) -> list[int]:
@@ -319,7 +319,17 @@ def _add(tree: list[int], index: int) -> None:
         index += index & -index
 
 
-def _heights(rank: _Rank) -> list[float]:
+def _shifts(rank: _Rank, heights: Mapping[tuple[int, int], Size]) -> dict[tuple[int, int], float]:
+    """By an item and its neighbour how far below the middle of the item the link between them ends, if not there."""
+    found: dict[tuple[int, int], float] = {}
+    for link, (start, end) in heights.items():
+        route = rank.routes[link]
+        found[route[0], route[1]] = start - _half(rank, route[0])
+        found[route[-1], route[-2]] = end - _half(rank, route[-1])
+    return found
+
+
+def _heights(rank: _Rank, shifts: Mapping[tuple[int, int], float]) -> list[float]:
     """The middle of each item, from the top of the drawing."""
     before, after = _neighbours(rank)
     middle = [0.0] * len(rank.layer)
@@ -330,17 +340,29 @@ def _heights(rank: _Rank) -> list[float]:
     for sweep in range(SWEEPS if len(rank.layer) < 4000 else 4):
         columns = rank.columns if sweep % 2 == 0 else rank.columns[::-1]
         for column in columns:
-            wished = [_wish(item, before[item] + after[item], middle, rank.nodes) for item in column]
+            wished = [_wish(item, before[item] + after[item], middle, rank.nodes, shifts) for item in column]
             for item, y in zip(column, apart(wished, _gaps(rank, column)), strict=True):
                 middle[item] = y
     top = min((middle[c[0]] - _half(rank, c[0]) for c in rank.columns if c), default=0.0)
     return [round(y - top, 2) for y in middle]
 
 
-def _wish(item: int, around: Sequence[int], middle: Sequence[float], nodes: int) -> float:
-    """The mean height of the neighbours; passing points count more for each other, which keeps trunks straight."""
+def _wish(
+    item: int,
+    around: Sequence[int],
+    middle: Sequence[float],
+    nodes: int,
+    shifts: Mapping[tuple[int, int], float],
+) -> float:
+    """The mean height at which links to its neighbours are level.
+
+    Passing points count more for each other, which keeps trunks straight.
+    """
+    if not around:
+        return middle[item]
     weights = [STRAIGHT if item >= nodes and n >= nodes else 1 for n in around]
-    return sum(w * middle[n] for w, n in zip(weights, around, strict=True)) / sum(weights) if around else middle[item]
+    level = [middle[n] + shifts.get((n, item), 0.0) - shifts.get((item, n), 0.0) for n in around]
+    return sum(w * y for w, y in zip(weights, level, strict=True)) / sum(weights)
 
 
 def _half(rank: _Rank, item: int) -> float:

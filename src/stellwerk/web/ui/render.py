@@ -265,6 +265,7 @@ def _environment() -> Environment:
         box=(WIDTH, HEIGHT),
         frame_head=HEAD,
         frame_title=frames.title,
+        frames_said=frames.said,
         causes=_causes,
         family=lambda kind: _FAMILY.get(kind, "plain"),
         status_tone=lambda status: _STATUS.get(status, "plain"),

@@ -1,8 +1,9 @@
 """The stages of an existing `dvc.yaml` as steps of a pipeline: each command in a folder with what it declares.
 
-Unlike DVC, a stage sees only what it declares: a file that it reads without naming it is not there. Parameter files count
-as a whole, whichever of their parameters a stage names. Frozen stages and unknown keys are refused while planning; a
-stage that writes a folder as an output fails after its command, for nothing says before what it will write.
+Unlike DVC, a stage sees only what it declares: a file that it reads without naming it is not there. Of a parameter file
+it finds all, but only the parameters that it names count; where it names none, the file counts as a whole. Frozen stages
+and unknown keys are refused while planning; a stage that writes a folder as an output fails after its command, for
+nothing says before what it will write.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.data.dvc import yamltext
 from stellwerk.data.dvc.model import Stage
@@ -25,6 +27,7 @@ from stellwerk.pipelines.authoring import file
 from stellwerk.pipelines.authoring.building import builtin, needed
 from stellwerk.pipelines.model import Ref
 from stellwerk.pipelines.parameters import nearest
+from stellwerk.workspace.dvc.naming import named, readable
 
 PARAMS = "params.yaml"
 KEYS = (
@@ -97,7 +100,7 @@ class _Taking:
                 return
             if stage.name in waiting:
                 raise Invalid(f"{self.where}: stage {stage.name!r} waits for itself", code="cyclic-plan")
-            for needs in (*stage.dependencies, *_params(stage)):
+            for needs in (*stage.dependencies, *_params(stage, self._says(stage))):
                 for path in _within(self._path(stage, needs), makers):
                     take(makers[path], (*waiting, stage.name))
             done.add(stage.name)
@@ -120,8 +123,8 @@ class _Taking:
         inputs: dict[str, Ref] = {}
         places: dict[str, str] = {}
         paths: list[str] = []
-        for needs in (*stage.dependencies, *_params(stage)):
-            whole = self._path(stage, needs)
+        counted, read = self._counted(stage, made)
+        for whole in counted:
             written = _within(whole, made)
             for one in written:
                 name = f"input_{len(places)}"
@@ -130,12 +133,20 @@ class _Taking:
                 paths += (one for one in self._files(stage, whole) if one not in made)
         for number, name in enumerate(dict.fromkeys(paths)):
             inputs[f"files[{number}]"] = file(name)
+        params: dict[str, str] = {}
+        aside: dict[str, str] = {}
+        for whole, keys in read.items():
+            name = f"input_{len(places)}"
+            inputs[name], places[name] = file(whole), whole
+            data = (self.home / whole).read_bytes()
+            aside[name] = of_bytes(data)
+            params |= {f"{whole}:{key}": value for key, value in named(data, whole, keys, self._says(stage)).items()}
         outputs = {f"output_{n}": self._path(stage, one.path) for n, one in enumerate(stage.outputs)}
         work = posixpath.normpath(posixpath.join(self.folder, stage.wdir or ""))
         line = "\n".join(["set -e", f"mkdir -p {shlex.quote(work)}", f"cd {shlex.quote(work)}", *stage.cmd])
         body = {
             "argv": list(_SHELL),
-            "params": {},
+            "params": params,
             "outputs": outputs,
             "environ": {"STAGE_COMMAND": line},
             "paths": list(dict.fromkeys(paths)),
@@ -143,9 +154,32 @@ class _Taking:
         }
         name = re.sub(r"[^A-Za-z0-9_.-]", "-", stage.name)
         refs = builtin(
-            "command", name, "stage", body, inputs, tuple(outputs) or ("value",), cache=not stage.always_changed
+            "command",
+            name,
+            "stage",
+            body,
+            inputs,
+            tuple(outputs) or ("value",),
+            cache=not stage.always_changed,
+            aside=aside,
         )
         return {path: refs[name] for name, path in outputs.items()} if outputs else {stage.name: refs}
+
+    def _counted(self, stage: Stage, made: Mapping[str, Ref]) -> tuple[list[str], dict[str, list[str]]]:
+        """What a stage needs that counts as a whole, and the parameter files of which only named parameters count."""
+        counted = [self._path(stage, one) for one in stage.dependencies]
+        read: dict[str, list[str]] = {}
+        for path, keys in _params(stage, self._says(stage)).items():
+            whole = self._path(stage, path)
+            apart = keys and readable(whole) and whole not in counted and not _within(whole, made)
+            if apart and (self.home / whole).is_file():
+                read[whole] = keys
+            else:
+                counted.append(whole)
+        return counted, read
+
+    def _says(self, stage: Stage) -> str:
+        return f"{self.where}: stage {stage.name!r}"
 
     def _files(self, stage: Stage, path: str) -> Iterator[str]:
         """A file of the project, or everything in a folder."""
@@ -185,12 +219,20 @@ def _check(stage: Stage, where: str) -> None:
         )
 
 
-def _params(stage: Stage) -> list[str]:
-    """The parameter files of a stage."""
-    found: list[str] = []
+def _params(stage: Stage, where: str) -> dict[str, list[str]]:
+    """The parameter files of a stage with the parameters that it names; none where a file counts as a whole."""
+    found: dict[str, list[str]] = {}
+    wholes: set[str] = set()
     for one in stage.params:
-        found += list(one) if isinstance(one, Mapping) else [PARAMS]
-    return list(dict.fromkeys(found))
+        for path, keys in one.items() if isinstance(one, Mapping) else [(PARAMS, [one])]:
+            if not isinstance(keys or [], list) or not all(isinstance(key, str) for key in keys or []):
+                raise Invalid(
+                    f"{where} has {keys!r} as parameters of {path!r} (expected a list of names)",
+                    code="invalid-dvc-file",
+                )
+            found.setdefault(path, []).extend(keys or [])
+            wholes |= set() if keys else {path}
+    return {path: [] if path in wholes else list(dict.fromkeys(keys)) for path, keys in found.items()}
 
 
 def _variables(home: Path, folder: str, listed: tuple[Any, ...]) -> dict[str, Any]:

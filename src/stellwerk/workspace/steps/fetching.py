@@ -75,7 +75,7 @@ def name_of(found: Account) -> str:
 
 
 def _inputs(caller: Caller, found: Account, folder: Path) -> Iterator[tuple[str, str, str]]:
-    for argument, value in found.said.inputs.items():
+    for argument, value in found.said.given.items():
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", argument).strip("_.") or "input"
         for number, stored in enumerate((value,) if isinstance(value, Stored) else value):
             name = stem if isinstance(value, Stored) else f"{stem}/{number:04}"
@@ -126,7 +126,7 @@ def _script(found: Account, inputs: tuple[tuple[str, str, str], ...]) -> str:
     module, _, qualname = found.function.partition(":")
     readers = [_reader(path) for _, path, _ in inputs]
     packages = sorted({package for package, _ in readers if package} | {"json", "pprint", "random", "sys"})
-    listed = {name for name, value in found.said.inputs.items() if not isinstance(value, Stored)}
+    listed = {name for name, value in found.said.given.items() if not isinstance(value, Stored)}
     gathered = [
         f"given.setdefault({argument!r}, []).append({reader})"
         if argument in listed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stellwerk.core import canonical
@@ -19,7 +19,7 @@ from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
 from stellwerk.workspace.rebuilding.keeping import SOURCES
 from stellwerk.workspace.steps import plans
-from stellwerk.workspace.steps.retelling import retold
+from stellwerk.workspace.steps.retelling import aside, retold
 
 CODE = "code"
 """The tag of a group's run that names the source tree which its pods ran."""
@@ -136,7 +136,7 @@ def _environment_here(found: Account) -> tuple[str, ...]:
 def _said(caller: Caller, key: Digest, runs: Sequence[Run], node: Node | None) -> KeyDocument:
     """The document of a key: it was kept where a step failed or ran by itself; else it is put together again."""
     try:
-        return parse(caller.blobs.get(key))
+        return replace(parse(caller.blobs.get(key)), aside=aside(runs, node))
     except NotFound as cause:
         found = retold(caller, key, runs, node)
         if found is None:

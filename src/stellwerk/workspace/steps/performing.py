@@ -22,7 +22,7 @@ from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.closure import closure, difference
 from stellwerk.pipelines.conditions import Untestable, holds
 from stellwerk.pipelines.environment import current
-from stellwerk.pipelines.keys import KeyDocument, environment_key
+from stellwerk.pipelines.keys import KeyDocument, check_aside, environment_key
 from stellwerk.pipelines.loading import resolve
 from stellwerk.pipelines.model import (
     BUILTIN,
@@ -240,12 +240,13 @@ def _document(caller: Caller, order: Order, found: Closure | None) -> KeyDocumen
     return KeyDocument(
         code=_builtin(node).code if found is None else found.digest,
         params=names.pin(node.function.removeprefix(BUILTIN), node.params) if builtin else dict(node.params),
-        inputs=dict(order.inputs),
+        inputs={name: value for name, value in order.inputs.items() if name not in node.aside},
         environment=environment_key(current().digest, own, locks),
         kind=node.kind,
         outputs=node.outputs,
         seed=order.seed,
         execution="" if node.cache else f"{order.parent or 'alone'}{order.task}",
+        aside=check_aside(node, order.inputs),
     )
 
 
@@ -267,9 +268,9 @@ def attempt(task: str, node: Node, explained: KeyDocument, found: Closure | None
                 Encoded(media=one.media, data=caller.blobs.get(one.digest), digest=one.digest)
                 for one in ((value,) if isinstance(value, Stored) else value)
             )
-            for name, value in explained.inputs.items()
+            for name, value in explained.given.items()
         },
-        listed=frozenset(name for name, value in explained.inputs.items() if not isinstance(value, Stored)),
+        listed=frozenset(name for name, value in explained.given.items() if not isinstance(value, Stored)),
         params=explained.params,
         seed=explained.seed,
         outputs=explained.outputs,

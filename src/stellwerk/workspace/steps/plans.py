@@ -16,7 +16,7 @@ from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.pipelines import sources
 from stellwerk.pipelines.authoring import Pipeline
 from stellwerk.pipelines.loading import load
-from stellwerk.pipelines.model import BUILTIN, Branch, Node, Plan, document, parse
+from stellwerk.pipelines.model import BUILTIN, Branch, Node, Plan, document, flat, parse
 from stellwerk.store import service as trees
 from stellwerk.store.ports import Blobs
 
@@ -116,6 +116,7 @@ def replanned(plan: Plan, pipeline: str, given: Mapping[str, Any], folder: Path 
 
 def _graph(plan: Plan) -> bytes:
     """All of a plan but the values that parameters may change."""
+    plan = flat(plan)
     body = document(
         replace(
             plan,

@@ -185,7 +185,7 @@ def _tags(caller: Caller, plan: Plan) -> dict[str, str]:
 def _named(said: KeyDocument) -> list[tuple[str, Digest]]:
     """Inputs as runs name them: `model#0` is the first of several."""
     named: list[tuple[str, Digest]] = []
-    for argument, value in said.inputs.items():
+    for argument, value in said.given.items():
         several = (value,) if isinstance(value, Stored) else value
         for index, one in enumerate(several):
             named.append((argument if len(several) == 1 else f"{argument}#{index}", one.digest))

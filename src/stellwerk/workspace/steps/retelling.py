@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from stellwerk.core.digest import Digest
 from stellwerk.pipelines.keys import KeyDocument
 from stellwerk.pipelines.model import Node, Stored
-from stellwerk.pipelines.values import JSON_MEDIA, PARQUET
+from stellwerk.pipelines.values import JSON_MEDIA, PARQUET, file_media
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.ports import Caller
@@ -41,11 +41,12 @@ def _answers(caller: Caller, run: Run, node: Node) -> Iterator[KeyDocument]:
         return
     params = dict(run.params)
     seed = params.pop("seed", None) if node.seeds else None
-    media = {digest: _media(caller, digest) for digest in set(run.inputs.values())}
+    counted = {name: digest for name, digest in run.inputs.items() if name not in node.aside}
+    media = {digest: _media(caller, digest) for digest in set(counted.values())}
     digests = list(media)
     for chosen in itertools.product(*(media[digest] for digest in digests)):
         how = dict(zip(digests, chosen, strict=True))
-        for inputs in _shapes(run, node, how):
+        for inputs in _shapes(counted, node, how):
             yield KeyDocument(
                 code=run.code,
                 params=params,
@@ -54,13 +55,27 @@ def _answers(caller: Caller, run: Run, node: Node) -> Iterator[KeyDocument]:
                 kind=node.kind,
                 outputs=node.outputs,
                 seed=seed,
+                aside=aside([run], node),
             )
 
 
-def _shapes(run: Run, node: Node, how: dict[Digest, str]) -> Iterator[dict[str, Stored | tuple[Stored, ...]]]:
+def aside(runs: Sequence[Run], node: Node | None) -> dict[str, Stored]:
+    """The files that the newest of the runs found though its key does not cover them."""
+    if node is None or not runs:
+        return {}
+    return {
+        name: Stored(digest=runs[0].inputs[name], media=file_media(node.params["places"][name]))
+        for name in node.aside
+        if name in runs[0].inputs
+    }
+
+
+def _shapes(
+    given: Mapping[str, Digest], node: Node, how: dict[Digest, str]
+) -> Iterator[dict[str, Stored | tuple[Stored, ...]]]:
     """The inputs by argument. One value may be a value, or a list of one; no value is a list of none."""
-    found: dict[str, list[Stored]] = {argument: [] for argument in node.inputs}
-    for name, digest in run.inputs.items():
+    found: dict[str, list[Stored]] = {argument: [] for argument in node.inputs if argument not in node.aside}
+    for name, digest in given.items():
         match = None if name in node.inputs else _SEVERAL.fullmatch(name)
         found.setdefault(match["argument"] if match else name, []).append(Stored(digest=digest, media=how[digest]))
     choices: list[list[Stored | tuple[Stored, ...]]] = [
