@@ -207,7 +207,9 @@ class _Desk:
             here,
             project=names.project,
             interpreter=interpreter,
-            workers=lambda: Workers(self.caller, self.execution.id, parent.tags.get(SOURCES, "")),
+            workers=lambda: Workers(
+                self.caller, self.execution.id, parent.tags.get(SOURCES, ""), alone=self._without_workers
+            ),
         )
         apart = self._apart(interpreter) or main
         with (
@@ -236,6 +238,10 @@ class _Desk:
                 stay=how.stay,
                 watch=self.watch,
             )
+
+    def _without_workers(self) -> None:
+        if self.watch is not None:
+            self.watch(Event(kind="workers-awaited", at=self.caller.clock.now()))
 
     def _nodes(self) -> Nodes:
         from stellwerk.workspace.searching import Nodes

@@ -116,8 +116,9 @@ def remembered_steps(rooms: Rooms, pipeline: str) -> tuple[StepMemory, ...]:
 def take_execution(
     rooms: Rooms, execution: str, owner: str, code: Digest | None = None, cause: str = ""
 ) -> tuple[Execution, tuple[TaskState, ...]]:
-    """Take an execution over whose engine has ended, to go on with it."""
+    """Take an execution over whose engine has ended, to go on with it. What that one offered to workers is withdrawn."""
     taken, states = rooms.executions.take(execution, code=code, owner=owner, alive=process_alive, cause=cause[:200])
+    rooms.offers.withdraw(execution)
     return taken, tuple(states)
 
 
