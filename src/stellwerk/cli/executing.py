@@ -126,7 +126,7 @@ def run(
     }
     how = How(on=on, again=rerun, stay=10**9 if stay else 0.0, call=call)
     with session.workspace() as workspace:
-        ran = execute(workspace, plan, session.screen, how)
+        ran = execute(workspace, plan, session.screen, how, place=session.place)
     _told(session, ran)
     if ran.model is not None and project is not None and ran.model.name in project.endpoints:
         session.screen.suggest(f"stellwerk prove {ran.model.name}")
@@ -161,7 +161,8 @@ def resume(session: Session, run_id: str, file: Path | None, on: str, stay: bool
                 hint="--file FILE, if a pipeline file holds it",
             )
         plan = parameters.plan(parameters.find(place, known.pipeline), call.get("params") or ())
-        ran = execute(workspace, plan, session.screen, How(on=on, stay=10**9 if stay else 0.0), execution=run_id)
+        how = How(on=on, stay=10**9 if stay else 0.0)
+        ran = execute(workspace, plan, session.screen, how, execution=run_id, place=session.place)
     _told(session, ran)
 
 
@@ -216,11 +217,19 @@ def _ask(session: Session, run_id: str, request: str, said: str) -> None:
     session.screen.show(asked, (strong(asked.pipeline), f"  {asked.id}  {said}"))
 
 
-def execute(workspace: Workspace, plan: Plan, screen: Screen, how: How | None = None, *, execution: str = "") -> Ran:
+def execute(
+    workspace: Workspace,
+    plan: Plan,
+    screen: Screen,
+    how: How | None = None,
+    *,
+    execution: str = "",
+    place: str = "",
+) -> Ran:
     """Execute a plan with its steps as lines of progress; the tracebacks of failed steps are shown."""
     steps: Steps | None = None
     try:
-        with screen.progress() as lines, Steps(plan, lines) as steps:
+        with screen.progress() as lines, Steps(plan, lines, place) as steps:
             if execution:
                 return workspace.resume(execution, plan, watch=steps, how=how)
             return workspace.run(plan, watch=steps, how=how)

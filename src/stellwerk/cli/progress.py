@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -40,7 +41,7 @@ class Lines(Protocol):
 
 
 class _Plain:
-    """Writes a line when it ends, once."""
+    """Writes a line when it ends, once, and what it waits for where nothing else is to come of it."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -50,6 +51,8 @@ class _Plain:
             note = f", {line.note}" if line.note else ""
             time = f" in {words.took(line.seconds)}" if line.seconds >= BRIEF else ""
             self._say(f"{line.name}: {line.state}{time}{note}")
+        elif line.state == "waiting" and line.note:
+            self._say(f"{line.name}: {line.note}")
 
 
 def plain_lines(say: Callable[[str], None]) -> Lines:
@@ -99,12 +102,15 @@ class _Step:
 class Steps:
     """A plan under way: one line per step, however many seeds it runs with. Give it to `Workspace.run` as `watch`.
 
+    Args:
+        place: The workspace as it was named on the command line, for what is to be typed elsewhere.
+
     Attributes:
         tracebacks: Of the steps that failed, the frames of the user's own code.
     """
 
-    def __init__(self, plan: Plan, lines: Lines) -> None:
-        self._lines = lines
+    def __init__(self, plan: Plan, lines: Lines, place: str = "") -> None:
+        self._lines, self._place = lines, place
         loops = {group.id for group in plan.groups if hasattr(group, "items")}
         around = {group.id: group.within for group in plan.groups}
         self._steps = {
@@ -126,6 +132,8 @@ class Steps:
 
     def __call__(self, event: Event) -> None:
         _stay_interruptible()
+        if event.kind == "workers-awaited":
+            self._lines.put(_awaited(self._place))
         step = self._steps.get(event.node)
         if step is None:
             return
@@ -173,6 +181,13 @@ def _inside(group: str, around: dict[str, str], loops: set[str]) -> bool:
             return True
         group = around[group]
     return False
+
+
+def _awaited(place: str) -> Progress:
+    typed = f"stellwerk -w {shlex.quote(place)} worker" if place else "stellwerk worker"
+    return Progress(
+        name="--on workers", note=f"no worker has taken a step so far; start one on this workspace: {typed}"
+    )
 
 
 def _line(name: str, step: _Step) -> Progress:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from stellwerk.core.errors import Bug, Conflict, Corrupt, Invalid, NotFound
 from stellwerk.ledger import documents, roster
 from stellwerk.ledger.parameters import MAX_INTEGER, plain, position
-from stellwerk.ledger.ports import Misfit, Reader, Transaction
+from stellwerk.ledger.ports import Book, Misfit, Reader, Transaction
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -109,6 +109,24 @@ class Shelf(Generic[T]):
         if not self._store(tx, value, self._inserting):
             label = "/".join(str(getattr(value, field)) for field in self.key)
             raise Conflict(f"{self.kind.__name__} {label} exists already", code="already-exists")
+
+    def insert_once(self, book: Book, value: T, also: Callable[[Transaction], object]) -> T:
+        """Add a value unless its key is taken; the value as it stands there.
+
+        Args:
+            also: Writes what belongs to a new value, in the same transaction.
+        """
+        key = [getattr(value, field) for field in self.key]
+        with book.read() as reader:  # most often it is there, and nobody has to wait for a turn to write
+            known = self.find(reader, *key)
+        if known is not None:
+            return known
+        with book.write() as tx:
+            known = self.find(tx, *key)
+            if known is None:
+                self.insert(tx, value)
+                also(tx)
+        return known or value
 
     def put(self, tx: Transaction, value: T) -> None:
         """Add a value or replace the one with its key."""

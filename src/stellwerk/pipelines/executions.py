@@ -288,16 +288,10 @@ class Waits:
 
     def open(self, wait: Wait) -> Wait:
         """Begin to wait, unless somebody waits under this key already; the wait as it is."""
-        with self._book.read() as reader:
-            known = WAITS.find(reader, wait.key)
-        if known is not None:
-            return known
-        with self._book.write() as tx:
-            known = WAITS.find(tx, wait.key)
-            if known is None:
-                WAITS.insert(tx, wait)
-                tx.record("wait.opened", f"run:{wait.execution}", {"task": wait.task, "step_key": wait.key})
-        return known or wait
+        facts = {"task": wait.task, "step_key": wait.key}
+        return WAITS.insert_once(
+            self._book, wait, also=lambda tx: tx.record("wait.opened", f"run:{wait.execution}", facts)
+        )
 
     def get(self, key: Digest) -> Wait:
         """The wait under a key. Raises `NotFound`."""

@@ -110,6 +110,9 @@ class Offers:
 
     def withdraw(self, execution: str, attempts: Sequence[str] | None = None) -> int:
         """Take back what nobody needs any more, all of it by default; how many. Workers hear of it when they beat."""
+        with self._book.read() as reader:
+            if not OFFERS.count(reader, execution=execution):
+                return 0
         with self._book.write() as tx:
             mine = [
                 one for one in OFFERS.select(tx, execution=execution) if attempts is None or one.attempt in attempts
@@ -118,6 +121,13 @@ class Offers:
                 OFFERS.remove(tx, one.id)
             tx.record("attempt.withdrawn", f"run:{execution}", {"attempts": [one.attempt for one in mine]})
         return len(mine)
+
+    def workers(self) -> list[str]:
+        """Who has an attempt of any execution now, by name."""
+        now = self._clock.now()
+        with self._book.read() as reader:
+            claimed = OFFERS.select(reader, status="claimed")
+        return sorted({one.worker for one in claimed if not _lost(one, now)})
 
     def _mine(self, tx: Transaction, offer: str, epoch: int) -> Offer:
         known = OFFERS.find(tx, offer)

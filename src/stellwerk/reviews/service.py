@@ -54,20 +54,15 @@ class Inbox:
         Args:
             after: The case of the same question that was overdue, if any: it stays open no longer.
         """
-        with self._book.read() as reader:
-            known = CASES.find(reader, case.id)
-        if known is not None:
-            return known
-        with self._book.write() as tx:
-            known = CASES.find(tx, case.id)
-            if known is None:
-                CASES.insert(tx, case)
-                before = CASES.find(tx, after) if after else None
-                if before is not None and before.status == "open":
-                    self.close(tx, before, "expired", case.subject)
-                facts = {"kind": case.kind, "subject": case.subject, "queue": case.queue}
-                tx.record("case.opened", f"case:{case.id}", {**facts, "why": canonical.digest(case.why)})
-        return known or case
+
+        def also(tx: Transaction) -> None:
+            before = CASES.find(tx, after) if after else None
+            if before is not None and before.status == "open":
+                self.close(tx, before, "expired", case.subject)
+            facts = {"kind": case.kind, "subject": case.subject, "queue": case.queue}
+            tx.record("case.opened", f"case:{case.id}", {**facts, "why": canonical.digest(case.why)})
+
+        return CASES.insert_once(self._book, case, also)
 
     def get(self, case_id: str) -> Case:
         """One case. Raises `NotFound`."""

@@ -106,14 +106,13 @@ class Logbook:
                     code="deleted-experiment",
                 )
             identity = identity or new_id(now)
-            run = Run(
-                id=identity,
+            run = rules.begun(
+                now if start is None else rules.instant(start),
+                tx.actor,
                 experiment=home.id,
                 name=name,
                 kind=KIND,
-                status="running",
-                started_at=now if start is None else rules.instant(start),
-                started_by=tx.actor,
+                identity=identity,
                 parent=labels.get(PARENT_TAG),
                 tags=labels,
                 user=user,

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stellwerk.core.errors import Invalid
+from stellwerk.core.names import new_id
 from stellwerk.tracking.model import DatasetUse, Point, Run
 
 INDEXED = 200
@@ -53,6 +54,20 @@ _NOUNS = (
 def random_name() -> str:
     """A name for what nobody named: `brisk-signal-417`."""
     return f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_NOUNS.split())}-{secrets.randbelow(1000)}"
+
+
+def begun(now: datetime, by: str, *, experiment: str, name: str, kind: str, identity: str = "", **facts: Any) -> Run:
+    """A run that begins now, under an id of its own unless one is given."""
+    return Run(
+        id=identity or new_id(now),
+        experiment=experiment,
+        name=name,
+        kind=kind,
+        status="running",
+        started_at=now,
+        started_by=by,
+        **facts,
+    )
 
 
 def bounded(value: float) -> float | None:

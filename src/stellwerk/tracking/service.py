@@ -50,18 +50,8 @@ class Runs:
             experiment: Its name; one that is not there yet is made.
             also: Writes what belongs to its beginning, in the same transaction; what it raises undoes both.
         """
-        now = self._clock.now()
-        run = Run(
-            id=new_id(now),
-            experiment=experiment,
-            name=name,
-            kind=kind,
-            status="running",
-            started_at=now,
-            started_by=self._book.actor,
-            process=process,
-            **facts,
-        )
+        now, by = self._clock.now(), self._book.actor
+        run = rules.begun(now, by, experiment=experiment, name=name, kind=kind, process=process, **facts)
         with self._book.write() as tx:
             run = self.enter(tx, run)
             if also is not None:
@@ -164,17 +154,8 @@ class Runs:
     def gather(self, identity: str, *, experiment: str, name: str, kind: str = PIPELINE, **facts: Any) -> Run:
         """Begin a run that several machines share, under the id that they agreed on; one that is there is the same."""
         rules.check_run_id(identity)
-        now = self._clock.now()
-        run = Run(
-            id=identity,
-            experiment=experiment,
-            name=name,
-            kind=kind,
-            status="running",
-            started_at=now,
-            started_by=self._book.actor,
-            **facts,
-        )
+        now, by = self._clock.now(), self._book.actor
+        run = rules.begun(now, by, experiment=experiment, name=name, kind=kind, identity=identity, **facts)
         try:
             with self._book.write() as tx:
                 known = RUNS.find(tx, identity)

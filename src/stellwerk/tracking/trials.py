@@ -14,7 +14,6 @@ from typing import Any
 from stellwerk.core.clock import Clock
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import NotFound
-from stellwerk.core.names import new_id
 from stellwerk.ledger.ports import Book, Reader, Transaction
 from stellwerk.ledger.shelf import evolve
 from stellwerk.tracking import rules
@@ -98,16 +97,7 @@ class Trials:
                 tx.record("study.opened", f"study:{study}", {"run": known.runs[-1]})
                 return known
             now = self._clock.now()
-            run = Run(
-                id=new_id(now),
-                experiment=experiment,
-                name=name,
-                kind=STUDY,
-                status="running",
-                started_at=now,
-                started_by=self._book.actor,
-                **facts,
-            )
+            run = rules.begun(now, tx.actor, experiment=experiment, name=name, kind=STUDY, **facts)
             run = self._runs.enter(tx, run)
             if known is None:
                 known = Study(
@@ -230,18 +220,8 @@ class Trials:
         return tuple((point.step, point.value) for point in found)
 
     def _begin(self, tx: Transaction, study: Study, number: int, **facts: Any) -> Run:
-        now = self._clock.now()
-        run = Run(
-            id=new_id(now),
-            experiment=study.experiment,
-            name=f"{study.name} #{number}",
-            kind=TRIAL,
-            status="running",
-            started_at=now,
-            started_by=self._book.actor,
-            parent=study.runs[-1],
-            **facts,
-        )
+        now, name, parent = self._clock.now(), f"{study.name} #{number}", study.runs[-1]
+        run = rules.begun(now, tx.actor, experiment=study.experiment, name=name, kind=TRIAL, parent=parent, **facts)
         return self._runs.enter(tx, run)
 
     @staticmethod

@@ -245,6 +245,10 @@ class _Desk:
                 watch=self.watch,
             )
 
+    def _without_workers(self) -> None:
+        if self.watch is not None:
+            self.watch(Event(kind="workers-awaited", at=self.caller.clock.now()))
+
     def _nodes(self) -> Nodes:
         from stellwerk.workspace.searching import Nodes
 
@@ -263,7 +267,8 @@ class _Desk:
 
     def _workers(self, parent: Run) -> Workers:
         scarce = {name for node in self.plan.nodes for name in node.resources.custom}
-        return Workers(self.caller, self.execution.id, parent.tags.get(SOURCES, ""), scarce=scarce)
+        sources = parent.tags.get(SOURCES, "")
+        return Workers(self.caller, self.execution.id, sources, scarce=scarce, alone=self._without_workers)
 
     def _apart(self, interpreter: Callable[[Environment], Path] | None) -> Executor | None:
         """Runs steps that must have a process of their own; None where none must."""

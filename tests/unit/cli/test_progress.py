@@ -163,3 +163,21 @@ def test_a_log_gets_each_line_once_when_it_ends() -> None:
     lines.put(Progress(name="evaluate", state="cached"))
 
     assert ["train: done in 4.2 s, 3 seeds", "evaluate: cached"] == said
+
+
+@pytest.mark.parametrize(
+    ("place", "typed"),
+    [
+        ("", "stellwerk worker"),
+        ("https://stellwerk.example", "stellwerk -w https://stellwerk.example worker"),
+        ("my work", "stellwerk -w 'my work' worker"),
+    ],
+)
+def test_a_run_without_workers_says_what_to_type(place: str, typed: str) -> None:
+    """One line, also in a log, with the workspace as it was named."""
+    said: list[str] = []
+    steps = Steps(PLAN, plain_lines(said.append), place)
+
+    steps(Event(kind="workers-awaited", at=NOW))
+
+    assert [f"--on workers: no worker has taken a step so far; start one on this workspace: {typed}"] == said

@@ -70,7 +70,7 @@ QUICK = {
 
 
 class TestRay(ExecutorContract):
-    takes_along = False
+    takes_variables = False
     at_once = False
 
     @pytest.fixture(autouse=True)

@@ -1,17 +1,23 @@
-"""A sandboxed step computes as any other, and can do nothing else."""
+"""A sandboxed step computes as any other, by the contract of executors, and can do nothing else."""
 
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stellwerk.core.errors import Unavailable
+from stellwerk.pipelines.adapters.pool import Pool
 from stellwerk.pipelines.model import Attempt, Failure, Outcome
+from stellwerk.pipelines.ports import Executor
+from stellwerk.pipelines.stock import Stock
 from stellwerk.pipelines.values import STANDARD
+from stellwerk.testing.executors import ExecutorContract
 from stellwerk.workspace import walls
 from stellwerk.workspace.executing import executor
 
@@ -46,6 +52,24 @@ TRIES = {
     "fork": "import os; os.fork()",
     "signal its parent": "import os; os.kill(os.getppid(), 9)",
 }
+
+
+class TestSandbox(ExecutorContract):
+    takes_variables = False
+    walled = True
+    source = "from stellwerk.workspace.executing import executor as named; executor = named('sandbox:1')"
+
+    @pytest.fixture
+    def executor(self) -> Iterator[Executor]:
+        sandbox = Pool(workers=3, grace=0.3, walls=walls.REFERENCE, stock=Stock(custom={"licence": 2}))
+        yield sandbox
+        sandbox.close()
+
+    def lose(self, executor: Executor) -> bool:
+        assert isinstance(executor, Pool)
+        assert executor.server is not None
+        os.kill(executor.server, signal.SIGKILL)
+        return True
 
 
 def run(folder: Path, text: str, **facts: Any) -> Outcome | Failure:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,20 +16,25 @@ from typing import Any
 import pytest
 
 import stellwerk as sw
+from stellwerk.core.clock import ReplayClock
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Conflict
 from stellwerk.pipelines.adapters.in_process import InProcess
+from stellwerk.pipelines.adapters.pool import forks
 from stellwerk.pipelines.adapters.subprocess import Subprocess
 from stellwerk.pipelines.loading import find_pipelines, load
 from stellwerk.pipelines.model import Attempt, Encoded, Failure, Outcome, Resources
 from stellwerk.pipelines.offers import LEASE, Offers
+from stellwerk.pipelines.ports import Executor
 from stellwerk.pipelines.values import STANDARD
+from stellwerk.store import service as trees
+from stellwerk.testing.executors import ExecutorContract
 from stellwerk.testing.fakes import MemoryBlobs, StandingClock
 from stellwerk.workspace import operations as ops
 from stellwerk.workspace.rooms.making import create
 from stellwerk.workspace.settings import Settings
 from stellwerk.workspace.workers import forms
-from stellwerk.workspace.workers.offering import Workers
+from stellwerk.workspace.workers.offering import AWAITED, Workers
 from stellwerk.workspace.workers.working import Worker
 
 FLOW = """
@@ -100,6 +107,108 @@ def worker(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     yield process
     process.terminate()
     process.communicate()
+
+
+WORKER = """
+    import sys
+    import threading
+
+    import stellwerk as sw
+    from stellwerk.pipelines.adapters.pool import Pool
+    from stellwerk.pipelines.stock import Stock
+    from stellwerk.workspace.workers.working import Worker
+
+    def pause(seconds):
+        threading.Event().wait(seconds / 50)
+
+    with sw.connect(sys.argv[1], actor="anna") as workspace:
+        pool = Pool(workers=2, grace=0.3, stock=Stock(custom={"licence": 1}))
+        Worker(workspace._caller, pool, name="w", beat=0.1, pause=pause).work()
+"""
+"""A worker that looks and is heard of more often than others."""
+
+
+@dataclass
+class Place:
+    """A workspace whose time stands still until it is moved, and a worker of it."""
+
+    folder: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        elsewhere = self.folder / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", textwrap.dedent(WORKER), str(self.folder)]
+        self.processes.append(subprocess.Popen(command, cwd=elsewhere))
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    made = Place(tmp_path_factory.mktemp("place"))
+    create(made.folder, Settings(actor="anna"), clock="replay")
+    made.start()
+    yield made
+    made.end()
+
+
+class Runs(Workers):
+    """The executor of a run for each attempt: the code is kept when it begins, and goes along."""
+
+    def start(self, attempt: Attempt) -> None:
+        files = {path.name: path.read_bytes() for path in Path(attempt.file).parent.glob("*.py")}
+        self._sources = trees.put_files(self._caller.blobs, files)
+        super().start(attempt)
+
+
+@pytest.mark.skipif(not forks(), reason="this system has no fork server")
+class TestWorkers(ExecutorContract):
+    takes_folder = False
+    takes_variables = False
+    at_once = False
+
+    @pytest.fixture
+    def executor(self, place: Place) -> Iterator[Executor]:
+        with sw.connect(place.folder, actor="anna") as workspace:
+            executor = Runs(workspace._caller, f"e{next(self.ids)}", "", scarce=("licence",))
+            self.place = place
+            yield executor
+            executor.close()
+
+    def room(self, executor: Executor) -> int:
+        return 2
+
+    def licences(self, executor: Executor) -> int:
+        return 1
+
+    def lose(self, executor: Executor) -> bool:
+        """The worker is killed, and the time of its lease goes by; another one comes."""
+        self.place.end()
+        clock = ReplayClock(self.place.folder / ".stellwerk" / "clock.json")
+        clock.set(clock.now() + LEASE + timedelta(seconds=1))
+        self.place.start()
+        return True
+
+
+def test_an_edited_file_changes_no_run_that_has_begun(place: Place, tmp_path: Path) -> None:
+    """The code that goes along is that with which the run began."""
+    file = tmp_path / "edited_steps.py"
+    file.write_text("def step():\n    return 1\n", "utf-8")
+    with sw.connect(place.folder, actor="anna") as workspace:
+        sources = trees.put_files(workspace._caller.blobs, {file.name: file.read_bytes()})
+        file.write_text("def step():\n    return 2\n", "utf-8")
+        engine = Workers(workspace._caller, "edited", sources)
+        engine.start(Attempt(id="a", node="step", function="edited_steps:step", file=str(file)))
+        ended = engine.wait(60.0)
+        engine.close()
+
+    assert ended is not None
+    assert isinstance(ended.outcome, Outcome), ended
+    assert 1 == STANDARD.decode(ended.outcome.outputs["value"])
 
 
 def plan(folder: Path, name: str) -> Any:
@@ -230,6 +339,56 @@ def test_attempts_and_outcomes_are_read_as_they_were_written(tmp_path: Path) -> 
     for wrong in (b"{}", b"[]", b'{"format":"stellwerk-attempt/1"}'):
         with pytest.raises(sw.Invalid):
             forms.heard(wrong, blobs.get)
+
+
+@pytest.fixture
+def standing(tmp_path: Path) -> Iterator[tuple[Any, ReplayClock]]:
+    """The caller of a workspace whose time stands still, and its clock."""
+    create(tmp_path, Settings(actor="anna"), clock="replay")
+    with sw.connect(tmp_path, actor="anna") as workspace:
+        yield workspace._caller, ReplayClock(tmp_path / ".stellwerk" / "clock.json")
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_run_without_workers_is_told_once(standing: tuple[Any, ReplayClock], busy: bool) -> None:
+    """When none was heard of for ten seconds; one that is busy with another execution is heard of."""
+    caller, clock = standing
+    told: list[str] = []
+    if busy:
+        caller.call(
+            ops.offer_attempt, {"execution": "f", "attempt": "a", "document": caller.blobs.put(b"x"), "needs": {}}
+        )
+        caller.call(ops.claim_attempt, {"worker": "w", "capacity": {}})
+    engine = Workers(caller, "e", "", alone=lambda: told.append("alone"))
+    engine.start(Attempt(id="a", node="a", function="flow:total"))
+
+    heard = []
+    for _ in range(3):
+        engine.wait(0.0)
+        heard.append(len(told))
+        clock.set(clock.now() + AWAITED)
+    engine.close()
+
+    assert ([0, 0, 0] if busy else [0, 1, 1]) == heard
+
+
+def test_what_a_lost_engine_offered_is_withdrawn(standing: tuple[Any, ReplayClock]) -> None:
+    """Whoever takes its execution over offers anew, and no worker takes on what nobody would collect."""
+    caller, _ = standing
+    document = caller.blobs.put(b"document")
+    begun = {"pipeline": "flow", "plan": document, "code": document, "call": {}, "owner": ""}
+    _, execution = caller.call(ops.begin_execution, begun)
+    asked = {"execution": execution.id, "attempt": "a", "document": document, "needs": {}}
+    caller.call(ops.offer_attempt, asked)
+    claimed = caller.call(ops.claim_attempt, {"worker": "w", "capacity": {}})
+    caller.call(ops.offer_attempt, {**asked, "attempt": "b"})
+
+    caller.call(ops.take_execution, {"execution": execution.id, "owner": "another"})
+
+    assert caller.call(ops.claim_attempt, {"worker": "w", "capacity": {}}) is None
+    with pytest.raises(Conflict) as refused:
+        caller.call(ops.beat_attempt, {"offer": claimed.id, "epoch": claimed.epoch})
+    assert "lease-lost" == refused.value.code
 
 
 class _Slow:

@@ -26,6 +26,7 @@ EventKind = Literal[
     "node-decided",
     "loop-expanded",
     "progress",
+    "workers-awaited",
     "paused",
     "cancelled",
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stellwerk.pipelines.model import Outcome, Resources
 from stellwerk.pipelines.ports import Executor
-from stellwerk.testing.executors.trial import LONG, Trial, alive
+from stellwerk.testing.executors.trial import LONG, Trial, pipe
 
 ROOMY = 4 << 30
 
@@ -16,7 +16,7 @@ class Limits(Trial):
 
     def test_a_timeout_stops_the_step(self, executor: Executor, file: str, tmp_path: Path) -> None:
         """A step that hangs is stopped after its time, or refused by an executor that could not do that."""
-        mark = tmp_path / "process"
+        mark = pipe(tmp_path)
         attempt = self.attempt(file, "hangs", params={"mark": str(mark)}, timeout=2.0)
         if not self.keeps_limits:
             return self.refuses(executor, attempt)
@@ -25,20 +25,22 @@ class Limits(Trial):
 
         assert "step-timeout" == failed.code
         assert "2 seconds" in failed.message
-        assert not alive(int(mark.read_text()))
+        assert "it hangs" in failed.log
+        assert self.left(mark)
         return None
 
     def test_a_timeout_stops_what_the_step_started(self, executor: Executor, file: str, tmp_path: Path) -> None:
         """Nothing survives, not even processes that ignore being asked."""
-        mark = tmp_path / "process"
-        attempt = self.attempt(file, "clings", params={"mark": str(mark)}, timeout=2.0)
+        mark = pipe(tmp_path)
+        attempt = self.attempt(file, "clings", params=self.clinging(mark), timeout=2.0)
         if not self.keeps_limits:
             return self.refuses(executor, attempt)
 
         failed = self.failure(self.run(executor, attempt))
 
         assert "step-timeout" == failed.code
-        assert not alive(int(mark.read_text()))
+        assert "it clings" in failed.log
+        assert self.left(mark)
         return None
 
     def test_a_memory_limit_stops_the_step(self, executor: Executor, file: str) -> None:
@@ -55,15 +57,20 @@ class Limits(Trial):
         return None
 
     def test_a_killed_step_is_a_failure(self, executor: Executor, file: str) -> None:
-        """A step that is killed, or ends its process, fails; only its own process is lost."""
-        if not self.keeps_limits:
-            return
+        """A step that crashes, is killed, or ends its process, fails; only its own process is lost."""
+        self.only(self.keeps_limits, "its steps have no processes of their own")
 
-        killed = self.failure(self.run(executor, self.attempt(file, "dies")))
-        ended = self.failure(self.run(executor, self.attempt(file, "ends")))
+        crashed, killed, ended = (
+            self.failure(self.run(executor, self.attempt(file, name))) for name in ("crashes", "dies", "ends")
+        )
 
-        assert "step-killed" == killed.code
-        assert "SIGKILL" in killed.message
+        assert "step-killed" == crashed.code
+        assert "SIGSEGV" in crashed.message
+        if self.walled:  # the kernel lets it signal nobody
+            assert "PermissionError" in killed.traceback
+        else:
+            assert "step-killed" == killed.code
+            assert "SIGKILL" in killed.message
         assert "step-failed" == ended.code
         assert "status 7" in ended.message
 

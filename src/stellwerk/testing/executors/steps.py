@@ -4,6 +4,7 @@ STEPS = '''
 import os
 import pathlib
 import random
+import subprocess
 import sys
 import time
 
@@ -36,22 +37,29 @@ def leaves():
 
 @step
 def hangs(mark: str):
-    pathlib.Path(mark).write_text(str(os.getpid()))
-    while True:
-        time.sleep(60)  # until it is stopped, which is what is tested
+    """Has a pipe open for as long as it lives."""
+    print("it hangs", flush=True)
+    with open(mark):
+        while True:
+            time.sleep(60)  # until it is stopped, which is what is tested
 
 
 @step
-def clings(mark: str):
-    """Ignores the request to end, and starts a child that does, too."""
+def clings(mark: str, alone: bool):
+    """Ignores the request to end, and starts a child that does, too; all of them have a pipe open."""
     import signal
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = os.fork()
-    if child:
-        pathlib.Path(mark).write_text(str(child))
-    while True:
-        time.sleep(60)  # until it is stopped, which is what is tested
+    alone or os.fork()
+    print("it clings", flush=True)
+    with open(mark):
+        while True:
+            time.sleep(60)  # until it is stopped, which is what is tested
+
+
+@step
+def starts():
+    return subprocess.run(["true"]).returncode
 
 
 @step
@@ -62,6 +70,13 @@ def eats():
 @step
 def dies():
     os.kill(os.getpid(), 9)
+
+
+@step
+def crashes():
+    import ctypes
+
+    ctypes.string_at(0)
 
 
 @step
@@ -134,21 +149,8 @@ def nothing(seed=None):
 
 @step
 def waits(gate: str):
-    """Ends when somebody writes to a pipe."""
+    """Ends when somebody has written to a pipe, and has closed it."""
     return pathlib.Path(gate).read_text()
-
-
-@step
-def meets(folder: str, name: str, count: int):
-    """Comes, waits until so many have come, and says how many were here at the same time."""
-    place = pathlib.Path(folder)
-    (place / f"here-{name}").touch()
-    (place / f"came-{name}").touch()
-    while len(list(place.glob("came-*"))) < count:
-        time.sleep(0.001)
-    here = len(list(place.glob("here-*")))
-    (place / f"here-{name}").unlink()
-    return here
 
 
 @step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from stellwerk.pipelines.closure import closure
 from stellwerk.pipelines.loading import resolve
 from stellwerk.pipelines.ports import Executor
-from stellwerk.testing.executors.trial import LONG, Trial, gone, pipe
+from stellwerk.testing.executors.trial import LONG, Trial, let_go, pipe
 
 
 class Surroundings(Trial):
@@ -21,8 +22,7 @@ class Surroundings(Trial):
 
     def test_an_edited_file_is_refused(self, executor: Executor, file: str) -> None:
         """A result is never recorded under the key of other code."""
-        if not self.keeps_limits:
-            return
+        self.only(self.keeps_limits, "its steps have no processes of their own")
         code = closure(resolve("contract_steps:double", file))
         before = self.run(executor, self.attempt(file, "double", params={"number": 4}, code=code))
         text = Path(file).read_text("utf-8")
@@ -37,8 +37,7 @@ class Surroundings(Trial):
 
     def test_an_edited_file_is_loaded_anew(self, executor: Executor, file: str) -> None:
         """What was loaded for an earlier attempt is not used for a later one when the file is another."""
-        if not self.keeps_limits:
-            return
+        self.only(self.keeps_limits, "its steps have no processes of their own")
         before = self.run(executor, self.attempt(file, "double", params={"number": 4}))
         text = Path(file).read_text("utf-8")
 
@@ -57,28 +56,38 @@ class Surroundings(Trial):
     def test_the_environment_is_that_of_now(
         self, executor: Executor, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Folder and environment variables are those at the time of the start, not those of an earlier one."""
-        if not self.takes_along:
-            return
+        """Folder and environment variables are those at the time of the start, where they are taken along at all."""
         self.run(executor, self.attempt(file, "where"))
 
-        monkeypatch.chdir(tmp_path)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        monkeypatch.chdir(elsewhere)
         monkeypatch.setenv("CONTRACT_TEST", "kept")
         ended = self.run(executor, self.attempt(file, "where"))
 
-        assert [str(tmp_path), "kept"] == self.value(ended)
+        folder, variable = self.value(ended)
+        assert self.takes_folder == (folder == str(elsewhere))
+        assert ("kept" if self.takes_variables else "") == variable
+
+    def test_a_step_starts_others_unless_there_are_walls(self, executor: Executor, file: str) -> None:
+        """Programs are started, or the kernel denies it; a step behind walls never starts one by chance."""
+        ended = self.run(executor, self.attempt(file, "starts"))
+
+        if self.walled:
+            assert "PermissionError" in self.failure(ended).traceback
+        else:
+            assert 0 == self.value(ended)
 
     def test_a_lost_worker_is_told(self, executor: Executor, file: str, tmp_path: Path) -> None:
         """What ran the attempt is gone: it comes out as such, may be run again, and the executor goes on."""
         mark = pipe(tmp_path)
         attempt = self.attempt(file, "hangs", params={"mark": str(mark)})
-        if not self.source:
-            return
+        self.only(self.keeps_limits, "its steps have no processes of their own")
         executor.start(attempt)
-        process = int(mark.read_text())
+        os.close(os.open(mark, os.O_WRONLY))  # waits until the step runs
         if not self.lose(executor):
             executor.stop(attempt.id)
-            return
+            self.only(False, "nothing runs attempts but their own processes")
 
         ended = executor.wait(LONG)
         again = self.run(executor, self.attempt(file, "double", params={"number": 2}))
@@ -86,13 +95,12 @@ class Surroundings(Trial):
         assert ended is not None
         assert "worker-lost" == self.failure(ended.outcome).code
         assert self.failure(ended.outcome).retryable
-        assert gone(process)
+        assert let_go(mark)
         assert 4 == self.value(again)
 
     def test_nothing_outlives_a_killed_parent(self, file: str, tmp_path: Path) -> None:
         """When the process that has the executor is killed, its steps end, too."""
-        if not self.source:
-            return
+        self.only(bool(self.source), "its steps are in that process, or do not end with it")
         mark = pipe(tmp_path)
         script = f"""
             import os
@@ -104,8 +112,8 @@ class Surroundings(Trial):
             executor.wait(None)
         """
         with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)]) as running:
-            process = int(mark.read_text())  # waits until the step runs
+            os.close(os.open(mark, os.O_WRONLY))  # waits until the step runs
             running.send_signal(signal.SIGKILL)
             running.wait()
 
-        assert gone(process)
+        assert let_go(mark)

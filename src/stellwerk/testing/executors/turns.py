@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from stellwerk.pipelines.model import Resources
+from stellwerk.pipelines.model import Ended, Resources
 from stellwerk.pipelines.ports import Executor
-from stellwerk.testing.executors.trial import LONG, Trial, pipe
+from stellwerk.testing.executors.trial import LONG, Trial, entered, pipe
 
 
 class Turns(Trial):
@@ -30,48 +31,48 @@ class Turns(Trial):
         assert executor.wait(None) is None
 
     def test_as_many_run_at_once_as_there_is_room_for(self, executor: Executor, file: str, tmp_path: Path) -> None:
-        """The capacity is used, and never exceeded."""
-        room = int(executor.capacity().cpus)
-        place = tmp_path / "meeting"
-        place.mkdir()
-        for name in range(2 * room + 1):
-            params = {"folder": str(place), "name": str(name), "count": room}
-            executor.start(self.attempt(file, "meets", params=params))
+        """The capacity is used, and never exceeded: no more come in before one has gone."""
+        room = self.room(executor)
+        self.only(room > 1, "it runs one attempt at a time")
 
-        ended = [executor.wait(LONG) for _ in range(2 * room + 1)]
-
-        assert room == max(self.value(one.outcome) for one in ended if one is not None)
+        assert room == self.most_inside(executor, file, tmp_path, room, 2 * room + 1)
 
     def test_of_what_is_scarce_no_more_is_taken_than_there_is(
         self, executor: Executor, file: str, tmp_path: Path
     ) -> None:
         """With two licences two steps that take one run at once, however many CPUs are free; then comes the next."""
-        there = int(executor.capacity().custom.get("licence", 0))
-        if not there or not self.keeps_limits:
-            return
-        place = tmp_path / "meeting"
-        place.mkdir()
+        there = self.licences(executor)
+        self.only(there > 0, "nothing was declared of this machine")
+        self.only(self.room(executor) > 1, "it runs one attempt at a time")
         takes = Resources(cpus=1 / 1024, custom={"licence": 1})
-        for name in range(there + 1):
-            params = {"folder": str(place), "name": str(name), "count": there + 1}
-            executor.start(self.attempt(file, "meets", params=params, resources=takes))
 
-        while len(list(place.glob("came-*"))) < there:
+        assert there == self.most_inside(executor, file, tmp_path, there, there + 2, resources=takes)
+
+    def most_inside(self, executor: Executor, file: str, folder: Path, room: int, count: int, **facts: Any) -> int:
+        """How many of so many attempts run at once, once there are as many as there should be room for."""
+        gates = [pipe(folder, f"gate-{number}") for number in range(count)]
+        for gate in gates:
+            executor.start(self.attempt(file, "waits", params={"gate": str(gate)}, **facts))
+        inside: dict[Path, int] = {}
+        while len(inside) < room:
             assert executor.wait(0.01) is None
-        more, came = executor.wait(0.3), len(list(place.glob("came-*")))
-        (place / "came-gate").touch()  # what they wait for, instead of the one that must not come
-        ended = [executor.wait(LONG) for _ in range(there + 1)]
-
-        assert more is None
-        assert there == came
-        assert there == max(self.value(one.outcome) for one in ended if one is not None)
+            inside |= entered(gate for gate in gates if gate not in inside)
+        assert executor.wait(0.2) is None
+        inside |= entered(gate for gate in gates if gate not in inside)
+        most = len(inside)
+        ended: list[Ended] = []
+        while len(ended) < len(gates):
+            for end in inside.values():
+                os.close(end)
+            ended += [one for one in [executor.wait(0.01)] if one is not None]
+            inside = entered(gates)
+        assert {""} == {self.value(one.outcome) for one in ended}
+        return most
 
     def test_who_ends_first_comes_first(self, executor: Executor, file: str, tmp_path: Path) -> None:
         """A long attempt holds up nobody, where there is room for two."""
-        if executor.capacity().cpus < 2:
-            return
-        gate = tmp_path / "gate"
-        os.mkfifo(gate)
+        self.only(self.room(executor) > 1, "it runs one attempt at a time")
+        gate = pipe(tmp_path)
         long, short = self.attempt(file, "waits", params={"gate": str(gate)}), self.attempt(file, "nothing")
         executor.start(long)
         executor.start(short)
@@ -88,10 +89,8 @@ class Turns(Trial):
 
     def test_what_waits_can_be_stopped(self, executor: Executor, file: str, tmp_path: Path) -> None:
         """An attempt that has not begun never does."""
-        mark = tmp_path / "mark"
-        gate = tmp_path / "gate"
-        os.mkfifo(gate)
-        room = int(executor.capacity().cpus)
+        mark, gate = pipe(tmp_path, "mark"), pipe(tmp_path, "gate")
+        room = self.room(executor)
         before = [self.attempt(file, "waits", params={"gate": str(gate)}) for _ in range(room if room > 1 else 0)]
         last = self.attempt(file, "hangs", params={"mark": str(mark)})
         for attempt in [*before, last]:
@@ -106,18 +105,17 @@ class Turns(Trial):
         assert ended is not None
         assert last.id == ended.attempt
         assert "step-cancelled" == self.failure(ended.outcome).code
-        assert not mark.exists()
+        assert self.left(mark)
         assert {"step-cancelled"} == {self.failure(one.outcome).code for one in [ended, *others] if one is not None}
         assert executor.wait(None) is None
 
     def test_what_runs_can_be_stopped(self, executor: Executor, file: str, tmp_path: Path) -> None:
         """The attempt and all it started end, and it comes out as cancelled."""
-        if not self.keeps_limits:
-            return
+        self.only(self.keeps_limits, "its steps have no processes of their own")
         mark = pipe(tmp_path)
-        attempt = self.attempt(file, "clings", params={"mark": str(mark)})
+        attempt = self.attempt(file, "clings", params=self.clinging(mark))
         executor.start(attempt)
-        process = int(mark.read_text())
+        os.close(os.open(mark, os.O_WRONLY))  # waits until the step runs
 
         executor.stop(attempt.id)
         ended = executor.wait(LONG)
@@ -125,20 +123,20 @@ class Turns(Trial):
 
         assert ended is not None
         assert "step-cancelled" == self.failure(ended.outcome).code
-        assert self.ended(process)
+        assert self.left(mark)
         assert 4 == self.value(self.run(executor, self.attempt(file, "double", params={"number": 2})))
 
     def test_closing_leaves_nothing_running(self, executor: Executor, file: str, tmp_path: Path) -> None:
         """What runs is ended, what waits never begins, and nothing comes out any more."""
-        if not self.keeps_limits:
-            return
+        self.only(self.keeps_limits, "its steps have no processes of their own")
         mark = pipe(tmp_path)
-        executor.start(self.attempt(file, "clings", params={"mark": str(mark)}))
-        for number in range(int(executor.capacity().cpus)):
-            executor.start(self.attempt(file, "hangs", params={"mark": str(tmp_path / f"other-{number}")}))
-        process = int(mark.read_text())
+        executor.start(self.attempt(file, "clings", params=self.clinging(mark)))
+        others = [pipe(tmp_path, f"other-{number}") for number in range(self.room(executor))]
+        for other in others:
+            executor.start(self.attempt(file, "hangs", params={"mark": str(other)}))
+        os.close(os.open(mark, os.O_WRONLY))  # waits until the step runs
 
         executor.close()
 
-        assert self.ended(process)
+        assert all(self.left(one) for one in [mark, *others])
         assert executor.wait(None) is None

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from stellwerk.workspace.operations.offers import claim_attempt as claim_attempt
     from stellwerk.workspace.operations.offers import collect_attempts as collect_attempts
     from stellwerk.workspace.operations.offers import end_attempt as end_attempt
+    from stellwerk.workspace.operations.offers import list_workers as list_workers
     from stellwerk.workspace.operations.offers import offer_attempt as offer_attempt
     from stellwerk.workspace.operations.offers import withdraw_attempts as withdraw_attempts
     from stellwerk.workspace.operations.pages import columns_of_runs as columns_of_runs
@@ -196,8 +197,8 @@ _MODULES = {
         "register_model", "seal_gate", "unalias_model", "unprotect_alias",
     ),
     "offers": (
-        "beat_attempt", "claim_attempt", "collect_attempts", "end_attempt", "offer_attempt",
-        "withdraw_attempts",
+        "beat_attempt", "claim_attempt", "collect_attempts", "end_attempt", "list_workers",
+        "offer_attempt", "withdraw_attempts",
     ),
     "pages": (
         "columns_of_runs", "compare_runs", "curves_of_runs", "list_experiments",

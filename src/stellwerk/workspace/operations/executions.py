@@ -7,9 +7,9 @@ from typing import Any
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused
-from stellwerk.core.names import new_id
 from stellwerk.pipelines.model import Due, Execution, Standing, TaskState
 from stellwerk.tracking.model import Run, StepMemory
+from stellwerk.tracking.rules import begun
 from stellwerk.triggers.tags import TAG
 from stellwerk.workspace import awaiting
 from stellwerk.workspace.calls import operation
@@ -36,16 +36,13 @@ def begin_execution(
     must_be_kept(rooms, [plan])
     claim = (tags or {}).get(TAG)
     also = None if claim is None else rooms.queue.beginning(claim)
-    now = rooms.clock.now()
-    run = Run(
-        id=new_id(now),
+    run = begun(
+        rooms.clock.now(),
+        rooms.actor,
         experiment=pipeline,
         name=name or pipeline,
         parent=parent,
         kind="pipeline",
-        status="running",
-        started_at=now,
-        started_by=rooms.actor,
         params=params or {},
         tags=tags or {},
         environment=environment,
@@ -116,8 +113,9 @@ def remembered_steps(rooms: Rooms, pipeline: str) -> tuple[StepMemory, ...]:
 def take_execution(
     rooms: Rooms, execution: str, owner: str, code: Digest | None = None, cause: str = ""
 ) -> tuple[Execution, tuple[TaskState, ...]]:
-    """Take an execution over whose engine has ended, to go on with it."""
+    """Take an execution over whose engine has ended, to go on with it. What that one offered to workers is withdrawn."""
     taken, states = rooms.executions.take(execution, code=code, owner=owner, alive=process_alive, cause=cause[:200])
+    rooms.offers.withdraw(execution)
     return taken, tuple(states)
 
 

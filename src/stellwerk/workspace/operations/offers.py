@@ -43,6 +43,12 @@ def collect_attempts(rooms: Rooms, execution: str) -> tuple[Offer, ...]:
     return tuple(rooms.offers.collect(execution))
 
 
+@operation("attempts.workers", "runs:read")
+def list_workers(rooms: Rooms) -> tuple[str, ...]:
+    """The workers that have an attempt of any execution now, by name."""
+    return tuple(rooms.offers.workers())
+
+
 @operation("attempts.withdraw", "runs:write", changes=True)
 def withdraw_attempts(rooms: Rooms, execution: str, attempts: tuple[str, ...] | None = None) -> int:
     """Take back what nobody needs any more."""

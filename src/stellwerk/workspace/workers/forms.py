@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stellwerk.core import canonical
-from stellwerk.core.digest import Digest
+from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.adapters import exchange
 from stellwerk.pipelines.model import BUILTIN, Attempt, Encoded, Failure, Outcome
@@ -33,10 +33,15 @@ def written(attempt: Attempt, sources: str) -> bytes:
         {
             "format": FORMAT,
             "attempt": {**described, "file": ""},
-            "inputs": {name: [value.digest for value in values] for name, values in attempt.inputs.items()},
+            "inputs": {name: [digest_of(value) for value in values] for name, values in attempt.inputs.items()},
             "sources": sources,
         }
     )
+
+
+def digest_of(value: Encoded) -> Digest:
+    """Names the bytes of a value, wherever they are from."""
+    return Digest(value.digest) if value.digest else of_bytes(value.data)
 
 
 def sources_of(document: bytes) -> str:
