@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import exits
+from stellwerk.cli import exits, parameters
 from stellwerk.cli.command import Command
 from stellwerk.cli.session import PROJECT, Session
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Unavailable
@@ -130,6 +130,14 @@ def _order(home: Path, options: dict[str, Any]) -> Order:
     for name in chosen:
         if project is not None:
             project.endpoint(name)
+        elif not options["workspace"]:
+            raise NotFound(
+                f"there is no {PROJECT} that declares endpoint {name!r}",
+                code="unknown-endpoint",
+                hint="`stellwerk init` writes one",
+            )
+    if options["pipeline"]:
+        parameters.there(home / (project.pipeline if project else "pipeline.py"), options["pipeline"])
     lock = _lock(home, options["lock"])
     return Order(
         name=slug(project.name if project and project.name != "project" else home.resolve().name),
