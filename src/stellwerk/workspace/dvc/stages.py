@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stellwerk.core.arguments import nearest
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.data.dvc import yamltext
 from stellwerk.data.dvc.model import Stage
@@ -24,7 +25,6 @@ from stellwerk.data.dvc.pipelines import pipeline
 from stellwerk.pipelines.authoring import file
 from stellwerk.pipelines.authoring.building import builtin, needed
 from stellwerk.pipelines.model import Ref
-from stellwerk.pipelines.parameters import nearest
 
 PARAMS = "params.yaml"
 KEYS = (
