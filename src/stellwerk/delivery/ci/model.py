@@ -72,7 +72,8 @@ class Order:
         for field, (shape, expected) in _SHAPES.items():
             value = getattr(self, field)
             if not re.fullmatch(shape, value) or "//" in value.partition("://")[2] or ".." in value:
-                raise Invalid(f"{field} is {value[:60]!r} (expected {expected})", code="invalid-ci-option")
+                said = re.sub(r"(?<=://)[^/@\s]+@", "…@", value)[:60]  # a password is not said again
+                raise Invalid(f"{field} is {said!r} (expected {expected})", code="invalid-ci-option")
         for field in ("name", "environment", *(("pipeline",) if self.pipeline else ())):
             checked_name(getattr(self, field), what=field)
         for endpoint in self.endpoints:

@@ -177,8 +177,10 @@ def test_locks_with_hashes_are_held_to_them() -> None:
 )
 def test_what_a_shell_would_read_otherwise_is_refused(wrong: dict[str, Any]) -> None:
     """No option brings a word into a file that YAML, Groovy or a shell takes for something else."""
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid) as refused:
         replace(ORDER, **wrong)
+
+    assert "secret" not in refused.value.message
 
 
 @pytest.mark.parametrize("word", ["1.10", "007", "2024-01-01", "on", "No", "null", "1e3"])
