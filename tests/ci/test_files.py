@@ -15,6 +15,7 @@ from stellwerk.delivery.ci.systems import SYSTEMS
 
 HERE = Path(__file__).parent
 ROLE = "arn:aws:iam::123456789012:role/flights-ci"
+ENVIRONMENTS = "https://git.example.com/anna/environments.git"
 PLAIN = Order(name="flights")
 ORDERS = {
     "plain": PLAIN,
@@ -24,6 +25,8 @@ ORDERS = {
     "shared": replace(
         PLAIN, endpoints=("delay",), release=True, waits=True, workspace="https://stellwerk.example.com/w/flights"
     ),
+    "previewing": replace(PLAIN, endpoints=("delay", "fares"), release=True, role=ROLE, previews=ENVIRONMENTS),
+    "asking": replace(PLAIN, endpoints=("delay",), waits=True, previews="git@git.example.com:anna/environments.git"),
     "machines": replace(
         PLAIN, image="python:3.13-slim", runner="gpu", lock="uv.lock", branch="release/1.x", role=ROLE
     ),

@@ -107,6 +107,88 @@ def test_github_runs_the_scripts(project: Path, environment: dict[str, str], tmp
     assert ["finished"] == [run["status"] for run in listed]
 
 
+@pytest.mark.parametrize("system", ["github", "gitlab"])
+def test_a_preview_comes_with_a_merge_request_and_goes_with_it(
+    system: str, project: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The jobs in a shell: a commit to the environment repository, nothing where it is there, another one on close."""
+    address, repository = "https://git.example.com/anna/environments.git", tmp_path / "environments.git"
+    (tmp_path / ".gitconfig").write_text(f'[url "{repository}"]\n\tinsteadOf = {address}\n', "utf-8")
+    (project / "pipeline.py").write_text(TRAINED, "utf-8")
+    (project / "stellwerk.toml").write_text(DECLARED.replace("shares", "late"), "utf-8")
+    path = tmp_path / "path"
+    path.touch()
+    here = {**environment, "GITHUB_PATH": str(path), "CI_MERGE_REQUEST_IID": "12", "STELLWERK_GIT_TOKEN": "secret"}
+
+    def git(*words: str) -> str:
+        told = ["git", "-C", str(repository), *words]
+        return subprocess.run(told, env=environment, capture_output=True, text=True, check=True, input="").stdout
+
+    def play(job: str) -> list[str]:
+        """What stands in the environment repository after a job, and how many commits led to it."""
+        for script, variables in scripts_of(system, project, job):
+            # The proof has its say in the test above.
+            if "stellwerk prove" not in script and "stellwerk ci report" not in script:
+                paths = os.pathsep.join([*path.read_text("utf-8").split(), here["PATH"]])
+                subprocess.run(
+                    ["bash", "-e", "-c", script], cwd=project, env={**here, **variables, "PATH": paths}, check=True
+                )
+        return [*git("ls-tree", "-r", "--name-only", "main").split(), git("rev-list", "--count", "main").strip()]
+
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(repository)], env=environment, check=True)
+    git("mktree")
+    git("update-ref", "refs/heads/main", git(*IDENTITY, "commit-tree", "-m", "Begin", EMPTY).strip())
+    assert 0 == stellwerk(project, environment, "ci", "init", system, "--previews", address).returncode
+
+    begun = play("prove")
+    made = [play("preview"), play("preview")]
+    closing = {"github": "close", "gitlab": "close-preview"}[system]
+    closed = [play(closing), play(closing)]
+
+    assert ["1"] == begun
+    assert [["previews/pr-12/late.toml", "2"]] * 2 == made
+    assert [["3"]] * 2 == closed
+
+
+def scripts_of(system: str, project: Path, job: str) -> list[tuple[str, dict[str, str]]]:
+    """What a job runs, each with its variables as the system fills them in."""
+    if system == "gitlab":
+        found = yaml.safe_load((project / ".gitlab-ci.yml").read_text("utf-8"))[job]
+        lines = [line for line in (*found["before_script"], *found["script"]) if "stellwerk prove" not in line]
+        return [("\n".join(lines), {})]
+    workflow = yaml.safe_load((project / ".github" / "workflows" / "stellwerk.yml").read_text("utf-8"))
+    known = {"${{ github.event.pull_request.number }}": "12", "${{ secrets.STELLWERK_GIT_TOKEN }}": "secret"}
+    return [
+        (step["run"], {name: known.get(text, "") for name, text in step.get("env", {}).items()})
+        for step in workflow["jobs"][job]["steps"]
+        if "run" in step and not step.get("if")
+    ]
+
+
+EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+IDENTITY = ("-c", "user.name=ben", "-c", "user.email=ben@example.test")
+TRAINED = """
+import polars as pl
+import stellwerk as sw
+from sklearn.linear_model import LogisticRegression
+
+
+@sw.step(kind="data")
+def table() -> pl.DataFrame:
+    return pl.DataFrame({"hour": [float(hour) for hour in range(40)], "late": [hour > 20 for hour in range(40)]})
+
+
+@sw.step(kind="train")
+def train(rows: pl.DataFrame) -> sw.Model:
+    return sw.fit(LogisticRegression(), rows, target="late")
+
+
+@sw.pipeline
+def late():
+    rows = table()
+    return sw.evaluate(train(rows), rows)
+"""
+
 DECLARED = """
 [project]
 name = "shares"

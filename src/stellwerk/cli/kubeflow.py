@@ -57,7 +57,7 @@ def kubeflow(
     Example:
       stellwerk kubeflow delay --image ghcr.io/team/steps:1 --address http://stellwerk.team.svc:8000 --out pipe.yaml
     """
-    from stellwerk.pipelines.kubeflow.model import Secret
+    from stellwerk.pipelines.kubeflow.model import Secret, within_reach
     from stellwerk.workspace.steps.emitting import Wish
 
     found = parameters.find(parameters.place(session, session.project(), file), pipeline)
@@ -75,6 +75,11 @@ def kubeflow(
     with session.workspace() as workspace:
         export = workspace.steps.export(plan, found, wish)
     replace_text(out, export.text)
+    if not within_reach(wish.address):
+        session.screen.say(
+            f"{wish.address} is the machine that says it: the pods of a cluster will not reach this workspace there;",
+            " --address says where they do",
+        )
     session.screen.show(
         {
             "file": str(out),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stellwerk.pipelines.authoring import Pipeline
     from stellwerk.pipelines.model import Plan
     from stellwerk.releases.declaration import Project
+    from stellwerk.workspace.facade import Workspace
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -78,6 +79,26 @@ def find(file: Path, name: str) -> Pipeline:
             hint=f"`stellwerk run {next(iter(found))}`",
         )
     return found[name or next(iter(found))]
+
+
+def there(file: Path, name: str) -> bool:
+    """Whether a file defines a pipeline; nobody can tell where there is no such file yet, or it cannot be imported here.
+
+    Raises:
+        NotFound: `unknown-pipeline`, with what the file defines.
+    """
+    try:
+        return file.is_file() and bool(find(file, name))
+    except Invalid:
+        return False
+
+
+def known(session: Session, workspace: Workspace, names: Iterable[str]) -> None:
+    """Refuse pipelines that the project's file does not define and that never ran here: another project may have them."""
+    file = place(session, session.project(), None)
+    for name in names:
+        if not workspace.executions(pipeline=name, limit=1):
+            there(file, name)
 
 
 def plan(pipeline: Pipeline, given: Iterable[str]) -> Plan:

@@ -96,6 +96,7 @@ def add(session: Session, /, name: str, pipeline: str, param: tuple[str, ...], *
     interval = int(parse_duration(said["interval"]).total_seconds()) if said["interval"] else usual_interval(on)
     limits = Limits(interval=interval, queue=said["queue"], depth=said["depth"], each=said["each"])
     with session.workspace() as workspace:
+        parameters.known(session, workspace, [pipeline])
         made = workspace.triggers.add(
             name, pipeline, on, params=parameters.texts(param), limits=limits, secret=_secret(said["secret_file"])
         )
@@ -172,8 +173,10 @@ def apply(session: Session, prune: bool) -> None:
     project = session.project()
     if project is None:
         raise NotFound("there is no stellwerk.toml here", code="no-such-file", hint="`stellwerk triggers add`")
+    declared = parse(project.triggers)
     with session.workspace() as workspace:
-        applied = workspace.triggers.apply(parse(project.triggers), prune=prune)
+        parameters.known(session, workspace, [one.pipeline for one in declared])
+        applied = workspace.triggers.apply(declared, prune=prune)
     rows = tuple((strong(one.name), state(one.change)) for one in applied)
     session.screen.show(applied, Table(rows=rows) if rows else dim("no trigger is declared"))
     for one in applied:

@@ -1,19 +1,16 @@
-"""Arguments of steps and pipelines: bound, checked and divided into parameters and inputs. No step is called here."""
+"""Arguments of steps and pipelines: checked and divided into parameters and inputs. No step is called here."""
 
 from __future__ import annotations
 
-import difflib
-import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from stellwerk.core import canonical
+from stellwerk.core.arguments import nearest
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import Ref
 
-P = ParamSpec("P")
-R = TypeVar("R")
 _CHECKED: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool, "None": type(None)}
 
 
@@ -29,12 +26,6 @@ class Outputs(dict[str, Ref]):
             f"step {self.node!r} has no output {name!r} (it has {', '.join(self)}){nearest(str(name), self)}",
             code="unknown-output",
         )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A question that names the likely intention, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def check_importable(function: Callable[..., Any]) -> None:
@@ -58,47 +49,6 @@ def check_signature(function: Callable[..., Any], signature: inspect.Signature) 
             raise Invalid(
                 f"{name} takes {parameter} (expected only arguments with names of their own)", code="wrong-signature"
             )
-
-
-def bind(
-    name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, without: str = ""
-) -> dict[str, Any]:
-    """Arguments by name, defaults included. `Invalid` with the nearest name for what does not fit.
-
-    Args:
-        without: An argument that Stellwerk supplies itself.
-    """
-    known = {key: value for key, value in signature.parameters.items() if key != without}
-    positional = [key for key, value in known.items() if value.kind is value.POSITIONAL_OR_KEYWORD]
-    if len(args) > len(positional):
-        raise Invalid(f"{name} takes {len(positional)} positional arguments, got {len(args)}", code="wrong-arguments")
-    given = dict(zip(positional, args, strict=False))
-    for key, value in kwargs.items():
-        if key not in known:
-            reason = "is supplied by Stellwerk, because the step declares seeds" if key == without else "is unknown"
-            raise Invalid(
-                f"argument {key!r} of {name} {reason} (expected {', '.join(known) or 'none'}){nearest(key, known)}",
-                code="unknown-argument",
-            )
-        if key in given:
-            raise Invalid(f"argument {key!r} of {name} is given twice", code="wrong-arguments")
-        given[key] = value
-    missing = [key for key, value in known.items() if key not in given and value.default is value.empty]
-    if missing:
-        raise Invalid(f"{name} needs {', '.join(map(repr, missing))}", code="missing-argument")
-    return {key: given.get(key, value.default) for key, value in known.items()}
-
-
-def bound(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, refusing arguments that it does not have with the names of those that it has."""
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        bind(function.__name__, signature, args, kwargs)
-        return function(*args, **kwargs)
-
-    return call
 
 
 def texts(what: str, value: object) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from stellwerk.core.errors import Invalid, Refused, StellwerkError
+from stellwerk.core.arguments import nearest
+from stellwerk.core.errors import Invalid, NotFound, Refused, StellwerkError
 from stellwerk.pipelines import loading, rules
 from stellwerk.pipelines.buffer import PATIENCE, Buffer
 from stellwerk.pipelines.closure import closure
@@ -131,12 +132,12 @@ def execute(
 
 
 def must_have(plan: Plan, steps: Iterable[str]) -> None:
-    """Refuse names that are no steps of a plan. Raises `Invalid` (`unknown-step`)."""
-    known = {node.id for node in plan.nodes}
+    """Refuse names that are no steps of a plan. Raises `NotFound` (`unknown-step`)."""
+    known = [node.id for node in plan.nodes]
     for name in steps:
         if name not in known:
-            raise Invalid(
-                f"there is no step {name[:60]!r} (there are {', '.join(node.id for node in plan.nodes)})",
+            raise NotFound(
+                f"pipeline {plan.name!r} has no step {name[:60]!r} (it has {', '.join(known)}){nearest(name, known)}",
                 code="unknown-step",
             )
 

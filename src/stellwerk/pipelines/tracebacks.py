@@ -24,6 +24,19 @@ def place(error: BaseException) -> str:
     return f"{_name(frames[-1].filename)}, line {frames[-1].lineno}" if frames else ""
 
 
+def only_ours(error: BaseException) -> bool:
+    """Whether all code that it passed is Stellwerk's, and nothing of the project caused it."""
+    if not all(source.ours(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
+        return False
+    cause, seen = error.__cause__ or error.__context__, set[int]()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if place(cause):
+            return False
+        cause = cause.__cause__ or cause.__context__
+    return True
+
+
 def one_line(error: BaseException) -> str:
     """`ValueError: what it says`, without line breaks."""
     text = " ".join("".join(traceback.format_exception_only(error)).split())

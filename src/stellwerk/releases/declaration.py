@@ -41,7 +41,7 @@ class Project:
         if found is None:
             near = difflib.get_close_matches(name, self.endpoints, n=1)
             raise NotFound(
-                f"stellwerk.toml declares no endpoint {name!r}",
+                f"stellwerk.toml declares no endpoint {name!r} (it declares {', '.join(self.endpoints) or 'none'})",
                 code="unknown-endpoint",
                 hint=f"did you mean {near[0]!r}?" if near else f"add [endpoint.{name}]",
             )

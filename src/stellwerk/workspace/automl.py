@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import stellwerk.pipelines.tuning.space as spaces
+from stellwerk.core.arguments import bound
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.authoring import step
 from stellwerk.pipelines.authoring.building import builtin, needed
 from stellwerk.pipelines.model import Ref
-from stellwerk.pipelines.parameters import bound, texts
+from stellwerk.pipelines.parameters import texts
 from stellwerk.pipelines.tuning.authoring import refuse_gate, tune
 from stellwerk.pipelines.tuning.model import Budget, Pruning
 from stellwerk.pipelines.tuning.reporting import report

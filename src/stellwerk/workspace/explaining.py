@@ -8,7 +8,6 @@ from typing import Any
 
 from stellwerk.core import canonical
 from stellwerk.core.digest import Digest, short
-from stellwerk.core.errors import NotFound
 from stellwerk.pipelines import service as engine
 from stellwerk.pipelines.closure import difference
 from stellwerk.pipelines.environment import current, packages
@@ -61,11 +60,7 @@ def explain(caller: Caller, plan: Plan, project: Any, step: str = "") -> tuple[R
     Raises:
         NotFound: `unknown-step` if the plan has no step of this name.
     """
-    if step and step not in {node.id for node in plan.nodes}:
-        raise NotFound(
-            f"pipeline {plan.name!r} has no step {step!r} (it has {', '.join(node.id for node in plan.nodes)})",
-            code="unknown-step",
-        )
+    engine.must_have(plan, [step] if step else [])
     closures = engine.closures(plan)
     environment = current()
     names = Names(caller, project)

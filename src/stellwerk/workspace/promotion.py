@@ -89,7 +89,7 @@ def promote(caller: Caller, order: Order) -> Promoted:
     by = author(caller.home, read().git_author, read().actor)
     seen: bytes | None = None
     for turn in range(TRIES):
-        with looked_at(order.repository, order.branch) as remote:
+        with looked_at(order.repository, order.branch, token=read().git_token) as remote:
             proposal, path = _proposal(caller, order, remote)
             before = remote.read(path)
             if turn and before != seen:
@@ -113,7 +113,7 @@ def close(caller: Caller, *, repository: str, preview: int, branch: str = "") ->
     by = author(caller.home, read().git_author, read().actor)
     folder = f"previews/{preview_name(preview)}"
     for turn in range(TRIES):
-        with looked_at(repository, branch) as remote:
+        with looked_at(repository, branch, token=read().git_token) as remote:
             paths = tuple(remote.below(folder))
             place = without_secrets(repository)
             if not paths:
@@ -195,7 +195,7 @@ def _readable(path: str, before: bytes | None) -> None:
 def _pushed(order: Order, branch: str, path: str, data: bytes) -> str:
     """The tip of the branch that an earlier request made, if it holds this."""
     try:
-        with looked_at(order.repository, branch) as remote:
+        with looked_at(order.repository, branch, token=read().git_token) as remote:
             return remote.tip if remote.read(path) == data else ""
     except StellwerkError as problem:
         if problem.code == "no-such-branch":

@@ -99,6 +99,9 @@ class Settings:
     git_author: str = ""
     """`Name <address>` of commits that `stellwerk promote` makes; else git's own `user.name` and `user.email`, else
     whoever is acting."""
+    git_token: str = field(default="", repr=False)
+    """Token by which `stellwerk promote` logs in where the environment repository has an `https://` address. It goes to
+    that host and to no other; without one, logging in is git's own matter."""
     results_from: str = ""
     """Folder or URL of another workspace that is asked for results of steps which this one does not have; else `from`
     in `[results]` of `stellwerk.toml`."""
@@ -146,6 +149,7 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         source_buckets=_listed(source.get("STELLWERK_SOURCE_BUCKETS", ""), ","),
         forge_token=said("FORGE_TOKEN"),
         git_author=said("GIT_AUTHOR"),
+        git_token=said("GIT_TOKEN"),
         results_from=said("RESULTS_FROM"),
         results_token=said("RESULTS_TOKEN"),
         trigger_budget=_budget(source.get("STELLWERK_TRIGGER_BUDGET", "")),

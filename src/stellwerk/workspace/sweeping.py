@@ -13,7 +13,7 @@ from typing import Any
 from stellwerk.core import canonical
 from stellwerk.core.clock import monotonic
 from stellwerk.core.digest import Digest, of_bytes
-from stellwerk.core.errors import Invalid, StellwerkError
+from stellwerk.core.errors import Invalid, NotFound, StellwerkError, Unavailable
 from stellwerk.data.dvc import yamltext
 from stellwerk.pipelines.adapters.line import Line
 from stellwerk.pipelines.adapters.pool import Pool
@@ -40,12 +40,23 @@ TOOK = "took"
 
 
 def load(file: Path) -> Sweep:
-    """The sweep of a file. Raises `Invalid` with what is wrong, or not supported."""
+    """The sweep of a file.
+
+    Raises:
+        NotFound: `no-such-file`.
+        Invalid: `invalid-sweep`, `sweep-not-supported`, with what is wrong.
+    """
+    if not file.is_file():
+        raise NotFound(f"there is no sweep file {str(file)!r}", code="no-such-file", hint="check --sweep")
     try:
         data = file.read_bytes()
     except OSError as cause:
-        raise Invalid(f"{str(file)!r} cannot be read: {cause.strerror}", code="no-such-file") from cause
-    return sweeps.read(yamltext.read(data, file.name))
+        raise Unavailable(f"{str(file)!r} cannot be read: {cause.strerror}", code="file-unreadable") from cause
+    try:
+        document = yamltext.read(data, file.name)
+    except Invalid as cause:
+        raise Invalid(cause.message, code="invalid-sweep") from cause
+    return sweeps.read(document)
 
 
 def budget(sweep: Sweep, trials: int | None) -> Budget:
@@ -69,7 +80,7 @@ def programs(
         raise Invalid("the sweep names no program", code="invalid-sweep", hint="name a pipeline, or say `program:`")
     program = folder / sweep.program
     if "${program}" in sweep.command and not program.is_file():
-        raise Invalid(
+        raise NotFound(
             f"there is no program {sweep.program!r} beside the sweep file",
             code="no-such-file",
             hint="paths are relative to the folder of the sweep file",

@@ -128,13 +128,13 @@ def test_what_is_to_be_done_may_stand_in_the_environment(
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (2, ["--rerun", "nope"]),
+        (4, ["--rerun", "nope"]),
         (2, ["--on", "threads"]),
         (2, ["--on", "ray:"]),
         (2, ["--newest-first"]),
         (2, ["--plan", "--rerun", "rows"]),
         (2, ["--plan", "--backfill", "month=2024-01..2024-03"]),
-        (2, ["--backfill", "month=2024-01..2024-03", "--rerun", "nope"]),
+        (4, ["--backfill", "month=2024-01..2024-03", "--rerun", "nope"]),
         (2, ["--backfill", "month=2024-01..2024-03", "--on", "threads"]),
         (2, ["--backfill", "month=2024-03..2024-01"]),
         (2, ["--backfill", "moth=2024-01..2024-03"]),

@@ -95,7 +95,8 @@ def test_a_dropped_file_starts_the_run(capsys: pytest.CaptureFixture[str], tmp_p
 def test_a_failed_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """With its error, by the exit code, and in the list; a pipeline that is not there fails without a run."""
     answer(capsys, "triggers", "add", "much", "--pipeline", "count", "-p", "least=1000", "--cron", "0 0 1 1 *")
-    answer(capsys, "triggers", "add", "gone", "--pipeline", "other", "--cron", "0 0 1 1 *")
+    with sw.connect(".") as workspace:
+        workspace.triggers.add("gone", "other", OnEvent(event="drift"))
     for name in ("much", "gone"):
         answer(capsys, "triggers", "fire", name)
 
@@ -110,6 +111,24 @@ def test_a_failed_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == main(["triggers", "list"])
     assert 0 == main(["triggers", "show", "gone"])
     assert "defines no pipeline 'other'" in capsys.readouterr().out
+
+
+def test_a_pipeline_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With those that are there; one that ran here may be another project's, and a file to come is nobody's fault."""
+    clock = ["--cron", "0 0 1 1 *"]
+    (tmp_path / "other.py").write_text(PIPELINE.replace("def count", "def other"))
+    assert 4 == main(["triggers", "add", "x", "--pipeline", "cuont", *clock])
+    said = capsys.readouterr().err
+    (tmp_path / "stellwerk.toml").write_text('[trigger.x]\npipeline = "cuont"\ncron = "0 0 1 1 *"\n')
+    assert 4 == main(["triggers", "apply"])
+    assert 0 == main(["run", "other", "--file", "other.py"])
+    assert 0 == main(["triggers", "add", "elsewhere", "--pipeline", "other", *clock])
+    (tmp_path / "stellwerk.toml").unlink()
+    (tmp_path / "pipeline.py").unlink()
+    assert 0 == main(["triggers", "add", "early", "--pipeline", "cuont", *clock])
+
+    assert "pipeline.py defines no pipeline 'cuont' (it defines count)" in said
+    assert "did you mean 'count'?" in said
 
 
 @pytest.mark.parametrize(

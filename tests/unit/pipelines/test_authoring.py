@@ -29,6 +29,7 @@ from stellwerk.pipelines.authoring.notebooks import marimo, notebook
 from stellwerk.pipelines.model import Backoff, Environment, Node, Plan, Ref, Resources, document, flat, parse
 from stellwerk.pipelines.rules import describe, order
 from stellwerk.pipelines.tuning.authoring import tune
+from stellwerk.pipelines.tuning.model import Budget, Pruning
 from stellwerk.pipelines.tuning.space import whole
 
 
@@ -277,6 +278,20 @@ WRONG: list[tuple[Any, str, str]] = [
     (lambda: Resources(memory=2), "invalid-resources", "memory"),
     (lambda: Resources(custom=["a"]), "invalid-resources", "custom"),
     (lambda: Backoff(first=1), "invalid-duration", "first"),
+    (lambda: Backoff(frist="1s"), "unknown-argument", "did you mean 'first'"),
+    (lambda: Resources(cpu=2), "unknown-argument", "did you mean 'cpus'"),
+    (lambda: Resources(2), "wrong-arguments", "Resources takes 0"),
+    (lambda: Environment(lokc="a.lock"), "unknown-argument", "did you mean 'lock'"),
+    (lambda: Budget(trails=3), "unknown-argument", "did you mean 'trials'"),
+    (lambda: Pruning(frist=3), "unknown-argument", "did you mean 'first'"),
+    (lambda: whole(1, 3, stp=2), "unknown-argument", "did you mean 'step'"),
+    (lambda: notebook("a.ipynb", name="a", path="b"), "wrong-arguments", "'path' of notebook is given twice"),
+    (lambda: marimo("a.py", prams={}), "unknown-argument", "did you mean 'params'"),
+    (lambda: marimo(), "missing-argument", "marimo needs 'path'"),
+    (lambda: command(["ls"], name="c"), "wrong-arguments", "'name' of command is given twice"),
+    (lambda: pipeline(nam="p"), "unknown-argument", "did you mean 'name'"),
+    (lambda: pipeline("p"), "wrong-type", "pipeline is given 'p'"),
+    (lambda: step("train"), "wrong-type", "step is given 'train'"),
     (lambda: Backoff(most="soon"), "invalid-duration", "most"),
     (lambda: Environment(python=3.12), "wrong-type", "python"),
     (lambda: when(months(1), over=1), "unknown-argument", "'over'"),
@@ -322,6 +337,15 @@ def test_arguments_of_another_type_are_told_by_name(body: Any, code: str, words:
 
     assert code == error.code
     assert words in error.message
+
+
+def test_a_workspace_to_tune_in_is_an_open_one() -> None:
+    """The path of one is told so, and how to open it."""
+    with pytest.raises(Invalid) as refused:
+        tune(months, DEPTHS, 3, given={"last": 2}, workspace="flights")
+
+    assert "wrong-type" == refused.value.code
+    assert "sw.connect" in refused.value.hint
 
 
 def test_a_pipeline_inside_a_pipeline_has_its_defaults() -> None:

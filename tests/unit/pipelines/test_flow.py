@@ -334,6 +334,17 @@ def test_a_command_that_fails_says_so(write: Write, desk: Any) -> None:
     assert "no data\n" == failure.log
 
 
+def test_a_command_that_is_not_there_is_told_without_a_traceback(write: Write, desk: Any) -> None:
+    """By step and executable: all frames would be ours, or Python's."""
+    report = desk.execute(write(COMMANDS, name="commands").fails("no-such-program-anywhere"))
+    failure = report.failures[0].failure
+
+    assert "no-such-command" == failure.cause
+    assert "step 'bad' failed: command 'no-such-program-anywhere' cannot be started" in failure.message
+    assert failure.message.endswith(failure.traceback)
+    assert "Traceback" not in failure.traceback
+
+
 @pytest.mark.parametrize(
     ("code", "cause", "said"),
     [

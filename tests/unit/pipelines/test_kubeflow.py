@@ -12,7 +12,7 @@ import pytest
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.kubeflow.emitter import emit
-from stellwerk.pipelines.kubeflow.model import Secret, Target
+from stellwerk.pipelines.kubeflow.model import Secret, Target, within_reach
 from stellwerk.pipelines.kubeflow.naming import Names
 from stellwerk.pipelines.model import (
     EITHER,
@@ -312,6 +312,23 @@ def test_a_target_that_cannot_be_meant_is_refused(facts: dict[str, Any], code: s
 
     assert code == caught.value.code
     assert "secret@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "fits"),
+    [
+        ("http://127.0.0.1:8000", False),
+        ("http://localhost:8000/w/a", False),
+        ("http://[::1]:8000", False),
+        ("http://0.0.0.0:8000", False),
+        ("http://stellwerk.team.svc:8000", True),
+        ("http://10.0.0.4", True),
+        ("/mnt/stellwerk", True),
+    ],
+)
+def test_an_address_of_the_own_machine_is_out_of_reach(address: str, fits: bool) -> None:
+    """For a pod it means the pod."""
+    assert fits is within_reach(address)
 
 
 @pytest.mark.parametrize(

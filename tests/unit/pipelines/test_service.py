@@ -16,6 +16,7 @@ from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Invalid, NotFound, Unavailable
 from stellwerk.pipelines.adapters.in_process import InProcess
 from stellwerk.pipelines.model import Attempt, Builtin, Ended, Outcome, StepResult
+from stellwerk.pipelines.service import must_have
 from stellwerk.pipelines.values import STANDARD
 
 Write = Callable[..., ModuleType]
@@ -159,6 +160,17 @@ def test_what_a_builtin_step_reads_is_in_its_key(write: Write, desk: Any) -> Non
     assert ["cached"] * 5 == status(same)
     assert ["done", *["cached"] * 4] == status(pinned) == status(version)
     assert ["done"] * 5 == status(data)
+
+
+def test_a_step_that_is_not_there_is_not_found(write: Write) -> None:
+    """Wherever a step is named, with the nearest one."""
+    plan = write(stateless(FLOW)).delay()
+
+    must_have(plan, [node.id for node in plan.nodes])
+    with pytest.raises(NotFound, match="did you mean") as caught:
+        must_have(plan, [plan.nodes[0].id + "x"])
+
+    assert "unknown-step" == caught.value.code
 
 
 def test_unknown_names_end_the_execution_before_it_begins(write: Write, desk: Any) -> None:

@@ -515,6 +515,32 @@ def test_secrets_in_an_address_are_not_kept(rooms: Rooms, live: Workspace, repos
     assert "git@git.example:x.git" == git_remote.without_secrets("git@git.example:x.git")
 
 
+def test_a_token_is_told_to_one_host_alone(tmp_path: Path) -> None:
+    """By https; no helper of the machine is asked, and none keeps it."""
+    config = Path(os.environ["GIT_CONFIG_GLOBAL"])
+    config.write_text('[credential]\n\thelper = "!echo password=kept; echo $1 >> asked; :"\n', "utf-8")
+
+    def asked(host: str, url: str, what: str = "fill") -> dict[str, str]:
+        words = git_remote.login(url, "secret")
+        environment = {**os.environ, "STELLWERK_GIT_TOKEN": "secret", "GIT_TERMINAL_PROMPT": "0"}
+        given = f"protocol=https\nhost={host}\n" + ("" if what == "fill" else "username=a\npassword=secret\n")
+        said = subprocess.run(
+            ["git", *words, "credential", what],
+            cwd=tmp_path, env=environment, input=f"{given}\n", capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return dict(line.split("=", 1) for line in said.stdout.splitlines())
+
+    found = asked("git.example:8443", "https://ben@git.example:8443/anna/x.git")
+    asked("git.example:8443", "https://git.example:8443/x.git", "approve")
+    quiet = not (tmp_path / "asked").exists()
+
+    assert ("x-access-token", "secret") == (found["username"], found["password"])
+    assert quiet
+    assert "secret" not in asked("other.example", "https://git.example/x.git").values()
+    assert () == git_remote.login("http://git.example/x.git", "secret") == git_remote.login("https://git.example", "")
+    assert "secret" not in " ".join(git_remote.login("https://git.example/x.git", "secret"))
+
+
 def test_the_author_is_who_git_says(rooms: Rooms, live: Workspace, repository: Path, tmp_path: Path) -> None:
     """Of the project's configuration; the settings come first."""
     folder = tmp_path / "code"

@@ -17,7 +17,7 @@ import click
 import pytest
 import yaml
 
-from stellwerk.cli.main import root
+from stellwerk.cli.main import main, root
 from stellwerk.cli.session import Session
 from stellwerk.core import canonical
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused
@@ -194,6 +194,29 @@ def exported(
     wish = Wish(image="python:3.11", address="http://stellwerk:8000", images={})
     text = live.steps.export(change(pipeline.plan()), pipeline, wish).text
     return next(iter(yaml.safe_load_all(text)))
+
+
+def test_an_image_for_a_step_that_is_not_there_is_refused(live: Workspace, module: ModuleType) -> None:
+    """Before anything is kept."""
+    wish = Wish(image="python:3.11", address="http://stellwerk:8000", images={"nobody": "python:3.12"})
+
+    with pytest.raises(NotFound) as caught:
+        live.steps.export(module.flow.plan(), module.flow, wish)
+
+    assert "unknown-step" == caught.value.code
+    assert () == live.runs()
+
+
+def test_an_address_that_no_pod_reaches_is_warned_of(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is written all the same: a runner of this machine reaches it."""
+    words = ["kubeflow", "flow", "--file", str(home / "flow.py"), "--image", "python:3.11", "--out", "pipe.yaml"]
+
+    codes, said = [], []
+    for address in ("http://127.0.0.1:8000", "http://stellwerk.team.svc:8000"):
+        codes.append(main(["-w", str(home), *words, "--address", address]))
+        said.append("--address says where they do" in capsys.readouterr().err)
+
+    assert ([0, 0], [True, False]) == (codes, said)
 
 
 def pods(live: Workspace) -> Any:

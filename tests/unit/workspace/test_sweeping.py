@@ -106,7 +106,6 @@ def test_a_pipeline_is_run_for_each_trial(folder: Path) -> None:
     ("document", "arguments", "said"),
     [
         ({"method": "random", "parameters": {"x": {"min": 0, "max": 3}}}, (), "no-budget"),
-        ({"method": "grid", "program": "nope.py", "parameters": {"x": {"value": 0}}}, (), "no-such-file"),
         ({"method": "grid", "parameters": {"x": {"value": 0}}, "early_terminate": {"type": "x"}}, (), "not-supported"),
         ({"method": "grid", "program": "train.py", "parameters": {"x": {"value": 0}}}, ("-p", "a=1"), "wrong-arguments"),
     ],
@@ -124,3 +123,24 @@ def test_what_cannot_be_swept_is_said(
 
     assert 2 == status
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        (None, 4, "no-such-file"),
+        ("method: [", 2, "invalid-sweep"),
+        ("method: annealing", 2, "invalid-sweep"),
+        ("{method: grid, program: nope.py, parameters: {x: {value: 0}}}", 4, "no-such-file"),
+    ],
+)
+def test_a_sweep_file_that_is_none_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str | None, status: int, said: str
+) -> None:
+    """What is missing ends with 4, as everywhere, and what is broken with 2."""
+    file = folder / "sweep.yaml"
+    if text is not None:
+        file.write_text(text, "utf-8")
+
+    assert status == main(["-w", str(folder), "run", "--sweep", str(file)])
+    assert f"code: {said}" in capsys.readouterr().err

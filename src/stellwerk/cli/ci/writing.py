@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stellwerk.cli import exits
+from stellwerk.cli import exits, parameters
 from stellwerk.cli.command import Command
 from stellwerk.cli.session import PROJECT, Session
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Unavailable
@@ -34,6 +34,7 @@ LOCKS = ("requirements.lock", "uv.lock", "requirements.txt")
 @click.option("--role", default="", metavar="ARN", help="Take this AWS role by the job's OIDC token.")
 @click.option("--release", is_flag=True, help="Also a job that releases, after somebody approved.")
 @click.option("--waits", is_flag=True, help="The pipeline waits for a person; an approval in the CI answers it.")
+@click.option("--previews", default="", metavar="REPO", help="Each merge request has a preview in this environment repository.")  # fmt: skip  # noqa: E501
 @click.option("--force", is_flag=True, help="Replace a file that was edited by hand.")
 @click.option("--stdout", is_flag=True, help="Show the file and write nothing.")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 5 where the file is not what would be written.")
@@ -49,6 +50,7 @@ def init(session: Session, /, system: str, *, force: bool, stdout: bool, check: 
     Example:
       stellwerk ci init gitlab
       stellwerk ci init github --release --python 3.13
+      stellwerk ci init gitlab --previews https://git.example.com/anna/environments.git
       stellwerk ci init jenkins --check
     """
     from stellwerk.core.files import replace_text
@@ -128,6 +130,14 @@ def _order(home: Path, options: dict[str, Any]) -> Order:
     for name in chosen:
         if project is not None:
             project.endpoint(name)
+        elif not options["workspace"]:
+            raise NotFound(
+                f"there is no {PROJECT} that declares endpoint {name!r}",
+                code="unknown-endpoint",
+                hint="`stellwerk init` writes one",
+            )
+    if options["pipeline"]:
+        parameters.there(home / (project.pipeline if project else "pipeline.py"), options["pipeline"])
     lock = _lock(home, options["lock"])
     return Order(
         name=slug(project.name if project and project.name != "project" else home.resolve().name),
@@ -136,6 +146,7 @@ def _order(home: Path, options: dict[str, Any]) -> Order:
         environment=declared[chosen[0]].environment if chosen and declared else "production",
         release=options["release"],
         waits=options["waits"],
+        previews=options["previews"],
         branch=options["branch"],
         lock=lock,
         hashes="--hash=" in (_read(home / lock) or ""),

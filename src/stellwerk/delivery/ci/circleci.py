@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stellwerk.delivery.ci import lines
 from stellwerk.delivery.ci.model import REPORTS, Order
 
@@ -13,6 +15,8 @@ _TOKEN = "$CIRCLE_OIDC_TOKEN_V2"  # noqa: S105 - the name of a variable
 def render(order: Order) -> str:
     """The file as text."""
     parts = [_head(order), *([_run(order)] if order.waits else []), _prove(order)]
+    if order.previews:
+        parts.append(_preview(order))
     if order.release:
         parts.append(_release(order))
     parts.append(_workflow(order))
@@ -62,12 +66,29 @@ def _prove(order: Order) -> str:
     steps += [] if order.workspace else [_saved()]
     steps.append(f"      - store_test_results:\n          path: {REPORTS}\n")
     steps.append(f"      - store_artifacts:\n          path: {REPORTS}\n")
-    steps += [_HANDED] if order.release and not order.workspace else []
+    steps += [_HANDED] if (order.release or order.previews) and not order.workspace else []
     return f"  prove:\n    executor: python\n    steps:\n{''.join(steps)}"
 
 
 _HANDED = "      - persist_to_workspace:\n          root: .\n          paths: [.stellwerk]\n"
 _TAKEN = "      - attach_workspace:\n          at: .\n"
+
+
+def _preview(order: Order) -> str:
+    told = [
+        'number="${CIRCLE_PULL_REQUEST##*/}"',
+        'if test -n "$number" && test -z "$CIRCLE_PR_REPONAME"; then # a fork is given no token',
+        *(f"  {command}" for command in lines.preview(order, "$number")),
+        'else echo "no preview: CircleCI names no pull request of this repository"; fi',
+    ]
+    steps = ["      - checkout\n", *([] if order.workspace else [_TAKEN]), _install(replace(order, role=""))]
+    return f"""\
+  # CircleCI starts nothing when a pull request is closed. Somebody has to take its preview away:
+  # {lines.close(order, "NUMBER").replace('"', "")}
+  preview:
+    executor: python
+    steps:
+{"".join([*steps, _step("Preview", told)])}"""
 
 
 def _release(order: Order) -> str:
@@ -97,12 +118,14 @@ def _workflow(order: Order) -> str:
           filters: *released
           serial-group: << pipeline.project.slug >>/{order.environment}
 """
-    return f"""\
-workflows:
-  stellwerk:
-    jobs:
-{asked if order.waits else "      - prove"}
-{released if order.release else ""}""".replace("[answer]\n\n", "[answer]\n")
+    previewed = f"""\
+      - preview:
+          requires: [prove]
+          filters:
+            branches: {{ignore: {lines.word(order.branch)}}}
+"""
+    jobs = [asked if order.waits else "      - prove\n", previewed if order.previews else ""]
+    return "".join(["workflows:\n  stellwerk:\n    jobs:\n", *jobs, released if order.release else ""])
 
 
 def _install(order: Order) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stellwerk.delivery.ci import lines
 from stellwerk.delivery.ci.model import REPORTS, Order
 
@@ -17,11 +19,14 @@ SARIF = "github/codeql-action/upload-sarif@5d4e8d1aca955e8d8589aabd499c5cae939e3
 _KEY = "stellwerk-${{ github.ref_name }}-${{ github.run_id }}-${{ github.run_attempt }}"
 _RAN = "${{ !cancelled() && steps.run.outcome != 'skipped' }}"
 _SAME_REPOSITORY = "github.event.pull_request.head.repo.full_name == github.repository"
+"""A fork is given no secret, and a token that cannot write."""
 
 
 def render(order: Order) -> str:
     """The workflow as text."""
     parts = [_head(order), *([_run(order)] if order.waits else []), _prove(order)]
+    if order.previews:
+        parts += [_preview(order), _close(order)]
     if order.release:
         parts.append(_release(order))
     return "\n".join(parts)
@@ -29,20 +34,34 @@ def render(order: Order) -> str:
 
 def _head(order: Order) -> str:
     workspace = f"\n  STELLWERK_ROOT: {order.workspace}" if order.workspace else ""
+    types = "\n    types: [opened, synchronize, reopened, closed]" if order.previews else ""
+    alone = _ONE_OF_A_REQUEST if order.previews else ""
     return f"""\
 name: stellwerk
 
 on:
   push:
     branches: [{lines.word(order.branch)}]
-  pull_request:
+  pull_request:{types}
 
 permissions: {{}} # each job asks for what it needs
-
+{alone}
 env:
   STELLWERK_ACTOR: github-run-${{{{ github.run_id }}}}{workspace}
 
 jobs:"""
+
+
+_ONE_OF_A_REQUEST = """
+concurrency: # what a new commit or closing ends, so that no preview comes after it was taken away
+  group: stellwerk-request-${{ github.event.pull_request.number || github.run_id }}
+  cancel-in-progress: true
+"""
+
+
+def _open(order: Order) -> str:
+    """Of the first job: a pull request that is closed begins nothing."""
+    return "    if: github.event.action != 'closed'\n" if order.previews else ""
 
 
 def _run(order: Order) -> str:
@@ -53,7 +72,7 @@ def _run(order: Order) -> str:
     return f"""\
   run:
     name: Run
-    runs-on: {lines.word(order.runner or "ubuntu-24.04")}{_container(order)}
+{_open(order)}    runs-on: {lines.word(order.runner or "ubuntu-24.04")}{_container(order)}
     timeout-minutes: 60
 {_alone()}    permissions:
       contents: read{_token(order)}
@@ -68,7 +87,7 @@ def _prove(order: Order) -> str:
         )
         begun = [*_restored(order, exactly=True), _step("Go on", lines.approve(), id_="run")]
     else:
-        asked = ""
+        asked = _open(order)
         begun = [*_restored(order), _step("Run the pipeline", lines.run(order), first=lines.begin(order), id_="run")]
     steps = [_setup(order, history=True), *begun]
     steps += [_step(f"Prove {name}", lines.prove(name)) for name in order.endpoints]
@@ -108,6 +127,47 @@ def _alone() -> str:
 def _red(order: Order) -> list[str]:
     condition = "${{ failure() && steps.run.outcome != 'skipped' }}"
     return [_step("Keep what a red run saw", lines.keep(), when=condition)] if order.keeps_red else []
+
+
+def _preview(order: Order) -> str:
+    made = zip(order.endpoints, lines.preview(order, "$NUMBER"), strict=True)
+    steps = [_step(f"Preview {name}", command, env=_request(order)) for name, command in made]
+    restored = _restored(order, exactly=True, key=_proven(order))
+    return f"""\
+  preview:
+    name: Preview
+    needs: prove
+    if: {_SAME_REPOSITORY} && github.event_name == 'pull_request'
+{_short(order)}{"".join([*restored, *steps])}"""
+
+
+def _close(order: Order) -> str:
+    step = _step(
+        "Take the preview away", lines.close(order, "$NUMBER"), first=lines.begin(order), env=_request(order)
+    )
+    return f"""\
+  close:
+    name: Close the preview
+    if: {_SAME_REPOSITORY} && github.event.action == 'closed'
+{_short(order)}{step}"""
+
+
+def _short(order: Order) -> str:
+    """Machine, rights and packages of a job that only commits elsewhere."""
+    plain = replace(order, role="")
+    return f"""\
+    runs-on: {lines.word(order.runner or "ubuntu-24.04")}{_container(order)}
+    timeout-minutes: 15
+    permissions:
+      contents: read
+    steps:
+{_setup(plain)}"""
+
+
+def _request(order: Order) -> list[str]:
+    """The variables of a step that writes to the environment repository, and of no other."""
+    token = ["STELLWERK_GIT_TOKEN: ${{ secrets.STELLWERK_GIT_TOKEN }}"] if order.logs_in else []
+    return ["NUMBER: ${{ github.event.pull_request.number }}", *token]
 
 
 def _release(order: Order) -> str:
@@ -241,10 +301,14 @@ def _artifact(name: str) -> str:
 """
 
 
-def _step(name: str, command: str, *, first: list[str] | None = None, id_: str = "", when: str = "") -> str:
+def _step(
+    name: str, command: str, *, first: list[str] | None = None, id_: str = "", when: str = "",
+    env: list[str] | None = None,
+) -> str:  # fmt: skip
     head = f"      - name: {name}\n"
     head += f"        id: {id_}\n" if id_ else ""
     head += f"        if: {when}\n" if when else ""
+    head += f"        env:\n{lines.block(env, 10)}\n" if env else ""
     if not first:
         return f"{head}        run: {command}\n"
     return f"{head}        run: |\n{lines.block([*first, command], 10)}\n"

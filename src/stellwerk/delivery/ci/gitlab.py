@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stellwerk.delivery.ci import lines
 from stellwerk.delivery.ci.model import REPORTS, Order
 
@@ -11,13 +13,16 @@ PATH = ".gitlab-ci.yml"
 def render(order: Order) -> str:
     """The file as text."""
     parts = [_head(order), *([_run(order)] if order.waits else []), _prove(order)]
+    if order.previews:
+        parts += [_preview(order), _close(order)]
     if order.release:
         parts.append(_release(order))
     return "\n".join(parts)
 
 
 def _head(order: Order) -> str:
-    stages = f"[{', '.join((*(['run'] if order.waits else []), 'prove', *(['release'] if order.release else [])))}]"
+    wanted = {"run": order.waits, "prove": True, "preview": order.previews, "release": order.release}
+    stages = f"[{', '.join(stage for stage, there in wanted.items() if there)}]"
     workspace = f"\n  STELLWERK_ROOT: {order.workspace}" if order.workspace else ""
     runner = f"\n  tags: [{lines.word(order.runner)}]" if order.runner else ""
     return f"""\
@@ -90,6 +95,49 @@ prove:
       junit: {REPORTS}/junit.xml
       codequality: {REPORTS}/codequality.json
       metrics: {REPORTS}/metrics.txt
+"""
+
+
+_REQUEST = "$CI_MERGE_REQUEST_IID"
+_OURS = f"{_REQUEST} && $CI_MERGE_REQUEST_SOURCE_PROJECT_ID == $CI_MERGE_REQUEST_PROJECT_ID"
+"""A fork is given no secret."""
+
+
+def _preview(order: Order) -> str:
+    cache = _cache(order).replace("when: always", "policy: pull")
+    return f"""\
+preview:
+  stage: preview
+  rules:
+    - if: {_OURS}
+  environment:
+    name: preview/{_REQUEST}
+    on_stop: close-preview # GitLab starts it when the merge request is merged or closed
+    auto_stop_in: 30 days
+  resource_group: preview-{_REQUEST} # making and taking away never at the same time
+{cache}  before_script:
+{_listed(_setup(replace(order, role="")))}
+  script:
+{_listed(lines.preview(order, _REQUEST))}
+"""
+
+
+def _close(order: Order) -> str:
+    return f"""\
+close-preview:
+  stage: preview
+  rules:
+    - if: {_OURS}
+      when: manual
+      allow_failure: true # nobody has to start it for the pipeline to be green
+  environment:
+    name: preview/{_REQUEST}
+    action: stop
+  resource_group: preview-{_REQUEST}
+  before_script:
+{_listed(_setup(replace(order, role="")))}
+  script:
+{_listed([*lines.begin(order), lines.close(order, _REQUEST)])}
 """
 
 

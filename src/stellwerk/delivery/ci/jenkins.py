@@ -70,6 +70,8 @@ def _stages(order: Order) -> str:
         stages.append(_stage("Go on", _active([lines.approve()]), before=asked))
     if order.endpoints:
         stages.append(_stage("Prove", _active([lines.prove(name) for name in order.endpoints])))
+    if order.previews:
+        stages.append(_preview(order))
     if order.release:
         asked = f"""\
             when {{
@@ -83,6 +85,26 @@ def _stages(order: Order) -> str:
 """
         stages.append(_stage("Release", _active([lines.release(name) for name in order.endpoints]), before=asked))
     return "\n".join(stages)
+
+
+def _preview(order: Order) -> str:
+    condition = """\
+            when {
+                changeRequest()
+                expression { !env.CHANGE_FORK } // code of a fork is given no token
+            }
+"""
+    variables = """\
+            environment {
+                STELLWERK_GIT_TOKEN = credentials('stellwerk-git-token')
+            }
+"""
+    before = condition + (variables if order.logs_in else "")
+    stage = _stage("Preview", _active(lines.preview(order, "$CHANGE_ID")), before=before)
+    return f"""\
+        // Jenkins starts nothing when a pull request is closed. A job that a webhook starts, or somebody, has to call
+        // {lines.close(order, "NUMBER").replace('"', "")}
+{stage}"""
 
 
 def _stage(name: str, commands: list[str], *, before: str = "") -> str:

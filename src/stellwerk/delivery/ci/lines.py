@@ -45,6 +45,20 @@ def release(endpoint: str) -> str:
     return f"stellwerk release {endpoint}"
 
 
+def preview(order: Order, number: str) -> list[str]:
+    """What a merge request makes of the endpoints, as a commit to the environment repository.
+
+    Args:
+        number: That of the merge request, as the shell reads it.
+    """
+    return [f'stellwerk promote {name} --git {order.previews} --preview "{number}"' for name in order.endpoints]
+
+
+def close(order: Order, number: str) -> str:
+    """Taking the preview away; where there is none, nothing is done."""
+    return f'stellwerk promote --git {order.previews} --preview "{number}" --close'
+
+
 def report(base: str, *, post: str = "--post", further: str = "") -> list[str]:
     """What changed against the target branch, as files for the system and as text for the merge request.
 

@@ -14,6 +14,10 @@ PYTHON = "3.12"
 REPORTS = "reports"
 """Folder of what a job reports."""
 
+_REPOSITORY = (
+    r"((https|ssh)://([A-Za-z0-9_-]{1,64}@)?[A-Za-z0-9.:\[\]-]{1,255}/[A-Za-z0-9._/~-]{1,255}"
+    r"|[A-Za-z0-9_-]{1,64}@[A-Za-z0-9.-]{1,255}:[A-Za-z0-9._/~-]{1,255})?"
+)
 _SHAPES = {
     "python": (r"3\.[0-9]{1,2}(\.[0-9]{1,2})?", "a version such as 3.12"),
     "image": (r"([A-Za-z0-9][A-Za-z0-9._/:@-]{0,255})?", "the name of an image, such as python:3.12-slim"),
@@ -21,6 +25,7 @@ _SHAPES = {
     "lock": (r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,127}", "a path below the repository, such as requirements.lock"),
     "workspace": (r"(https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._/-]{0,255})?)?", "an address, http:// or https://"),
     "role": (r"(arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,512})?", "arn:aws:iam::123456789012:role/name"),
+    "previews": (_REPOSITORY, "an address without a password, https://… or git@host:…"),
     "runner": (r"([A-Za-z0-9][A-Za-z0-9._-]{0,127})?", "a label of runners"),
 }  # fmt: skip
 """Options stand in YAML, Groovy and shell alike, so nothing is let in that any of them would read in its own way."""
@@ -37,6 +42,7 @@ class Order:
         environment: Where a release goes: the environment whose rules of approval a system asks.
         release: Whether there is a job that releases what is proven, after somebody approved.
         waits: Whether the pipeline waits for a person, whose case an approval in the CI decides.
+        previews: The environment repository that a merge request has a preview in; empty for none.
         branch: The branch from which releases are made, and whose step cache others begin with.
         lock: The file from which packages are installed.
         hashes: Whether the lock names the hash of every file.
@@ -52,6 +58,7 @@ class Order:
     environment: str = "production"
     release: bool = False
     waits: bool = False
+    previews: str = ""
     branch: str = "main"
     lock: str = "requirements.lock"
     hashes: bool = False
@@ -65,14 +72,15 @@ class Order:
         for field, (shape, expected) in _SHAPES.items():
             value = getattr(self, field)
             if not re.fullmatch(shape, value) or "//" in value.partition("://")[2] or ".." in value:
-                raise Invalid(f"{field} is {value[:60]!r} (expected {expected})", code="invalid-ci-option")
+                said = re.sub(r"(?<=://)[^/@\s]+@", "…@", value)[:60]  # a password is not said again
+                raise Invalid(f"{field} is {said!r} (expected {expected})", code="invalid-ci-option")
         for field in ("name", "environment", *(("pipeline",) if self.pipeline else ())):
             checked_name(getattr(self, field), what=field)
         for endpoint in self.endpoints:
             checked_name(endpoint, what="endpoint")
-        if self.release and not self.endpoints:
+        if (self.release or self.previews) and not self.endpoints:
             raise Invalid(
-                "there is nothing to release: no endpoint is declared",
+                f"there is nothing to {'release' if self.release else 'preview'}: no endpoint is declared",
                 code="invalid-ci-option",
                 hint="add [endpoint.NAME] to stellwerk.toml",
             )
@@ -84,3 +92,8 @@ class Order:
         A shared workspace has it anyhow; what came by a role may be meant for fewer people than the files of a job.
         """
         return not self.workspace and not self.role
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether a token logs in at the environment repository; by ssh it is a key of the machine."""
+        return self.previews.startswith("https://")

@@ -16,7 +16,7 @@ from typing import Any
 from stellwerk.core.errors import StellwerkError
 from stellwerk.pipelines.model import BUILTIN, SINGLE, Attempt, Encoded, Failure
 from stellwerk.pipelines.parameters import as_declared, gather
-from stellwerk.pipelines.tracebacks import one_line, user_traceback
+from stellwerk.pipelines.tracebacks import one_line, only_ours, user_traceback
 from stellwerk.pipelines.values import FILE_MEDIA, Codecs, type_name
 
 MAX_LOG = 1 << 20
@@ -79,10 +79,11 @@ def failure(error: BaseException, attempt: Attempt) -> Failure:
         return Failure(code=error.code, message=error.message, hint=error.hint)  # type: ignore[arg-type]
     if isinstance(error, StellwerkError) and error.code == "pipeline-not-loadable" and error.__cause__:
         error = error.__cause__
-    said = user_traceback(error)
+    told = error if isinstance(error, StellwerkError) else None
+    # What a step that comes with Stellwerk says is said in full; no frame of it is the user's.
+    said = told.message if told and only_ours(told) else user_traceback(error)
     if isinstance(error, MemoryError) or (attempt.memory and out_of_memory(one_line(error))):
         return memory_failure(attempt, said)
-    told = error if isinstance(error, StellwerkError) else None
     return Failure(
         code="step-failed",
         message=f"step {attempt.node!r} failed: {told.message if told else one_line(error)}",

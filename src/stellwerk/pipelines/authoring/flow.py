@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from stellwerk.core import canonical, names
+from stellwerk.core.arguments import bound
 from stellwerk.core.clock import format_instant, parse_duration
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.authoring.building import builtin, needed
 from stellwerk.pipelines.authoring.steps import whole
 from stellwerk.pipelines.model import ITEM, Branch, Loop, Ref, Test
-from stellwerk.pipelines.parameters import bound, texts
+from stellwerk.pipelines.parameters import texts
 
 _UNSET = object()
 MAX_ITEMS = 10_000

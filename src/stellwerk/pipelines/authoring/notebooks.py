@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 from stellwerk.core import names
+from stellwerk.core.arguments import bound, nearest
 from stellwerk.core.clock import parse_duration
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.pipelines import notebooks, source
@@ -16,13 +17,18 @@ from stellwerk.pipelines.authoring.building import builtin
 from stellwerk.pipelines.authoring.shipped import file
 from stellwerk.pipelines.authoring.steps import step_options
 from stellwerk.pipelines.model import SINGLE
-from stellwerk.pipelines.parameters import mapping, nearest, texts
+from stellwerk.pipelines.parameters import mapping, texts
 
 NOTEBOOK = "notebook"
 """The output of every notebook step: the executed copy."""
+_ARGUMENTS = (
+    "params", "inputs", "outputs", "files", "name", "kind", "retries", "timeout", "resources", "backoff", "cache",
+    "priority", "environment",
+)  # fmt: skip
 _OWN = ("path", "cells", "modules", "params", "outputs", "cell_timeout", "paths", "files", "file", NOTEBOOK, SINGLE)
 
 
+@bound
 def notebook(
     path: str,
     *,
@@ -71,6 +77,7 @@ def notebook(
     return builtin("notebook", called, step.pop("kind"), body, refs, (*outputs, NOTEBOOK), **step)
 
 
+@bound
 def marimo(
     path: str,
     *,
@@ -123,7 +130,7 @@ def _parts(
     if others:
         unknown = next(iter(others))
         raise Invalid(
-            f"argument {unknown!r} of {path} is unknown",
+            f"argument {unknown!r} of {path} is unknown{nearest(unknown, _ARGUMENTS)}",
             code="unknown-argument",
             hint=f"variables of the notebook are given in params={{{unknown!r}: …}}",
         )

@@ -8,13 +8,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from stellwerk.core import names
+from stellwerk.core.arguments import bound
 from stellwerk.core.clock import format_instant
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.authoring.building import builtin
 from stellwerk.pipelines.authoring.steps import step_options, whole
 from stellwerk.pipelines.commands import PLACE
 from stellwerk.pipelines.model import SINGLE, Ref
-from stellwerk.pipelines.parameters import bound, mapping, texts
+from stellwerk.pipelines.parameters import mapping, texts
 
 
 @bound
@@ -89,6 +90,7 @@ def file(path: str) -> Any:
     return builtin("file", f"file:{_inside(path)}", "input", {"path": path}, {})
 
 
+@bound
 def command(
     name: str,
     *argv: str,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from stellwerk.core import names
+from stellwerk.core.arguments import bind, bound
 from stellwerk.core.clock import parse_duration
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.authoring.building import Builder, building, current
 from stellwerk.pipelines.model import SINGLE, Backoff, Environment, Node, Plan, Ref, Resources
-from stellwerk.pipelines.parameters import bind, check_importable, check_signature, constants
+from stellwerk.pipelines.parameters import check_importable, check_signature, constants
 from stellwerk.pipelines.parameters import split as sorted_arguments
 
 P = ParamSpec("P")
@@ -205,8 +206,15 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """
     checked = _options(options)
     if function is not None:
+        _check_function("step", function)
         return Step(function, checked)
     return lambda inner: Step(inner, checked)
+
+
+def _check_function(what: str, function: object) -> None:
+    """Refuse `@sw.step("train")`: what is meant has a name."""
+    if not callable(function):
+        raise Invalid(f"{what} is given {function!r} (expected a function, or options by name)", code="wrong-type")
 
 
 def _options(options: Mapping[str, Any]) -> Options:
@@ -261,9 +269,11 @@ def pipeline(function: Callable[..., Any], /) -> Pipeline: ...
 def pipeline(*, name: str) -> Callable[[Callable[..., Any]], Pipeline]: ...
 
 
+@bound
 def pipeline(function: Callable[..., Any] | None = None, /, *, name: str = "") -> Any:
     """Make a function a pipeline; its name is the function's, unless given."""
     if function is not None:
+        _check_function("pipeline", function)
         return Pipeline(function, names.name(function.__name__, what="pipeline name"))
     return lambda inner: Pipeline(inner, names.name(name or inner.__name__, what="pipeline name"))
 

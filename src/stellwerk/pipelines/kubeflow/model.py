@@ -5,6 +5,7 @@ The bytes of values never pass through Kubeflow: what passes are descriptors, sm
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -103,3 +104,13 @@ def read_descriptor(body: Any) -> Stored | None:
         f"{str(body)[:80]!r} does not name a value (expected an object with digest and media)",
         code="invalid-descriptor",
     )
+
+
+def within_reach(address: str) -> bool:
+    """Whether a pod may reach an address: not where it means the machine that says it."""
+    host = urlsplit(address).hostname or ""
+    try:
+        at = ipaddress.ip_address(host)
+    except ValueError:
+        return host != "localhost" and not host.endswith(".localhost")
+    return not (at.is_loopback or at.is_unspecified)

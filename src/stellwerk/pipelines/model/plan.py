@@ -12,6 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from stellwerk.core import canonical
+from stellwerk.core.arguments import named
 from stellwerk.core.clock import parse_duration
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid
@@ -72,6 +73,7 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+@named
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """What a step needs while it runs, or what a machine has.
@@ -110,6 +112,7 @@ class Resources:
         return {name: amount for name, amount in asked.items() if amount}
 
 
+@named
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
     """How long to wait before a failed step is tried again.
@@ -140,6 +143,7 @@ class Backoff:
         return grown * (1 - self.jitter * chance)
 
 
+@named
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """The environment that a step runs in, where it is not the pipeline's own.

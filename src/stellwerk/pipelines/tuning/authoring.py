@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stellwerk.core.arguments import bind, bound, nearest
 from stellwerk.core.errors import Invalid, Refused
 from stellwerk.pipelines.authoring import Step, reference
 from stellwerk.pipelines.authoring.building import Builder, current
 from stellwerk.pipelines.model import BUILTIN, TUNE, Loop, Node, Ref
-from stellwerk.pipelines.parameters import bind, bound, constants, mapping, nearest, texts
+from stellwerk.pipelines.parameters import constants, mapping, texts
 from stellwerk.pipelines.parameters import split as sorted_arguments
 from stellwerk.pipelines.tuning.model import MAX_WORKERS, VALUE, Budget, Goal, Objective, Pruning, Search, Setup
 from stellwerk.pipelines.tuning.space import checked, flat
@@ -155,6 +156,12 @@ def tune(
             "outside of a pipeline, tuning needs to know where to keep its trials",
             code="outside-pipeline",
             hint="sw.tune(..., workspace=sw.connect())",
+        )
+    if not callable(getattr(workspace, "tune", None)):
+        raise Invalid(
+            f"workspace is {workspace!r} (expected an open workspace)"[:200],
+            code="wrong-type",
+            hint="sw.tune(..., workspace=sw.connect(PATH))",
         )
     return workspace.tune(order)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from stellwerk.core.arguments import named
 from stellwerk.core.clock import parse_duration
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import Encoded, Stored
@@ -24,6 +25,7 @@ VALUE = "value"
 """What the only objective is called where the step returns a number."""
 
 
+@named
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """How much may be spent: a number of trials, a time, or whichever is over first.
@@ -53,6 +55,7 @@ class Budget:
         return parse_duration(self.time).total_seconds() if self.time else None
 
 
+@named
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruning:
     """When a trial that reports is ended early.

@@ -13,6 +13,7 @@ from itertools import islice, product
 from typing import Any
 
 from stellwerk.core import canonical
+from stellwerk.core.arguments import bound
 from stellwerk.core.errors import Invalid
 
 MAX_GRID = 100_000
@@ -55,6 +56,7 @@ Choose = Callable[[str, Dimension], Any]
 """The value of a dimension, by its path; of a choice the place of the option."""
 
 
+@bound
 def whole(low: int, high: int, *, step: int = 1, log: bool = False) -> Whole:
     """Whole numbers from `low` to `high`, both included: `sw.space.whole(2, 12)`.
 
@@ -71,6 +73,7 @@ def whole(low: int, high: int, *, step: int = 1, log: bool = False) -> Whole:
     return Whole(low=low, high=high, step=step, log=log)
 
 
+@bound
 def real(low: float, high: float, *, step: float | None = None, log: bool = False) -> Real:
     """Numbers from `low` to `high`: `sw.space.real(1e-4, 1e-1, log=True)`.
 
@@ -90,6 +93,7 @@ def real(low: float, high: float, *, step: float | None = None, log: bool = Fals
     return Real(low=float(low), high=float(high), step=None if step is None else float(step), log=log)
 
 
+@bound
 def choice(options: Sequence[Any] | Mapping[Any, Space]) -> Choice:
     """One of some plain values: `choice(["gini", "entropy"])`.
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from stellwerk.core.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 
@@ -26,6 +27,7 @@ _QUIET = (
     "-c", "http.followRedirects=initial", "-c", "advice.pushUpdateRejected=false",
 )  # fmt: skip
 _ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C", "GIT_CONFIG_COUNT": "0"}
+_TOKEN = "STELLWERK_GIT_TOKEN"  # noqa: S105 - the name of a variable
 _SECRETS = re.compile(r"(?<=://)[^/@\s]+@")
 _MOVED = ("non-fast-forward", "fetch first", "cannot lock ref", "incorrect old value", "reference already exists")
 _GUARDED = ("rejected", "denied", "The requested URL returned error: 403")
@@ -69,8 +71,8 @@ def author(folder: Path, said: str, actor: str) -> Author:
 class GitRemote:
     """One branch of a repository, as it was when it was looked at."""
 
-    def __init__(self, folder: Path, url: str, branch: str, tip: str) -> None:
-        self._folder, self._url, self.branch, self.tip = folder, url, branch, tip
+    def __init__(self, folder: Path, url: str, branch: str, tip: str, token: str = "") -> None:
+        self._folder, self._url, self.branch, self.tip, self._token = folder, url, branch, tip, token
         self.said = ""
         """What the server said to the last push, such as where a merge request is opened."""
 
@@ -165,10 +167,8 @@ class GitRemote:
         raise _unreachable(self._url, said)
 
     def _push(self, asked: tuple[str, ...], commit: str, to: str) -> subprocess.CompletedProcess[bytes]:
-        return _git(
-            ("push", "--quiet", "--porcelain", *asked, "--", self._url, f"{commit}:refs/heads/{to}"),
-            at=self._folder, check=False,
-        )  # fmt: skip
+        words = ("push", "--quiet", "--porcelain", *asked, "--", self._url, f"{commit}:refs/heads/{to}")
+        return _asked(self._folder, self._url, self._token, *words)
 
     def _text(self, *arguments: str, literal: bool = False) -> str:
         first = ("--literal-pathspecs",) if literal else ()
@@ -182,8 +182,11 @@ class GitRemote:
 
 
 @contextmanager
-def looked_at(url: str, branch: str = "") -> Iterator[GitRemote]:
+def looked_at(url: str, branch: str = "", *, token: str = "") -> Iterator[GitRemote]:
     """A branch of a repository, by default its main one. A repository without any commit is empty, and no error.
+
+    Args:
+        token: What logs in at an `https://` address; empty where that is git's own matter.
 
     Raises:
         NotFound: `no-such-branch`.
@@ -193,7 +196,7 @@ def looked_at(url: str, branch: str = "") -> Iterator[GitRemote]:
     with tempfile.TemporaryDirectory(prefix="stellwerk-git-") as folder:
         place = Path(folder)
         _git(("init", "--bare", "--quiet", "--template=", "."), at=place)
-        heads = _heads(place, address)
+        heads = _heads(place, address, token)
         main = heads.pop("HEAD", "")
         wanted = branch or main or "main"
         if branch and branch not in heads and heads:
@@ -203,16 +206,16 @@ def looked_at(url: str, branch: str = "") -> Iterator[GitRemote]:
                 raise NotFound(
                     "the repository has no main branch", code="no-such-branch", hint="name one by --branch"
                 )
-            yield GitRemote(place, address, wanted, "")
+            yield GitRemote(place, address, wanted, "", token)
             return
-        _fetch(place, address, wanted)
+        _fetch(place, address, wanted, token)
         tip = _git(("rev-parse", "--verify", "FETCH_HEAD^{commit}"), at=place).stdout.decode().strip()
-        yield GitRemote(place, address, wanted, tip)
+        yield GitRemote(place, address, wanted, tip, token)
 
 
-def _heads(place: Path, address: str) -> dict[str, str]:
+def _heads(place: Path, address: str, token: str) -> dict[str, str]:
     """Branches with their commits; `HEAD` is the name of the main one."""
-    done = _git(("ls-remote", "--symref", "--", address, "HEAD", "refs/heads/*"), at=place, check=False)
+    done = _asked(place, address, token, "ls-remote", "--symref", "--", address, "HEAD", "refs/heads/*")
     if done.returncode:
         raise _unreachable(address, _plain(done.stderr))
     found: dict[str, str] = {}
@@ -225,11 +228,29 @@ def _heads(place: Path, address: str) -> dict[str, str]:
     return found
 
 
-def _fetch(place: Path, address: str, branch: str) -> None:
+def _fetch(place: Path, address: str, branch: str, token: str) -> None:
     words = ("fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-commit-graph", "--", address)
-    done = _git((*words, f"refs/heads/{branch}"), at=place, check=False)
+    done = _asked(place, address, token, *words, f"refs/heads/{branch}")
     if done.returncode:
         raise _unreachable(address, _plain(done.stderr))
+
+
+def _asked(place: Path, address: str, token: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """What git says after talking to a repository."""
+    return _git((*login(address, token), *words), at=place, more={_TOKEN: token} if token else None, check=False)
+
+
+def login(address: str, token: str) -> tuple[str, ...]:
+    """The words by which git logs in with a token: at this host alone, and no helper of the machine keeps it.
+
+    The token itself stands in a variable, where no list of processes shows it.
+    """
+    place = urlsplit(address) if address.startswith("https://") else None
+    if not token or place is None:
+        return ()
+    at = f"credential.https://{place.netloc.rpartition('@')[2]}"
+    answer = f'!f() {{ test "$1" != get || echo "password=${_TOKEN}"; }}; f'
+    return ("-c", f"{at}.username=x-access-token", "-c", f"{at}.helper=", "-c", f"{at}.helper={answer}")
 
 
 def _address(url: str) -> str:

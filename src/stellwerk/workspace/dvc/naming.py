@@ -7,9 +7,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stellwerk.core.arguments import nearest
 from stellwerk.core.errors import Invalid
 from stellwerk.data.dvc import yamltext
-from stellwerk.pipelines.parameters import nearest
 
 _ENDINGS = (".yaml", ".yml", ".json", ".toml")
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stellwerk.core.arguments import nearest
 from stellwerk.core.digest import of_bytes
 from stellwerk.core.errors import Invalid, NotFound
 from stellwerk.data.dvc import yamltext
@@ -26,7 +27,6 @@ from stellwerk.data.dvc.pipelines import pipeline
 from stellwerk.pipelines.authoring import file
 from stellwerk.pipelines.authoring.building import builtin, needed
 from stellwerk.pipelines.model import Ref
-from stellwerk.pipelines.parameters import nearest
 from stellwerk.workspace.dvc.naming import named, readable
 
 PARAMS = "params.yaml"

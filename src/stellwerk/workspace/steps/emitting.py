@@ -14,7 +14,7 @@ from stellwerk.pipelines.authoring import Pipeline, reference
 from stellwerk.pipelines.kubeflow.emitter import emit
 from stellwerk.pipelines.kubeflow.model import Secret, Target
 from stellwerk.pipelines.model import FILE, Plan, Stored, document
-from stellwerk.pipelines.service import closures
+from stellwerk.pipelines.service import closures, must_have
 from stellwerk.store import service as trees
 from stellwerk.tracking.model import Run
 from stellwerk.workspace import operations as ops
@@ -51,6 +51,7 @@ class Export:
 
 def export(caller: Caller, plan: Plan, pipeline: Pipeline, wish: Wish) -> Export:
     """Export a plan. The plan and its code are kept in the workspace, where the pods find them by their digests."""
+    must_have(plan, wish.images)
     found = closures(plan)
     kept = caller.blobs.put(canonical.dumps(document(plan)))
     code = _keep_code(caller, plan, pipeline, list(found.values())) if wish.carries else ""

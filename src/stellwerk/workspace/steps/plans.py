@@ -46,7 +46,7 @@ def task_parts(task: str) -> tuple[str, int | None]:
     """The node and the seed of a task: `train[3]#0` is seed 0 of `train`."""
     match = _TASK.fullmatch(task)
     if match is None:
-        raise Invalid(f"{task[:60]!r} names no task", code="unknown-step")
+        raise NotFound(f"{task[:60]!r} names no task (expected such as train or train#0)", code="unknown-step")
     return match["node"], int(match["seed"]) if match["seed"] else None
 
 

@@ -16,6 +16,7 @@ from stellwerk.delivery.ci.model import Order
 from stellwerk.delivery.ci.systems import SYSTEMS
 
 ORDER = Order(name="flights", endpoints=("delay", "fares"))
+ENVIRONMENTS = "https://git.example.com/anna/environments.git"
 ROLE = "arn:aws:iam::123456789012:role/flights-ci"
 
 
@@ -67,6 +68,37 @@ def test_what_a_pipeline_asks_is_asked_in_the_ci(system: str) -> None:
     assert gate[system] in text
     assert text.index("stellwerk run") < text.index("stellwerk ci approve") < text.index("stellwerk prove delay")
     assert text.count("stellwerk run\n") <= 1
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_previews_are_made_where_they_are_ordered(system: str) -> None:
+    """After the proof, for every endpoint, with a token where https needs one; how they go away is done or said."""
+    plain = SYSTEMS[system].render(ORDER)
+    text = SYSTEMS[system].render(replace(ORDER, previews=ENVIRONMENTS))
+    by_ssh = SYSTEMS[system].render(replace(ORDER, previews="git@git.example.com:anna/environments.git"))
+
+    made = [text.index(f"stellwerk promote {name} --git {ENVIRONMENTS} --preview") for name in ORDER.endpoints]
+    assert "promote" not in plain
+    assert text.index("stellwerk prove fares") < made[0] < made[1]
+    assert re.search(f"stellwerk promote --git {ENVIRONMENTS} --preview .* --close", text)
+    assert (system in ("github", "jenkins")) == ("STELLWERK_GIT_TOKEN" in text)
+    assert "STELLWERK_GIT_TOKEN" not in by_ssh
+    assert "git@git.example.com:anna/environments.git --preview" in by_ssh
+
+
+def test_a_preview_is_taken_away_by_what_the_system_has_for_it() -> None:
+    """An event of GitHub, the stop of an environment in GitLab; where there is neither, the file says so."""
+    texts = {system: writer.render(replace(ORDER, previews=ENVIRONMENTS)) for system, writer in SYSTEMS.items()}
+    github, gitlab_ = yaml.safe_load(texts["github"]), yaml.safe_load(texts["gitlab"])
+
+    assert "closed" in github[True]["pull_request"]["types"]
+    assert "github.event.action != 'closed'" == github["jobs"]["prove"]["if"]
+    assert github["jobs"]["close"]["if"].endswith("github.event.action == 'closed'")
+    assert {"contents": "read"} == github["jobs"]["preview"]["permissions"]
+    stop = gitlab_["preview"]["environment"]["on_stop"]
+    assert "stop" == gitlab_[stop]["environment"]["action"]
+    assert gitlab_["preview"]["environment"]["name"] == gitlab_[stop]["environment"]["name"]
+    assert all("starts nothing when a pull request is closed" in texts[system] for system in ("circleci", "jenkins"))
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -136,13 +168,19 @@ def test_locks_with_hashes_are_held_to_them() -> None:
         {"pipeline": "-p"},
         {"endpoints": ("a b",)},
         {"endpoints": (), "release": True},
+        {"endpoints": (), "previews": ENVIRONMENTS},
+        {"previews": "https://anna:secret@git.example.com/x.git"},
+        {"previews": "https://git.example.com/x.git --force"},
+        {"previews": "ext::sh"},
     ],
     ids=str,
 )
 def test_what_a_shell_would_read_otherwise_is_refused(wrong: dict[str, Any]) -> None:
     """No option brings a word into a file that YAML, Groovy or a shell takes for something else."""
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid) as refused:
         replace(ORDER, **wrong)
+
+    assert "secret" not in refused.value.message
 
 
 @pytest.mark.parametrize("word", ["1.10", "007", "2024-01-01", "on", "No", "null", "1e3"])
