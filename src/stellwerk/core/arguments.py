@@ -73,12 +73,15 @@ def bound(function: Callable[P, R]) -> Callable[P, R]:
 
 def named(kind: type[C]) -> type[C]:
     """The class, refusing arguments that it does not have with the names of those that it has."""
-    begin, signature = kind.__init__, inspect.signature(kind)
+    begin = kind.__init__
 
     @functools.wraps(begin)
     def init(self: C, *args: Any, **kwargs: Any) -> None:
-        bind(kind.__name__, signature, args, kwargs)
-        begin(self, *args, **kwargs)
+        try:
+            begin(self, *args, **kwargs)
+        except TypeError:  # looked into only now: a plan of thousands of nodes makes thousands of these
+            bind(kind.__name__, inspect.signature(kind), args, kwargs)
+            raise
 
     kind.__init__ = init  # type: ignore[assignment]
     return kind
