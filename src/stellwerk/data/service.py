@@ -19,8 +19,8 @@ from stellwerk.data.sources.model import Pinned
 from stellwerk.ledger import documents
 from stellwerk.ledger.ports import Book, Transaction
 from stellwerk.ledger.shelf import evolve
+from stellwerk.store import many
 from stellwerk.store import service as trees
-from stellwerk.store import sync
 from stellwerk.store.comparing import differences, of_store
 from stellwerk.store.ports import Blobs
 
@@ -143,7 +143,7 @@ class Datasets:
         return files, top.size
 
     def _demand(self, digests: set[Digest]) -> None:
-        lost = digests - sync.lengths(self._blobs, digests).keys()
+        lost = digests - many.lengths(self._blobs, digests).keys()
         if lost:
             raise NotFound(
                 f"the store holds no {min(lost)}",

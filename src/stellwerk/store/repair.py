@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Corrupt, NotFound
-from stellwerk.store import sync
+from stellwerk.store import many
 from stellwerk.store.ports import Blobs, Quarantine
 from stellwerk.store.sync import SMALL, Loss
 
@@ -52,7 +52,7 @@ def heal(blobs: Blobs, other: Blobs, bad: Iterable[Loss]) -> tuple[list[Digest],
     somebody may still want to look into it.
     """
     wanted = {loss.digest: loss for loss in bad}
-    there = sync.lengths(other, wanted.keys())
+    there = many.lengths(other, wanted.keys())
     healed: list[Digest] = []
     lost: list[Loss] = []
     aside = 0

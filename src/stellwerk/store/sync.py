@@ -6,7 +6,7 @@ Which blobs are wanted is the caller's business; that what arrives is what was a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,7 +15,8 @@ from threading import Event
 from stellwerk.core.digest import Digest, of_bytes
 from stellwerk.core.errors import Corrupt, NotFound, Unavailable
 from stellwerk.store.framing import BLOB_LIMITS
-from stellwerk.store.ports import Blobs, Joining, Many
+from stellwerk.store.many import get_many, lengths
+from stellwerk.store.ports import Blobs, Joining
 
 WORKERS = 4
 SMALL = 1 << 20
@@ -73,24 +74,6 @@ class Copied:
 
 
 Watch = Callable[[Moved], None]
-
-
-def lengths(blobs: Blobs, digests: Collection[Digest]) -> dict[Digest, int]:
-    """Which of these a store has, and how long they are; at once where the store knows how."""
-    if isinstance(blobs, Many):
-        return blobs.lengths(digests)
-    found = {}
-    for digest in digests:
-        try:
-            found[digest] = blobs.size(digest)
-        except NotFound:
-            continue
-    return found
-
-
-def get_many(blobs: Blobs, digests: Sequence[Digest]) -> Iterator[bytes]:
-    """Many small blobs in order, at once where the store knows how."""
-    return blobs.get_many(digests) if isinstance(blobs, Many) else map(blobs.get, digests)
 
 
 def plan(source: Blobs, target: Blobs, wanted: Iterable[Digest]) -> Plan:

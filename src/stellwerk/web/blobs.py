@@ -15,7 +15,7 @@ from stellwerk.core import canonical
 from stellwerk.core import digest as digests
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Invalid, NotFound
-from stellwerk.store import sync
+from stellwerk.store import many
 from stellwerk.store.framing import BLOB_LIMITS, MEDIA, Frames, frame
 from stellwerk.web import streams
 from stellwerk.web.bodies import read_json
@@ -104,14 +104,14 @@ class _Desk:
         wanted = [digests.parse(text) for text in asked]
         if len(wanted) > BLOB_LIMITS.batch_blobs:
             raise Invalid(f"at most {BLOB_LIMITS.batch_blobs:,} blobs in one request", code="too-large")
-        sizes = await run_in_threadpool(sync.lengths, self._rooms.blobs, set(wanted))
+        sizes = await run_in_threadpool(many.lengths, self._rooms.blobs, set(wanted))
         missing = next((digest for digest in wanted if digest not in sizes), None)
         if missing is not None:
             raise NotFound(f"no blob {missing}")
         longest, total = max(sizes.values(), default=0), sum(sizes[digest] for digest in wanted)
         if longest > BLOB_LIMITS.framed_bytes or total > BLOB_LIMITS.batch_bytes:
             raise Invalid("these are too many bytes for one request", code="too-large", hint="ask for fewer blobs")
-        return await streams.streamed(map(frame, sync.get_many(self._rooms.blobs, wanted)), 200, {}, MEDIA)
+        return await streams.streamed(map(frame, many.get_many(self._rooms.blobs, wanted)), 200, {}, MEDIA)
 
     async def give_names(self, request: Request) -> Response:
         """Every digest that the ledger leads to, or those of some datasets; one in a line."""

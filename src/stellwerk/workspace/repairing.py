@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stellwerk.store import repair, sync
+from stellwerk.store import many, repair
 from stellwerk.store.repair import Repaired
 from stellwerk.store.sync import Loss
 from stellwerk.workspace import reachable
@@ -20,7 +20,7 @@ def run(rooms: Rooms, other: Place, *, seen: Callable[[int], None] | None = None
     bad = list(repair.damaged(store, sorted(here), seen))
     # Of the digests in the book some never named a blob; those that the other place has did.
     absent = reachable.wanted(rooms, also=other.blobs) - here
-    bad += [Loss(digest=digest, problem="missing") for digest in sorted(sync.lengths(other.blobs, absent))]
+    bad += [Loss(digest=digest, problem="missing") for digest in sorted(many.lengths(other.blobs, absent))]
     datasets = {version.digest for version in rooms.datasets.list()}
     known = {loss.digest for loss in bad}
     bad += [Loss(digest=digest, problem="missing") for digest in sorted((datasets & absent) - known)]

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from stellwerk.core import failpoints
-from stellwerk.core.digest import Digest
 from stellwerk.core.errors import Refused, StellwerkError, Unavailable
+from stellwerk.store.many import get_many
 from stellwerk.store.model import TreeEntry
-from stellwerk.store.ports import Blobs, Many
+from stellwerk.store.ports import Blobs
 from stellwerk.store.working.cache import Stat, stat_of
 from stellwerk.store.working.model import SMALL, TEMPORARY, Link
 
@@ -56,7 +56,7 @@ class Placer:
         yield from self._place_batch(folder, batch)
 
     def _place_batch(self, folder: int, batch: list[tuple[str, TreeEntry]]) -> Iterator[tuple[TreeEntry, Stat]]:
-        contents = _contents(self._blobs, [entry.digest for _, entry in batch if entry.size <= SMALL])
+        contents = get_many(self._blobs, [entry.digest for _, entry in batch if entry.size <= SMALL])
         for name, entry in batch:
             yield entry, self.place(folder, name, entry, next(contents) if entry.size <= SMALL else None)
 
@@ -148,10 +148,6 @@ def _can_clone(folder: int) -> bool:
         for descriptor in opened:
             os.close(descriptor)
     return True
-
-
-def _contents(blobs: Blobs, digests: list[Digest]) -> Iterator[bytes]:
-    return blobs.get_many(digests) if isinstance(blobs, Many) else map(blobs.get, digests)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -6,7 +6,7 @@ from itertools import chain
 
 from stellwerk.core.digest import Digest, parse
 from stellwerk.core.errors import Invalid
-from stellwerk.store import sync
+from stellwerk.store import many
 from stellwerk.store.framing import BLOB_LIMITS
 from stellwerk.workspace.calls import operation
 from stellwerk.workspace.operations.kept import must_be_kept
@@ -18,7 +18,7 @@ def blob_lengths(rooms: Rooms, digests: tuple[Digest, ...]) -> dict[Digest, int]
     """Which of these blobs are in the store, with their lengths in bytes; at most 10,000 at once."""
     if len(digests) > BLOB_LIMITS.batch_blobs:
         raise Invalid(f"at most {BLOB_LIMITS.batch_blobs:,} digests in one request", code="too-large")
-    return sync.lengths(rooms.blobs, {parse(digest) for digest in digests})
+    return many.lengths(rooms.blobs, {parse(digest) for digest in digests})
 
 
 @operation("blobs.join", "data:write", changes=True)

@@ -77,10 +77,11 @@ def advance_execution(
         if state.execution != execution:
             raise Refused("a task may only be written to its own execution", code="foreign-memory")
     first = rooms.executions.advance(execution, epoch, runs=runs, memories=memories, tasks=tasks)
-    gone = {memory.step_key for memory in first if not still_kept(rooms, memory)}
+    kept = still_kept(rooms, first)
+    gone = {memory.step_key for memory in first} - {memory.step_key for memory in kept}
     if gone:
         rooms.executions.replace(execution, epoch, [memory for memory in memories if memory.step_key in gone])
-    return tuple(memory for memory in first if memory.step_key not in gone)
+    return tuple(kept)
 
 
 @operation("executions.beat", "runs:write", changes=True)
@@ -106,7 +107,7 @@ def remembered_steps(rooms: Rooms, pipeline: str) -> tuple[StepMemory, ...]:
     if document is None or not rooms.blobs.has(document):
         return ()
     keys = canonical.loads(rooms.blobs.get(document))
-    return tuple(memory for memory in rooms.runs.remembered_many(keys) if still_kept(rooms, memory))
+    return tuple(still_kept(rooms, rooms.runs.remembered_many(keys)))
 
 
 @operation("executions.take", "runs:write", changes=True)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from stellwerk.core.digest import Digest
 from stellwerk.core.errors import NotFound, Refused
+from stellwerk.store.many import here
 from stellwerk.tracking.model import StepMemory
 from stellwerk.workspace.rooms import Rooms
 
 
 def must_be_kept(rooms: Rooms, digests: Iterable[Digest]) -> None:
     """Raises `NotFound` for the first digest without bytes."""
-    for digest in digests:
-        if not rooms.blobs.has(digest):
+    wanted = dict.fromkeys(digests)
+    found = here(rooms.blobs, wanted)
+    for digest in wanted:
+        if digest not in found:
             raise NotFound(f"the store holds no {digest}", hint="put the bytes before what refers to them")
 
 
-def still_kept(rooms: Rooms, memory: StepMemory) -> bool:
-    """Whether the store holds all that a step gave; garbage may have been collected since."""
-    return all(rooms.blobs.has(digest) for digest in memory.outputs.values())
+def still_kept(rooms: Rooms, memories: Sequence[StepMemory]) -> list[StepMemory]:
+    """Those of which the store holds all that the step gave; garbage may have been collected since."""
+    found = here(rooms.blobs, {digest for memory in memories for digest in memory.outputs.values()})
+    return [memory for memory in memories if found.issuperset(memory.outputs.values())]
 
 
 def result_must_be_kept(rooms: Rooms, outputs: Mapping[str, Digest] | None, memory: StepMemory | None) -> None:

@@ -123,4 +123,4 @@ def get_run(rooms: Rooms, run: str) -> Run:
 def remembered_step(rooms: Rooms, step_key: Digest) -> StepMemory | None:
     """The result of a step under its key, if any machine has computed it."""
     found = rooms.runs.remembered(step_key)
-    return found if found and still_kept(rooms, found) else None
+    return found if found and still_kept(rooms, [found]) else None
