@@ -8,7 +8,9 @@ done by `service`, which performs the commands, applies the changes and reports 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from stellwerk.core.errors import Invalid
 from stellwerk.pipelines.model import EITHER, RESOLVED, WAIT, Branch, Loop, Resources, Status
@@ -183,7 +185,7 @@ class _Draft:
                 self.set(task, status="cancelled")
 
     def set(self, task: Task, **changes: object) -> Task:
-        changed = replace(task, **changes)  # type: ignore[arg-type]
+        changed = replace(task, **changes)
         self.tasks[task.id] = changed
         return changed
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from stellwerk.pipelines.model import Loop, Node, Ref, Resources, Status
 from stellwerk.pipelines.rules.shape import Shape, common, seeds_of, task_id
 
@@ -24,8 +26,7 @@ GOOD: frozenset[Status] = frozenset({"cached", "done"})
 OVER: frozenset[Status] = frozenset({"cached", "done", "failed", "skipped", "omitted", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """What the engine knows of a task.
 
     Args:
@@ -48,8 +49,7 @@ class Task:
     because: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """That a task waits for another one, or for what a loop will bring forth: the instances of `target`."""
 
     task: str
@@ -57,8 +57,7 @@ class Edge:
     lenient: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class Changes(Struct, frozen=True, kw_only=True):
     """What an event changed: tasks as they are now, edges that came, how many items a loop has."""
 
     tasks: tuple[Task, ...] = ()
