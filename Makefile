@@ -25,8 +25,8 @@ $(STAMP): pyproject.toml requirements.lock
 demo: setup ## the whole life of a model on real data (about a minute)
 	$(RUN) examples/demo.py
 
-test: setup ## all tests, on as many processors as there are, four at most
-	$(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+test: setup ## all tests, three at a time on two processors
+	$(RUN) -m pytest -q -n auto --maxprocesses 6 --dist loadfile --no-loadscope-reorder
 
 check: setup ## lint, types, import contract
 	.venv/bin/ruff check .

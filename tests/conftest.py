@@ -6,10 +6,20 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stellwerk.testing.postgres import postgres
 
 __all__ = ["postgres"]
+
+# How long anything takes is measured in `bench/`, and asserted nowhere: other tests run at the same time.
+settings.register_profile("stellwerk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("stellwerk")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers on two processors: a quarter of the time a test waits for a disk or for another process."""
+    return max(1, (os.cpu_count() or 1) * 3 // 2)
 
 
 @pytest.fixture(scope="session", autouse=True)
